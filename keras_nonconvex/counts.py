@@ -1,0 +1,188 @@
+"""Counts: parameters, MACs and zeros, per layer and in all.
+
+A MAC is one multiply-add of a convolution or dense layer, for one sample;
+biases, normalisation, activations and pooling are not counted.
+FLOPs = 2 x MACs.
+"""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from keras_nonconvex import graph
+from keras_nonconvex import groups
+
+_KERNEL_LAYERS = (
+    keras.layers.Dense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_TRANSPOSED = _KERNEL_LAYERS[-3:]
+
+
+@dataclasses.dataclass
+class LayerCount:
+    """Counts of one layer; `filters` are its outputs, as groups."""
+
+    name: str
+    kind: str
+    output_shape: tuple
+    params: int
+    macs: int
+    weights: int
+    zero_weights: int
+    filters: int
+    zero_filters: int
+
+
+@dataclasses.dataclass
+class Summary:
+    """Counts of a model. `print(summary)` shows the table."""
+
+    name: str
+    layers: list
+
+    def total(self, field):
+        return sum(getattr(layer, field) for layer in self.layers)
+
+    params = property(lambda self: self.total("params"))
+    macs = property(lambda self: self.total("macs"))
+    weights = property(lambda self: self.total("weights"))
+    zero_weights = property(lambda self: self.total("zero_weights"))
+    filters = property(lambda self: self.total("filters"))
+    zero_filters = property(lambda self: self.total("zero_filters"))
+
+    def table(self):
+        """The table as a rich renderable."""
+        table = Table(
+            title=f"{self.name}: {self.params:,} parameters, "
+            f"{self.macs:,} MACs per sample",
+            title_justify="left",
+        )
+        table.add_column("layer")
+        table.add_column("output")
+        for column in ("params", "MACs", "zero filters", "zero weights"):
+            table.add_column(column, justify="right")
+        for row in self.layers:
+            table.add_row(
+                f"{row.name} [dim]{row.kind}",
+                " x ".join(str(n) for n in row.output_shape),
+                f"{row.params:,}" if row.params else "",
+                f"{row.macs:,}" if row.macs else "",
+                _fraction(row.zero_filters, row.filters),
+                _percent(row.zero_weights, row.weights),
+            )
+        table.add_section()
+        table.add_row(
+            "in all",
+            "",
+            f"{self.params:,}",
+            f"{self.macs:,}",
+            _fraction(self.zero_filters, self.filters),
+            _percent(self.zero_weights, self.weights),
+        )
+        return table
+
+    def __str__(self):
+        return render(self.table())
+
+
+def summary(model):
+    """Parameters, MACs and exact zeros per layer of a built model.
+
+    MACs and shapes need a functional or Sequential model.
+    """
+    macs = {}
+    shapes = {}
+    layers = []
+    for call in graph.calls(model):
+        layer = call.operation
+        if not isinstance(layer, keras.layers.Layer) or isinstance(
+            layer, keras.layers.InputLayer
+        ):
+            continue
+        if id(layer) not in macs:
+            layers.append(layer)
+        macs[id(layer)] = macs.get(id(layer), 0) + call_macs(call)
+        shapes[id(layer)] = tuple(call.outputs[0].shape[1:])
+    return Summary(
+        model.name,
+        [
+            LayerCount(
+                layer.name,
+                type(layer).__name__,
+                shapes[id(layer)],
+                layer.count_params(),
+                macs[id(layer)],
+                **zeros(layer),
+            )
+            for layer in layers
+        ],
+    )
+
+
+def zeros(layer):
+    """How many weights and filters of a layer's kernel are exactly zero."""
+    if not isinstance(layer, _KERNEL_LAYERS):
+        return dict(weights=0, zero_weights=0, filters=0, zero_filters=0)
+    kernel = keras.ops.convert_to_numpy(layer.kernel)
+    axes = groups.reduced_axes(
+        groups.for_layer("filters", layer, kernel.ndim), kernel.ndim
+    )
+    alive = np.any(kernel != 0, axis=axes)
+    return dict(
+        weights=kernel.size,
+        zero_weights=int(np.sum(kernel == 0)),
+        filters=alive.size,
+        zero_filters=int(np.sum(~alive)),
+    )
+
+
+def call_macs(call):
+    """Multiply-adds of one call of a layer, for one sample."""
+    layer = call.operation
+    if not isinstance(layer, _KERNEL_LAYERS):
+        return 0
+    return math.prod(layer.kernel.shape) * positions(call)
+
+
+def positions(call):
+    """How often a kernel is applied to one sample in one call."""
+    layer = call.operation
+    tensor = (
+        call.inputs if isinstance(layer, _TRANSPOSED) else call.outputs
+    )[0]
+    channels_first = getattr(layer, "data_format", None) == "channels_first"
+    inner = tensor.shape[2:] if channels_first else tensor.shape[1:-1]
+    if None in inner:
+        raise ValueError(
+            "MACs need a fixed input size; give keras.Input a full shape. "
+            f"Received: layer '{layer.name}' with output {tensor.shape}"
+        )
+    return math.prod(inner)
+
+
+def render(renderable, width=100):
+    """A rich renderable as plain text."""
+    console = Console(width=width, no_color=True, force_terminal=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def _fraction(part, whole):
+    return f"{part} / {whole}" if whole else ""
+
+
+def _percent(part, whole):
+    return f"{part / whole:.1%}" if whole else ""

@@ -1,0 +1,128 @@
+"""Proximal gradient: the optimizer's step, then the prox of each penalty."""
+
+import collections
+
+import keras
+from keras import ops
+
+from keras_nonconvex import groups
+from keras_nonconvex import regularizers
+from keras_nonconvex.solvers import step_size
+from keras_nonconvex.solvers.compiled import compiled
+
+Before = collections.namedtuple("Before", "iterations learning_rate")
+
+
+@keras.saving.register_keras_serializable("keras_nonconvex")
+class ProximalGradient:
+    """w <- prox_{s penalty}(optimizer step on the data loss).
+
+    Weights and groups whose data gradient does not outweigh the penalty
+    become exactly zero, and stay so until it does.
+
+    Args:
+        step: "auto" for the step at which the optimizer's fixed point is the
+            minimiser of the logged loss (`step_size.py`), or
+            "learning_rate".
+    """
+
+    def __init__(self, step="auto"):
+        if step not in ("auto", "learning_rate"):
+            raise ValueError(
+                "Argument `step` must be 'auto' or 'learning_rate'. "
+                f"Received: step={step!r}"
+            )
+        self.step = step
+        self._prox = compiled(_prox_all)
+
+    def check(self, model):
+        """Refuses what would undo the zeros or cut the wrong groups."""
+        optimizer = step_size.innermost(model.optimizer)
+        if getattr(optimizer, "use_ema", False):
+            raise ValueError(
+                "use_ema=True overwrites exact zeros with running averages; "
+                "use an optimizer without it. "
+                f"Received: optimizer={type(optimizer).__name__}(use_ema=True)"
+            )
+        step_size.check(optimizer, self.step)
+        for layer in model.layers:
+            regularizer = getattr(layer, "kernel_regularizer", None)
+            if not (layer.built and isinstance(regularizer, regularizers.Group)):
+                continue
+            rank = len(layer.kernel.shape)
+            needed = groups.for_layer(regularizer.groups, layer, rank)
+            if needed != regularizer.groups:
+                raise ValueError(
+                    f"Layer '{layer.name}' ({type(layer).__name__}) keeps its "
+                    f"filters elsewhere than on the last kernel axis: write "
+                    f"groups={needed}. "
+                    f"Received: groups={regularizer.groups!r}"
+                )
+
+    def targets(self, model):
+        """[(variable, regularizer)] that this solver applies a prox to."""
+        return [
+            (v, v.regularizer)
+            for v in model.trainable_variables
+            if isinstance(v.regularizer, regularizers.Regularizer)
+        ]
+
+    def before_update(self, model):
+        """What `after_update` must know of the time before the update."""
+        return Before(
+            ops.copy(model.optimizer.iterations),
+            ops.copy(
+                step_size.innermost(model.optimizer).learning_rate
+            ),
+        )
+
+    def after_update(self, model, before=None):
+        """Applies the prox. Call it after each optimizer step.
+
+        Args:
+            model: A built and compiled model.
+            before: What `before_update` returned ahead of the step. With it
+                the prox is the identity where the optimizer only
+                accumulated gradients, and a learning-rate schedule is read
+                at the right iteration.
+        """
+        targets = self.targets(model)
+        if not targets:
+            return
+        lr = (before or self.before_update(model)).learning_rate
+        if before is not None:
+            updated = ops.not_equal(
+                model.optimizer.iterations, before.iterations
+            )
+            lr = lr * ops.cast(updated, lr.dtype)
+        points, steps = zip(
+            *(
+                step_size.point_and_step(
+                    model.optimizer,
+                    variable,
+                    lr,
+                    self.step,
+                    regularizer.group_axes(len(variable.shape)),
+                )
+                for variable, regularizer in targets
+            ),
+            strict=True,
+        )
+        variables, active = zip(*targets, strict=True)
+        new_values = self._prox(active, points, steps)
+        for variable, value in zip(variables, new_values, strict=True):
+            variable.assign(value)
+
+    def get_config(self):
+        return {"step": self.step}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _prox_all(active, points, steps):
+    return [
+        regularizer.proximal(point, step)
+        for regularizer, point, step in zip(active, points, steps, strict=True)
+    ]

@@ -1,0 +1,88 @@
+"""`ProximalModel`: Keras' own train step, then the solver's."""
+
+import keras
+
+from keras_nonconvex import scope
+from keras_nonconvex.solvers import ProximalGradient
+
+
+class ProximalMixin:
+    """Gives a Keras model a solver: `compile(..., solver=...)`.
+
+    For Sequential and subclassed models:
+    `class Mine(knc.ProximalMixin, keras.Sequential)`. Everything else of the
+    model stays Keras'. The logged loss is data loss + penalty; the penalty's
+    gradient is left out of the optimizer's step and its prox follows it.
+    """
+
+    solver = None
+
+    def compile(self, *args, solver=None, **kwargs):
+        """As `keras.Model.compile`.
+
+        Args:
+            *args: Passed on.
+            solver: A solver of `keras_nonconvex.solvers`;
+                `ProximalGradient()` if None.
+            **kwargs: Passed on.
+        """
+        super().compile(*args, **kwargs)
+        self.solver = ProximalGradient() if solver is None else solver
+        self.solver.check(self)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config:
+            solver = keras.saving.serialize_keras_object(self.solver)
+            config = {**config, "solver": solver}
+        return config
+
+    def compile_from_config(self, config):
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**config)
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def train_step(self, *args):
+        if keras.backend.backend() == "jax":
+            return self._stateless_train_step(*args)
+        before = self.solver.before_update(self)
+        with scope.proximal():
+            logs = super().train_step(*args)
+        self.solver.after_update(self, before)
+        return logs
+
+    def _stateless_train_step(self, state, data):
+        # JAX: variables are values in `state`, not in the model.
+        with keras.StatelessScope(self._mapping(state)):
+            before = self.solver.before_update(self)
+        with scope.proximal():
+            logs, state = super().train_step(state, data)
+        with keras.StatelessScope(self._mapping(state)) as after:
+            self.solver.after_update(self, before)
+        trainable = [
+            value if new is None else new
+            for value, new in zip(
+                state[0],
+                map(after.get_current_value, self.trainable_variables),
+                strict=True,
+            )
+        ]
+        return logs, (trainable, *state[1:])
+
+    def _mapping(self, state):
+        variables = (
+            *self.trainable_variables,
+            *self.non_trainable_variables,
+            *self.optimizer.variables,
+        )
+        values = [value for part in state[:3] for value in part]
+        return list(zip(variables, values, strict=True))
+
+
+@keras.saving.register_keras_serializable("keras_nonconvex")
+class ProximalModel(ProximalMixin, keras.Model):
+    """A functional `keras.Model` whose `fit` gives exact zeros.
+
+    `ProximalModel(inputs, outputs)`, then `compile` and `fit` as always.
+    """
