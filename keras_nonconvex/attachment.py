@@ -45,7 +45,7 @@ def attach(model, rules):
             f"has {', '.join(layer.name for layer in model.layers)}. "
             f"Received: {', '.join(map(repr, sorted(unused, key=str)))}"
         )
-    return ProximalModel(model.inputs, model.outputs, name=model.name)
+    return ProximalModel(model.input, model.output, name=model.name)
 
 
 def strip(model):
@@ -57,7 +57,7 @@ def strip(model):
             regularizers.Regularizer,
         ):
             _set(layer, None)
-    return keras.Model(model.inputs, model.outputs, name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
 
 
 def _matches(key, layer):

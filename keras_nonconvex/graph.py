@@ -35,7 +35,7 @@ def functional(model):
     """The functional form of a Sequential or functional model."""
     check_functional(model)
     if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return keras.Model(model.input, model.output, name=model.name)
     return model
 
 

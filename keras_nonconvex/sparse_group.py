@@ -167,13 +167,20 @@ def _radius_of_best_start(penalty, t, step, group_step, axes):
         return _next_radius(penalty, t, step, group_step, axes, radius)
 
     largest = ops.maximum(groups.norms(t, axes) - group_step, 0.0)
-    best, best_gain = ops.zeros_like(largest), ops.zeros_like(largest)
-    for j in range(_STARTS, 0, -1):
-        radius = advance(advance(largest * (j / _STARTS) ** 2))
+
+    def try_start(j, best):
+        best_radius, best_gain = best
+        fraction = 1.0 - ops.cast(j, t.dtype) / _STARTS
+        radius = advance(advance(largest * ops.square(fraction)))
         new_gain = gain(radius)
         better = new_gain > best_gain
-        best = ops.where(better, radius, best)
-        best_gain = ops.where(better, new_gain, best_gain)
+        return (
+            ops.where(better, radius, best_radius),
+            ops.where(better, new_gain, best_gain),
+        )
+
+    nothing = ops.zeros_like(largest)
+    best, _ = ops.fori_loop(0, _STARTS, try_start, (nothing, nothing))
     tolerance = _tolerance(t.dtype) * largest
 
     def unfinished(radius, change):

@@ -1,0 +1,19 @@
+"""Structural removal: plan, mask, rebuild."""
+
+from keras_nonconvex.pruning.criteria import criterion
+from keras_nonconvex.pruning.planning import LayerPlan
+from keras_nonconvex.pruning.planning import PruningPlan
+from keras_nonconvex.pruning.planning import plan
+from keras_nonconvex.pruning.planning import prune
+from keras_nonconvex.pruning.rules import Rule
+from keras_nonconvex.pruning.rules import rule
+
+__all__ = [
+    "LayerPlan",
+    "PruningPlan",
+    "Rule",
+    "criterion",
+    "plan",
+    "prune",
+    "rule",
+]

@@ -1,0 +1,85 @@
+"""Budgets: how much of the model may remain."""
+
+import math
+
+import numpy as np
+
+QUANTITIES = ("params", "macs")
+
+
+def absolute(budget, full):
+    """{"macs": "40%"} -> {"macs": 917200}, given the full model's costs.
+
+    Args:
+        budget: Dict with keys "params", "macs"; values are what remains: a
+            fraction up to 1, a percentage as a string, or an absolute number.
+        full: The costs of the unpruned model.
+    """
+    if not isinstance(budget, dict) or not budget:
+        raise ValueError(
+            "Argument `budget` must be a dict such as {'macs': 0.5}. "
+            f"Received: budget={budget!r}"
+        )
+    limits = {}
+    for key, value in budget.items():
+        if key not in QUANTITIES:
+            raise ValueError(
+                f"Argument `budget` counts {' or '.join(QUANTITIES)}. "
+                f"Received: {key!r}"
+            )
+        try:
+            if isinstance(value, str) and value.strip().endswith("%"):
+                value = float(value.strip()[:-1]) / 100
+            number = float(value)
+            legal = 0 < number <= full[key] and math.isfinite(number)
+        except (TypeError, ValueError):
+            legal = False
+        if not legal:
+            raise ValueError(
+                f"Budget '{key}' must be a fraction in (0, 1], a percentage "
+                f"or an absolute number up to {full[key]}. "
+                f"Received: {value!r}"
+            )
+        limits[key] = int(number * full[key] if number <= 1 else number)
+    return limits
+
+
+def within(costs, limits):
+    return all(costs[key] <= limit for key, limit in limits.items())
+
+
+def shave(trace, scores, superfluous, limits, shape):
+    """The first set of kept classes that meets the limits.
+
+    Classes go in the order of their scores, superfluous ones first.
+
+    Args:
+        trace: The channel graph.
+        scores: One score per id.
+        superfluous: One bool per id: classes that go anyway.
+        limits: Absolute limits.
+        shape: Function keep -> keep that rounds and guards a choice.
+
+    Returns:
+        One bool per id; the closest choice there is where the limits cannot
+        be met.
+    """
+    roots = np.flatnonzero(trace.free)
+    order = roots[
+        np.lexsort((roots, scores[roots], ~superfluous[roots]))
+    ]
+
+    def dropping(count):
+        keep = np.ones(len(trace), dtype=bool)
+        keep[order[:count]] = False
+        return shape(keep)
+
+    low = int(superfluous.sum())
+    high = len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if within(trace.costs(dropping(middle)), limits):
+            high = middle
+        else:
+            low = middle + 1
+    return dropping(low)
