@@ -5,6 +5,7 @@ The public page: everything a user types, re-exported.
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import datasets
+from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import penalties
 from keras_nonconvex import pruning
@@ -12,9 +13,11 @@ from keras_nonconvex import regularizers
 from keras_nonconvex import solvers
 from keras_nonconvex.attachment import attach
 from keras_nonconvex.attachment import strip
+from keras_nonconvex.compression import compress
 from keras_nonconvex.counts import summary
 from keras_nonconvex.pruning import PruningPlan
 from keras_nonconvex.pruning import prune
+from keras_nonconvex.recipe import Recipe
 from keras_nonconvex.regularizers import Elementwise
 from keras_nonconvex.regularizers import Group
 from keras_nonconvex.regularizers import GroupL0
@@ -37,6 +40,7 @@ __all__ = [
     "ProximalMixin",
     "ProximalModel",
     "PruningPlan",
+    "Recipe",
     "SparseGroup",
     "SparseGroupL0",
     "SparseGroupL1",
@@ -44,7 +48,9 @@ __all__ = [
     "__version__",
     "attach",
     "callbacks",
+    "compress",
     "datasets",
+    "files",
     "models",
     "penalties",
     "prune",

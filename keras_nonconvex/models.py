@@ -20,3 +20,16 @@ def lenet5(input_shape=(28, 28, 1), classes=10, name="lenet5"):
     x = layers.Dense(500, activation="relu", name="dense1")(x)
     x = layers.Dense(classes, activation="softmax", name="dense2")(x)
     return keras.Model(inputs, x, name=name)
+
+
+NETWORKS = {"lenet5": lenet5}
+
+
+def get(name):
+    """The function that builds a network, by its name."""
+    if name not in NETWORKS:
+        raise ValueError(
+            f"Unknown network; known: {', '.join(NETWORKS)}, or the path of "
+            f"a .keras file. Received: model={name!r}"
+        )
+    return NETWORKS[name]

@@ -1,0 +1,174 @@
+"""The command line: `keras-nonconvex compress | inspect | prune`."""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import sys
+
+
+def main(arguments=None):
+    """Runs the command line; returns the exit code.
+
+    0: done. 2: bad input, one sentence on stderr. 130: interrupted.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    # TensorFlow's start-up notes help nobody here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _silent_stderr():
+        import keras_nonconvex as knc
+    try:
+        return options.run(knc, options)
+    except (ValueError, knc.datasets.NotAvailable) as error:
+        print(f"keras-nonconvex: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nkeras-nonconvex: interrupted.", file=sys.stderr)
+        if options.run is _compress:
+            print(
+                "The last finished epoch is kept; the same command with "
+                "--resume goes on from it.",
+                file=sys.stderr,
+            )
+        return 130
+
+
+def _compress(knc, options):
+    recipe = knc.Recipe.load(options.recipe)
+    changes = {
+        key: value
+        for key, value in (
+            ("epochs", options.epochs),
+            ("fine_tune_epochs", options.fine_tune_epochs),
+        )
+        if value is not None
+    }
+    knc.compress(
+        dataclasses.replace(recipe, **changes),
+        out=options.out,
+        resume=options.resume,
+        force=options.force,
+    )
+    return 0
+
+
+def _inspect(knc, options):
+    from rich.console import Console
+
+    model = knc.files.load_model(options.model)
+    console = Console()
+    console.print(knc.summary(model).table())
+    console.print(knc.pruning.plan(model).table())
+    return 0
+
+
+def _prune(knc, options):
+    from rich.console import Console
+
+    out = pathlib.Path(options.out)
+    if out.suffix != ".keras":
+        raise ValueError(
+            f"The output must end in .keras. Received: {options.out!r}"
+        )
+    if out.exists() and not options.force:
+        raise ValueError(
+            "The output file exists; use --force to replace it. "
+            f"Received: {options.out!r}"
+        )
+    model = knc.files.load_model(options.model)
+    budget = {
+        key: value
+        for key, value in (("params", options.params), ("macs", options.macs))
+        if value is not None
+    }
+    plan = knc.pruning.plan(
+        model,
+        "group_norm" if budget else "zeros",
+        {key: _number(value) for key, value in budget.items()} or None,
+        options.round_to,
+    )
+    Console().print(plan.table())
+    knc.files.save_model(plan.apply(model), out)
+    return 0
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-nonconvex",
+        description="Train with nonconvex group sparsity, remove the zeroed "
+        "filters, export the small model for phones.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    job = commands.add_parser(
+        "compress",
+        help="run a recipe from data to .tflite files and a report",
+        description="Runs a recipe: dense baseline, sparse training, removal, "
+        "fine-tuning, LiteRT files, report.html.",
+    )
+    job.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help="a JSON file, or a recipe that ships: demo, lenet5_fashion_mnist",
+    )
+    job.add_argument("--out", help="run folder (default: runs/NAME)")
+    job.add_argument(
+        "--epochs", type=int, help="of the dense and the sparse training, each"
+    )
+    job.add_argument("--fine-tune-epochs", type=int, help="of the small model")
+    job.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted run"
+    )
+    job.add_argument(
+        "--force", action="store_true", help="replace an existing run"
+    )
+    job.set_defaults(run=_compress)
+
+    job = commands.add_parser(
+        "inspect", help="counts, zeros and removable channels of a .keras file"
+    )
+    job.add_argument("model", metavar="MODEL.keras")
+    job.set_defaults(run=_inspect)
+
+    job = commands.add_parser(
+        "prune", help="remove channels of a .keras file for real"
+    )
+    job.add_argument("model", metavar="MODEL.keras")
+    job.add_argument("out", metavar="OUT.keras")
+    job.add_argument(
+        "--params", help="parameters that may remain: 0.5, 50%%, 100000"
+    )
+    job.add_argument("--macs", help="MACs that may remain, likewise")
+    job.add_argument(
+        "--round-to", type=int, help="channels per layer: a multiple of this"
+    )
+    job.add_argument(
+        "--force", action="store_true", help="replace an existing file"
+    )
+    job.set_defaults(run=_prune)
+    return parser
+
+
+class _silent_stderr:
+    """Drops what C++ start-up code prints; Python errors still rise."""
+
+    def __enter__(self):
+        self._saved = os.dup(2)
+        with open(os.devnull, "wb") as sink:
+            os.dup2(sink.fileno(), 2)
+
+    def __exit__(self, *exception):
+        os.dup2(self._saved, 2)
+        os.close(self._saved)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,375 @@
+"""The main job: data -> dense -> sparse -> small -> LiteRT -> report."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import math
+import pathlib
+import shutil
+import time
+
+import keras
+import numpy as np
+from rich.console import Console
+
+import tflite_export
+from keras_nonconvex import callbacks
+from keras_nonconvex import counts
+from keras_nonconvex import datasets
+from keras_nonconvex import files
+from keras_nonconvex import models
+from keras_nonconvex import progress
+from keras_nonconvex import pruning
+from keras_nonconvex import report
+from keras_nonconvex.attachment import attach
+from keras_nonconvex.recipe import Recipe
+
+_COLUMNS = (
+    "stage",
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "zero_filters",
+    "zero_weights",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run: its folder and its `metrics.json`."""
+
+    folder: pathlib.Path
+    metrics: dict
+
+
+def compress(recipe, out=None, resume=False, force=False, console=None):
+    """Runs a recipe and writes the run folder.
+
+    While it works, everything is in `OUT.part`; the folder gets its name when
+    the run is complete. An interrupted run goes on with `resume=True`, from
+    the last finished epoch.
+
+    Args:
+        recipe: A `Recipe`, a dict, the path of a JSON file, or the name of a
+            recipe that ships ("demo", "lenet5_fashion_mnist").
+        out: The run folder; "runs/NAME" if None.
+        resume: Go on with an interrupted run of the same recipe.
+        force: Replace a run folder that exists.
+        console: A rich console; the terminal if None.
+
+    Returns:
+        A `Result`.
+    """
+    if isinstance(recipe, dict):
+        recipe = Recipe.from_dict(recipe)
+    elif not isinstance(recipe, Recipe):
+        recipe = Recipe.load(recipe)
+    out = pathlib.Path(out or pathlib.Path("runs") / recipe.name)
+    part = out.with_name(out.name + ".part")
+    _prepare(recipe, out, part, resume, force)
+    run = _Run(recipe, part, console or Console())
+    run.all_stages()
+    if out.exists():
+        shutil.rmtree(out)
+    part.rename(out)
+    run.console.print(f"Report: [bold]{out / 'report.html'}")
+    return Result(out, run.metrics)
+
+
+def _prepare(recipe, out, part, resume, force):
+    if out.exists() and not force:
+        if resume:
+            raise ValueError(
+                "This run is complete; there is nothing to resume. "
+                f"Received: out={str(out)!r}"
+            )
+        raise ValueError(
+            "The output folder exists; use --force to replace it or --out "
+            f"for another. Received: out={str(out)!r}"
+        )
+    if part.exists():
+        if not (resume or force):
+            raise ValueError(
+                "An interrupted run is in the way; use --resume to go on "
+                f"with it or --force to start anew. Received: {str(part)!r}"
+            )
+        if resume:
+            before = part / "recipe.json"
+            if before.exists() and before.read_text() != recipe.to_json():
+                raise ValueError(
+                    "The interrupted run has another recipe; use --force to "
+                    f"start anew. Received: {str(before)!r}"
+                )
+            return
+        shutil.rmtree(part)
+    elif resume and not force:
+        raise ValueError(
+            f"There is no interrupted run to resume. Received: {str(part)!r}"
+        )
+    part.mkdir(parents=True)
+
+
+class _Run:
+    """One run in its folder; a stage that is on disk is not done again."""
+
+    def __init__(self, recipe, folder, console):
+        self.recipe = recipe
+        self.folder = folder
+        self.console = console
+        state = folder / ".state.json"
+        if state.exists():
+            saved = json.loads(state.read_text())
+        else:
+            saved = {"metrics": {}, "history": [], "seconds": 0.0}
+        self.metrics = saved["metrics"]
+        self.history = saved["history"]
+        self._seconds_before = saved["seconds"]
+        self._start = time.monotonic()
+
+    def all_stages(self):
+        files.write_text(self.folder / "recipe.json", self.recipe.to_json())
+        keras.utils.set_random_seed(self.recipe.seed)
+        self.data = self._load_data()
+        self.metrics["dataset"] = self.data.name
+        dense = self._stage_model("dense", self._dense)
+        if self.recipe.long_baseline and "dense_long" not in self.metrics:
+            self._dense_long()
+        sparse = self._stage_model("sparse", self._sparse)
+        plan = self._prune(sparse)
+        small = self._stage_model("small", lambda: self._fine_tune(plan))
+        self._export(dense, small)
+        self.metrics["seconds"] = round(self._seconds(), 1)
+        self._write_metrics()
+        with self._status("Report"):
+            report.write(self.folder, self.recipe, self.metrics, self.data)
+        shutil.rmtree(self.folder / ".backup", ignore_errors=True)
+        for name in (".state.json", ".pruned.keras"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    # ---- stages
+
+    def _dense(self):
+        model = self._new_model()
+        self._fit("dense", model, self.recipe.epochs)
+        self.metrics["dense"] = self._measure(model)
+        return model
+
+    def _dense_long(self):
+        model = self._new_model()
+        epochs = self.recipe.epochs + self.recipe.fine_tune_epochs
+        self._fit("dense_long", model, epochs)
+        self.metrics["dense_long"] = self._measure(model)
+        self._save_state()
+
+    def _sparse(self):
+        model = attach(self._new_model(), self.recipe.rules())
+        self._fit(
+            "sparse", model, self.recipe.epochs, callbacks.SparsityMonitor()
+        )
+        found = counts.summary(model)
+        self.metrics["sparse"] = {
+            **self._measure(model),
+            "zero_weights": found.zero_weights,
+            "zero_filters": found.zero_filters,
+            "weights": found.weights,
+            "filters": found.filters,
+        }
+        return model
+
+    def _prune(self, sparse):
+        recipe, path = self.recipe, self.folder / ".pruned.keras"
+        stored = self.folder / "plan.json"
+        if "pruned" in self.metrics and path.exists() and stored.exists():
+            return files.load_model(path)
+        plan = pruning.plan(
+            sparse, recipe.criterion, recipe.budget, recipe.round_to
+        )
+        self.console.print(plan.table())
+        masked, pruned = plan.mask(sparse), plan.apply(sparse)
+        images = self.data.x_test
+        difference = np.abs(self._predict(masked) - self._predict(pruned))
+        self.metrics["pruned"] = {
+            **self._measure(pruned),
+            "max_abs_diff": float(difference.max()) if len(images) else 0.0,
+        }
+        self.console.print(
+            f"Pruned model against masked model on {len(images):,} images: "
+            f"max |difference| {difference.max():.2g}; accuracy "
+            f"{self.metrics['pruned']['accuracy']:.4f} before fine-tuning"
+        )
+        files.write_text(stored, plan.to_json())
+        files.save_model(pruned, path)
+        self._save_state()
+        return pruned
+
+    def _fine_tune(self, pruned):
+        extra = [callbacks.Freeze()] if self.recipe.keep_zeros else []
+        if self.recipe.fine_tune_epochs:
+            self._fit(
+                "fine-tune", pruned, self.recipe.fine_tune_epochs, *extra
+            )
+        self.metrics["small"] = self._measure(pruned)
+        return pruned
+
+    def _export(self, dense, small):
+        data, recipe = self.data, self.recipe
+        jobs = [("dense.float32.tflite", dense, "float32")]
+        jobs += [
+            (f"small.{precision}.tflite", small, precision)
+            for precision in recipe.precisions
+        ]
+        self.metrics["tflite"] = {}
+        for name, model, precision in jobs:
+            path = self.folder / name
+            with self._status(f"{name}: convert"):
+                made = tflite_export.convert(
+                    model,
+                    path,
+                    precision,
+                    data.x_train[: recipe.representative_samples],
+                )
+            with self._status(f"{name}: check", len(data.x_test)) as update:
+                parity = tflite_export.check_parity(
+                    model, path, data.x_test, data.y_test, update
+                )
+            self.metrics["tflite"][name] = {
+                "bytes": made.bytes,
+                "accuracy": parity.accuracy,
+                "max_abs_diff": parity.max_abs_diff,
+            }
+        first, *others = [self.folder / name for name, _, _ in jobs]
+        with self._status("Latency, interleaved runs"):
+            timings = tflite_export.benchmark(
+                first, others, runs=recipe.latency_runs
+            )
+        for (name, _, _), timing in zip(jobs, timings, strict=True):
+            entry = self.metrics["tflite"][name]
+            entry["latency_ms"] = timing.median_ms
+            entry["latency_p95_ms"] = timing.p95_ms
+
+    # ---- helpers
+
+    def _load_data(self):
+        with self._status(f"Data: {self.recipe.dataset}"):
+            try:
+                return datasets.load(self.recipe.dataset)
+            except datasets.NotAvailable as error:
+                if self.recipe.offline_dataset is None:
+                    raise
+                self.console.print(
+                    f"[yellow]{error}[/] Using '{self.recipe.offline_dataset}'"
+                    " instead.",
+                    soft_wrap=True,
+                )
+                return datasets.load(self.recipe.offline_dataset)
+
+    def _new_model(self):
+        shape, classes = self.data.input_shape, len(self.data.classes)
+        if not self.recipe.model.endswith(".keras"):
+            build = models.get(self.recipe.model)
+            return build(input_shape=shape, classes=classes)
+        model = files.load_model(self.recipe.model)
+        if model.input_shape[1:] != shape or model.output_shape[1:] != (
+            classes,
+        ):
+            raise ValueError(
+                f"The model must take {shape} and give {classes} class "
+                f"probabilities. Received: {model.input_shape[1:]} and "
+                f"{model.output_shape[1:]} in {self.recipe.model!r}"
+            )
+        return model
+
+    def _stage_model(self, stage, make):
+        path = self.folder / f"{stage}.keras"
+        if path.exists() and stage in self.metrics:
+            return files.load_model(path)
+        model = make()
+        files.save_model(model, path)
+        self._save_state()
+        return model
+
+    def _fit(self, stage, model, epochs, *extra):
+        data, recipe = self.data, self.recipe
+        steps = math.ceil(len(data.x_train) / recipe.batch_size)
+        model.compile(
+            optimizer=recipe.make_optimizer(steps * epochs),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+        )
+        self.console.print(
+            f"[bold]{stage}[/]: {model.count_params():,} parameters, "
+            f"{epochs} epochs"
+        )
+        record = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: self._record(stage, epoch, logs)
+        )
+        model.fit(
+            data.x_train,
+            data.y_train,
+            validation_data=(data.x_test, data.y_test),
+            validation_batch_size=1000,
+            batch_size=recipe.batch_size,
+            epochs=epochs,
+            verbose=0,
+            callbacks=[
+                *extra,
+                progress.Epochs(self.console, stage),
+                keras.callbacks.BackupAndRestore(
+                    str(self.folder / ".backup" / stage),
+                    double_checkpoint=True,
+                ),
+                record,
+            ],
+        )
+
+    def _record(self, stage, epoch, logs):
+        row = {"stage": stage, "epoch": epoch + 1}
+        row.update({key: float(value) for key, value in logs.items()})
+        # An epoch that is done again after an interruption counts once.
+        key = (stage, epoch + 1)
+        self.history = [
+            old for old in self.history if (old["stage"], old["epoch"]) != key
+        ]
+        self.history.append(row)
+        self._save_state()
+
+    def _measure(self, model):
+        found = counts.summary(model)
+        predicted = self._predict(model).argmax(-1)
+        return {
+            "accuracy": float((predicted == self.data.y_test).mean()),
+            "params": model.count_params(),
+            "macs": found.macs,
+        }
+
+    def _predict(self, model):
+        return model.predict(self.data.x_test, batch_size=1000, verbose=0)
+
+    def _seconds(self):
+        return self._seconds_before + time.monotonic() - self._start
+
+    def _save_state(self):
+        state = {
+            "metrics": self.metrics,
+            "history": self.history,
+            "seconds": self._seconds(),
+        }
+        files.write_text(self.folder / ".state.json", json.dumps(state))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        files.write_text(self.folder / "history.csv", text.getvalue())
+
+    def _write_metrics(self):
+        text = json.dumps(self.metrics, indent=1) + "\n"
+        files.write_text(self.folder / "metrics.json", text)
+
+    @contextlib.contextmanager
+    def _status(self, text, total=None):
+        with progress.bar(self.console, text, total) as update:
+            yield update

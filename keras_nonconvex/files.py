@@ -1,0 +1,50 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import keras
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a temporary path that becomes `path` when all went well."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=f".{path.name}."
+    ) as folder:
+        temporary = pathlib.Path(folder) / path.name
+        yield temporary
+        os.replace(temporary, path)
+
+
+def write_text(path, text):
+    """Writes a text file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_model(model, path):
+    """Saves a Keras model atomically."""
+    with replacing(path) as temporary:
+        model.save(temporary)
+
+
+def load_model(path):
+    """Loads a `.keras` file, or says in one sentence why it cannot."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(f"No such model file. Received: {str(path)!r}")
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        raise ValueError(f"Not a .keras model file. Received: {str(path)!r}")
+    try:
+        return keras.models.load_model(path)
+    except (TypeError, ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ValueError(
+            f"Keras cannot load this model ({reason}). Received: {str(path)!r}"
+        ) from error

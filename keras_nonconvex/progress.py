@@ -1,0 +1,69 @@
+"""What a person sees while something takes long."""
+
+import contextlib
+
+import keras
+from rich.progress import BarColumn
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress
+from rich.progress import SpinnerColumn
+from rich.progress import TextColumn
+from rich.progress import TimeRemainingColumn
+
+
+@contextlib.contextmanager
+def bar(console, text, total=None):
+    """A transient progress bar; yields a function that takes the count.
+
+    Where the output is no terminal it prints `text` once instead.
+    """
+    if not console.is_terminal:
+        console.print(f"{text} ...")
+        yield lambda done: None
+        return
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+class Epochs(keras.callbacks.Callback):
+    """One bar per epoch while it runs, one line when it is done."""
+
+    def __init__(self, console, title):
+        super().__init__()
+        self.console = console
+        self.title = title
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._stack = contextlib.ExitStack()
+        if self.console.is_terminal:
+            text = f"{self.title} {epoch + 1}/{self.params['epochs']}"
+            self._update = self._stack.enter_context(
+                bar(self.console, text, self.params["steps"])
+            )
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.console.is_terminal:
+            self._update(batch + 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._stack.close()
+        parts = [f"loss {logs['loss']:.4f}"]
+        if "val_accuracy" in logs:
+            parts.append(f"test accuracy {logs['val_accuracy']:.4f}")
+        for key in ("zero_filters", "zero_weights"):
+            if key in logs:
+                parts.append(f"{key.replace('_', ' ')} {logs[key]:,}")
+        self.console.print(
+            f"  {self.title} {epoch + 1}/{self.params['epochs']}: "
+            f"{', '.join(parts)}",
+            highlight=False,
+        )
