@@ -2,9 +2,12 @@
 
 import argparse
 import dataclasses
+import logging
 import os
 import pathlib
+import re
 import sys
+import threading
 
 
 def main(arguments=None):
@@ -14,10 +17,11 @@ def main(arguments=None):
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    # TensorFlow's start-up notes help nobody here.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _silent_stderr():
-        import keras_nonconvex as knc
+    _hide_chatter()
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    import keras_nonconvex as knc
+
     try:
         return options.run(knc, options)
     except (ValueError, knc.datasets.NotAvailable) as error:
@@ -44,8 +48,9 @@ def _compress(knc, options):
         )
         if value is not None
     }
+    offline = recipe.offline and {**recipe.offline, **changes}
     knc.compress(
-        dataclasses.replace(recipe, **changes),
+        dataclasses.replace(recipe, offline=offline, **changes),
         out=options.out,
         resume=options.resume,
         force=options.force,
@@ -157,17 +162,31 @@ def _parser():
     return parser
 
 
-class _silent_stderr:
-    """Drops what C++ start-up code prints; Python errors still rise."""
+# What TensorFlow's C++ code logs below the level of a crash.
+_CHATTER = re.compile(
+    rb"[IWE]\d{4} |WARNING: All log messages|To enable the following"
+    rb"|fully_quantize: |INFO: "
+)
 
-    def __enter__(self):
-        self._saved = os.dup(2)
-        with open(os.devnull, "wb") as sink:
-            os.dup2(sink.fileno(), 2)
 
-    def __exit__(self, *exception):
-        os.dup2(self._saved, 2)
-        os.close(self._saved)
+def _hide_chatter():
+    """Keeps C++ log lines off the terminal; everything else passes.
+
+    TensorFlow writes to file descriptor 2 directly and heeds no setting.
+    """
+    terminal = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+    sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
+
+    def forward():
+        with os.fdopen(reading, "rb") as lines:
+            for line in lines:
+                if not _CHATTER.match(line):
+                    os.write(terminal, line)
+
+    threading.Thread(target=forward, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -194,12 +194,14 @@ class _Run:
         difference = np.abs(self._predict(masked) - self._predict(pruned))
         self.metrics["pruned"] = {
             **self._measure(pruned),
-            "max_abs_diff": float(difference.max()) if len(images) else 0.0,
+            "max_abs_diff": float(difference.max()),
         }
         self.console.print(
             f"Pruned model against masked model on {len(images):,} images: "
             f"max |difference| {difference.max():.2g}; accuracy "
-            f"{self.metrics['pruned']['accuracy']:.4f} before fine-tuning"
+            f"{self.metrics['pruned']['accuracy']:.4f} before fine-tuning",
+            soft_wrap=True,
+            highlight=False,
         )
         files.write_text(stored, plan.to_json())
         files.save_model(pruned, path)
@@ -258,14 +260,14 @@ class _Run:
             try:
                 return datasets.load(self.recipe.dataset)
             except datasets.NotAvailable as error:
-                if self.recipe.offline_dataset is None:
+                if self.recipe.offline is None:
                     raise
+                self.recipe = self.recipe.when_offline()
                 self.console.print(
-                    f"[yellow]{error}[/] Using '{self.recipe.offline_dataset}'"
-                    " instead.",
+                    f"[yellow]{error} Using '{self.recipe.dataset}' instead.",
                     soft_wrap=True,
                 )
-                return datasets.load(self.recipe.offline_dataset)
+                return datasets.load(self.recipe.dataset)
 
     def _new_model(self):
         shape, classes = self.data.input_shape, len(self.data.classes)

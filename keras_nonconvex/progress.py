@@ -66,4 +66,5 @@ class Epochs(keras.callbacks.Callback):
             f"  {self.title} {epoch + 1}/{self.params['epochs']}: "
             f"{', '.join(parts)}",
             highlight=False,
+            soft_wrap=True,
         )

@@ -19,8 +19,9 @@ class Recipe:
     Attributes:
         name: Names the run and its folder.
         dataset: A name that `datasets.load` takes.
-        offline_dataset: Used instead, and said so, where `dataset` is neither
-            prepared nor reachable; None to fail instead.
+        offline: Settings that take the place of these, a `dataset` among
+            them, where `dataset` is neither prepared nor reachable; it is
+            said so. None to fail instead.
         model: A network of `models`, or the path of a `.keras` file.
         regularizers: Layer name pattern -> {"name": ..., settings} or None,
             as in `attach`; the first pattern that matches counts.
@@ -41,7 +42,7 @@ class Recipe:
     name: str
     regularizers: dict
     dataset: str = "fashion_mnist"
-    offline_dataset: str | None = None
+    offline: dict | None = None
     model: str = "lenet5"
     optimizer: dict = dataclasses.field(
         default_factory=lambda: {
@@ -83,6 +84,13 @@ class Recipe:
             "a list that has 'float32'",
         )
         object.__setattr__(self, "precisions", tuple(self.precisions))
+        if self.offline is not None:
+            self._require(
+                "offline",
+                lambda v: isinstance(v, dict) and "dataset" in v,
+                "a dict of recipe keys, `dataset` among them",
+            )
+            self.when_offline()
         # Wrong names show now, not after an hour of training.
         self.rules()
         self.make_optimizer(1)
@@ -103,6 +111,11 @@ class Recipe:
             pattern: settings and regularizers.get(settings)
             for pattern, settings in self.regularizers.items()
         }
+
+    def when_offline(self):
+        """The recipe with its `offline` settings in place."""
+        settings = {**dataclasses.asdict(self), **self.offline}
+        return Recipe.from_dict({**settings, "offline": None})
 
     def make_optimizer(self, steps):
         """A fresh optimizer whose rate reaches zero after `steps`."""

@@ -28,7 +28,7 @@ class ProximalMixin:
         """
         super().compile(*args, **kwargs)
         self.solver = ProximalGradient() if solver is None else solver
-        self.solver.check(self)
+        self.solver.bind(self)
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -60,25 +60,32 @@ class ProximalMixin:
             logs, state = super().train_step(state, data)
         with keras.StatelessScope(self._mapping(state)) as after:
             self.solver.after_update(self, before)
-        trainable = [
-            value if new is None else new
-            for value, new in zip(
-                state[0],
-                map(after.get_current_value, self.trainable_variables),
-                strict=True,
+        return logs, tuple(
+            [
+                value if after.get_current_value(v) is None
+                else after.get_current_value(v)
+                for v, value in zip(variables, values, strict=True)
+            ]
+            for variables, values in zip(
+                self._variables(), state[:3], strict=True
             )
-        ]
-        return logs, (trainable, *state[1:])
+        ) + tuple(state[3:])
+
+    def _variables(self):
+        return (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+        )
 
     def _mapping(self, state):
-        variables = (
-            *self.trainable_variables,
-            *self.non_trainable_variables,
-            *self.optimizer.variables,
-        )
-        values = [value for part in state[:3] for value in part]
-        return list(zip(variables, values, strict=True))
-
+        return [
+            pair
+            for variables, values in zip(
+                self._variables(), state[:3], strict=True
+            )
+            for pair in zip(variables, values, strict=True)
+        ]
 
 @keras.saving.register_keras_serializable("keras_nonconvex")
 class ProximalModel(ProximalMixin, keras.Model):

@@ -46,9 +46,9 @@ class ChannelSpace:
                     self._frozen.setdefault(a, self._frozen.pop(b))
 
     def freeze(self, ids, reason):
-        """Says that these channels must stay, and why."""
+        """Says that these channels must stay, and why. The last reason counts."""
         for i in ids:
-            self._frozen.setdefault(self.root(i), reason)
+            self._frozen[self.root(i)] = reason
 
     def frozen(self, channel):
         """The reason why this channel must stay, or None."""

@@ -34,9 +34,14 @@ class ProximalGradient:
             )
         self.step = step
         self._prox = compiled(_prox_all)
+        self._bound = None
 
-    def check(self, model):
-        """Refuses what would undo the zeros or cut the wrong groups."""
+    def bind(self, model):
+        """Checks a compiled model; makes this solver's state.
+
+        Refuses what would undo the zeros or cut the wrong groups. The state
+        rides in the optimizer, which saves, restores and threads it.
+        """
         optimizer = step_size.innermost(model.optimizer)
         if getattr(optimizer, "use_ema", False):
             raise ValueError(
@@ -58,6 +63,9 @@ class ProximalGradient:
                     f"groups={needed}. "
                     f"Received: groups={regularizer.groups!r}"
                 )
+        if self._bound is not optimizer:
+            self._reach = optimizer.add_variable((), name="prox_reach")
+            self._bound = optimizer
 
     def targets(self, model):
         """[(variable, regularizer)] that this solver applies a prox to."""
@@ -90,16 +98,23 @@ class ProximalGradient:
         if not targets:
             return
         lr = (before or self.before_update(model)).learning_rate
+        kept = step_size.momentum(model.optimizer) * self._reach
+        reach = kept + ops.cast(lr, kept.dtype)
         if before is not None:
             updated = ops.not_equal(
                 model.optimizer.iterations, before.iterations
             )
+            self._reach.assign(ops.where(updated, reach, self._reach))
+            reach = reach * ops.cast(updated, reach.dtype)
             lr = lr * ops.cast(updated, lr.dtype)
+        else:
+            self._reach.assign(reach)
         points, steps = zip(
             *(
                 step_size.point_and_step(
                     model.optimizer,
                     variable,
+                    reach,
                     lr,
                     self.step,
                     regularizer.group_axes(len(variable.shape)),

@@ -6,8 +6,13 @@ satisfies w = prox_s(w + d). It minimises loss + penalty iff d = -s * gradient
 there, so s is what the optimizer multiplies a *constant* gradient by:
 
     SGD                        s = lr
-    SGD, momentum or Nesterov  s = lr / (1 - momentum)
+    SGD, momentum or Nesterov  s <- momentum s + lr, so s = lr / (1 - momentum)
+                               where lr is constant
     Adam, AdamW                s_i = lr_t / (sqrt(v_i) + epsilon), per weight
+
+The recursion matters: under a decaying schedule the momentum still carries
+gradients that were scaled by larger rates, and with lr / (1 - momentum) the
+zeros would come loose in the last epochs.
 
 Groups need one s for all their weights. For Adam types that is the inverse of
 the group's mean metric, and the group moves along the optimizer's momentum
@@ -29,7 +34,7 @@ def check(optimizer, step):
     """Warns where `step` makes the strength mean something else."""
     optimizer = innermost(optimizer)
     if step == "learning_rate":
-        if _momentum(optimizer) or isinstance(
+        if momentum(optimizer) or isinstance(
             optimizer, keras.optimizers.Adam
         ):
             warnings.warn(
@@ -50,13 +55,23 @@ def check(optimizer, step):
         )
 
 
-def point_and_step(optimizer, variable, learning_rate, mode, axes):
+def momentum(optimizer):
+    """The momentum through which gradients reach the weights; 0 for none."""
+    optimizer = innermost(optimizer)
+    if isinstance(optimizer, keras.optimizers.SGD):
+        return optimizer.momentum
+    return 0.0
+
+
+def point_and_step(optimizer, variable, reach, learning_rate, mode, axes):
     """Where the prox of `variable` is taken, and its step.
 
     Args:
         optimizer: The optimizer that has just updated `variable`.
         variable: A Keras variable.
-        learning_rate: The learning rate which that update used.
+        reach: What the update multiplied a constant gradient by: the
+            recursion above.
+        learning_rate: The learning rate which the update used.
         mode: "auto" or "learning_rate".
         axes: The axes that one group of `variable` spans; () for single
             weights.
@@ -73,19 +88,13 @@ def point_and_step(optimizer, variable, learning_rate, mode, axes):
         return w, lr
     if isinstance(optimizer, keras.optimizers.Adam):
         return _in_adam_metric(optimizer, variable, w, lr, axes)
-    return w, lr / (1.0 - _momentum(optimizer))
-
-
-def _momentum(optimizer):
-    if isinstance(optimizer, keras.optimizers.SGD):
-        return optimizer.momentum
-    return 0.0
+    return w, ops.cast(reach, w.dtype)
 
 
 def _in_adam_metric(optimizer, variable, w, lr, axes):
     # Keras' Adam: w <- w - m lr_t / (sqrt(v) + epsilon).
     index = optimizer._get_variable_index(variable)
-    momentum = ops.convert_to_tensor(optimizer._momentums[index])
+    first_moment = ops.convert_to_tensor(optimizer._momentums[index])
     velocities = (
         optimizer._velocity_hats
         if optimizer.amsgrad
@@ -103,4 +112,4 @@ def _in_adam_metric(optimizer, variable, w, lr, axes):
     if not axes:
         return w, 1.0 / metric
     step = 1.0 / ops.mean(metric, axis=axes, keepdims=True)
-    return w + momentum * (1.0 / metric - step), step
+    return w + first_moment * (1.0 / metric - step), step
