@@ -6,7 +6,9 @@ import json
 
 import jinja2
 import keras
+import matplotlib
 import matplotlib.figure
+import matplotlib.image
 import numpy as np
 
 from keras_nonconvex import files
@@ -64,22 +66,26 @@ def first_filters(model, plan):
             break
     else:
         return []
-    if kernel.shape[2] != 3:
-        kernel = kernel.mean(axis=2, keepdims=True)
-    reach = float(np.abs(kernel).max()) or 1.0
     found = []
     for index, stays in enumerate(kept[layer.name]):
         one = kernel[..., index]
-        gray = np.clip(0.5 + 0.5 * one / reach, 0, 1)
         found.append(
             {
-                "png": _png(np.broadcast_to(gray, (*gray.shape[:2], 3))),
+                "png": _png(_pixels(one)),
                 "kept": stays,
                 "zero": not one.any(),
                 "layer": layer.name,
             }
         )
     return found
+
+
+def _pixels(weights):
+    """A filter as an RGB image: its own colours, or blue - white - red."""
+    scaled = 0.5 + 0.5 * weights / (np.abs(weights).max() or 1.0)
+    if weights.shape[2] == 3:
+        return scaled
+    return matplotlib.colormaps["RdBu_r"](scaled.mean(axis=2))[..., :3]
 
 
 def _comparisons(metrics):
@@ -185,8 +191,6 @@ def _svg(figure):
 
 
 def _png(pixels):
-    import matplotlib.image
-
     buffer = io.BytesIO()
     matplotlib.image.imsave(buffer, pixels, format="png")
     return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,261 @@
+"""The battery that every registered penalty must pass, by its mathematics."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_nonconvex import penalties
+from keras_nonconvex.penalties import L0
+from keras_nonconvex.penalties import L1
+from keras_nonconvex.penalties import Penalty
+from keras_nonconvex.penalties import TransformedL1
+from keras_nonconvex.penalties import parameter
+
+REGISTERED = dict(penalties.REGISTRY)
+
+
+def value(penalty, t):
+    return ops.convert_to_numpy(
+        penalty.value(ops.convert_to_tensor(np.asarray(t, "float64")))
+    )
+
+
+def prox(penalty, t, step, dtype="float64"):
+    t = ops.convert_to_tensor(np.asarray(t, dtype))
+    return ops.convert_to_numpy(penalty.prox(t, step))
+
+
+def objective(penalty, x, t, step):
+    return step * value(penalty, x) + (x - t) ** 2 / 2
+
+
+def excess(penalty, t, step):
+    """By how much the best point of a fine grid beats the prox, relative."""
+    t = np.atleast_1d(np.asarray(t, "float64"))
+    x = prox(penalty, t, step)
+    fractions = np.concatenate(
+        [[0.0], np.geomspace(1e-6, 1, 300), np.linspace(0, 1, 1500)]
+    )
+    grid = fractions * t[:, None]
+    best = objective(penalty, grid, t[:, None], step).min(axis=1)
+    found = objective(penalty, x, t, step)
+    return float(((found - best) / np.maximum(t**2 / 2, 1e-300)).max())
+
+
+MAGNITUDES = st.lists(
+    strategies.log_uniform(1e-5, 1e2), min_size=1, max_size=20
+).map(np.array)
+
+NETWORK_SIZED = st.lists(
+    strategies.log_uniform(1e-4, 1.0), min_size=1, max_size=20
+).map(np.array)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTERED))
+class TestEveryPenalty:
+    @given(data=st.data())
+    def test_no_point_beats_the_prox(self, name, data):
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        step = data.draw(strategies.steps(penalty))
+        t = data.draw(MAGNITUDES)
+        assert excess(penalty, t, step) <= 1e-9
+
+    @given(data=st.data())
+    def test_prox_is_a_shrinkage(self, name, data):
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        step = data.draw(strategies.steps(penalty))
+        t = np.sort(data.draw(MAGNITUDES))
+        x = prox(penalty, t, step)
+        assert prox(penalty, 0.0, step) == 0
+        assert np.all((x >= 0) & (x <= t))
+        assert np.all(np.diff(x) >= -1e-9 * t[1:]), "not monotone"
+        np.testing.assert_array_equal(prox(penalty, t, 0.0), t)
+
+    @given(data=st.data())
+    def test_float32_agrees(self, name, data):
+        # Weights of network size. Near a jump the two may take different
+        # sides, and near a threshold x is a difference of close numbers.
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        step = data.draw(strategies.steps(penalty))
+        t = data.draw(NETWORK_SIZED).astype("float32").astype("float64")
+        low = prox(penalty, t * (1 - 1e-5), step)
+        high = prox(penalty, t * (1 + 1e-5), step)
+        x = prox(penalty, t, step, "float32")
+        assert np.all(x >= low - 2e-6 * t)
+        assert np.all(x <= high + 2e-6 * t)
+
+    @given(data=st.data())
+    def test_value(self, name, data):
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        t = np.sort(data.draw(MAGNITUDES))
+        assert value(penalty, 0.0) == 0
+        assert np.all(np.diff(value(penalty, t)) >= 0)
+
+    @given(data=st.data())
+    def test_declared_slope_and_curvature(self, name, data):
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        slope, curvature = penalty.slope_at_zero, penalty.weak_convexity
+        h = 1e-7 * min(1.0, *(v for v in dataclasses.astuple(penalty)), 1.0)
+        difference = float(value(penalty, h)) / h
+        if math.isinf(slope):
+            assert difference > 1e3
+        else:
+            assert difference == pytest.approx(slope, rel=1e-4)
+        if math.isfinite(curvature):
+            t = np.linspace(0, 3 * max(data.draw(MAGNITUDES)), 400)
+            convex = value(penalty, t) + curvature * t**2 / 2
+            bend = np.diff(convex, 2)
+            assert np.all(bend >= -1e-12 * np.abs(convex).max())
+
+    @given(data=st.data())
+    def test_gradient_is_the_derivative(self, name, data):
+        import tensorflow as tf
+
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        t = tf.constant(data.draw(MAGNITUDES))
+        with tf.GradientTape() as tape:
+            tape.watch(t)
+            total = tf.reduce_sum(penalty.value(t))
+        gradient = tape.gradient(total, t)
+        gradient = np.zeros(t.shape) if gradient is None else gradient.numpy()
+        h = 1e-6 * t.numpy()
+        up, down = value(penalty, t + h), value(penalty, t - h)
+        np.testing.assert_allclose(
+            gradient, (up - down) / (2 * h), rtol=1e-5, atol=1e-6
+        )
+
+    def test_config(self, name):
+        penalty = REGISTERED[name]()
+        assert REGISTERED[name](**penalty.get_config()) == penalty
+
+    def test_illegal_parameters(self, name):
+        for field in dataclasses.fields(REGISTERED[name]):
+            illegal = [math.nan, math.inf, "much", None]
+            for bound in ("above", "below"):
+                if math.isfinite(field.metadata[bound]):
+                    illegal.append(field.metadata[bound])
+            for received in illegal:
+                with pytest.raises(ValueError) as error:
+                    REGISTERED[name](**{field.name: received})
+                assert f"`{field.name}`" in str(error.value)
+                assert f"Received: {field.name}=" in str(error.value)
+
+
+def test_mutants_fail_the_battery():
+    """Published mistakes, which the battery must reject."""
+
+    @dataclasses.dataclass(frozen=True)
+    class L0AtLambda(L0):
+        def prox(self, t, step):
+            return ops.where(t > step, t, ops.zeros_like(t))
+
+    @dataclasses.dataclass(frozen=True)
+    class ScadAtUnitStep(Penalty):
+        """SCAD with knots at 1 and a, and the rule of step 1 at any step."""
+
+        a: float = parameter(3.7, above=2.0)
+
+        def value(self, t):
+            a = self.a
+            middle = (2 * a * t - t**2 - 1) / (2 * (a - 1))
+            flat = ops.full_like(t, (a + 1) / 2)
+            return ops.where(t <= 1, t, ops.where(t <= a, middle, flat))
+
+        def prox(self, t, step):
+            a = self.a
+            soft = ops.maximum(t - step, 0.0)
+            middle = ((a - 1) * t - a * step) / (a - 2)
+            return ops.where(
+                t <= 2 * step, soft, ops.where(t <= a * step, middle, t)
+            )
+
+    @dataclasses.dataclass(frozen=True)
+    class McpWithoutLargeStep(Penalty):
+        """MCP with knot gamma, and only the rule for step < gamma."""
+
+        gamma: float = parameter(1.5, above=0.0)
+
+        def value(self, t):
+            flat = ops.full_like(t, self.gamma / 2)
+            return ops.where(
+                t <= self.gamma, t - t**2 / (2 * self.gamma), flat
+            )
+
+        def prox(self, t, step):
+            firm = (t - step) / (1 - step / self.gamma)
+            x = ops.where(t <= step, ops.zeros_like(t), firm)
+            return ops.where(t > self.gamma, t, x)
+
+    t = np.linspace(0.05, 5, 60)
+    try:
+        assert excess(L0AtLambda(), t, 0.1) > 1e-3
+        assert excess(ScadAtUnitStep(), t, 0.4) > 1e-3
+        assert excess(McpWithoutLargeStep(), t, 2.0) > 1e-3
+    finally:
+        for name in set(penalties.REGISTRY) - set(REGISTERED):
+            del penalties.REGISTRY[name]
+
+
+GOLDEN_T = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1, 1.5, 2, 3, 5]
+GOLDEN = [
+    (L1(), 0.1, "0 0 .05 .1 .2 .4 .7 .9 1.4 1.9 2.9 4.9"),
+    (L0(), 0.1, "0 0 0 0 0 .5 .8 1 1.5 2 3 5"),
+    (
+        TransformedL1(1.0),
+        0.04,
+        "0 .023654553 .081617932 .138253555 .248692741 .462602973 "
+        ".774596669 .979585370 1.487066526 1.991057883 2.994987445 "
+        "4.997776130",
+    ),
+    (
+        TransformedL1(1.0),
+        0.5,
+        "0 0 0 0 0 0 0 .618033989 1.313099034 1.879385242 2.935432332 "
+        "4.971960768",
+    ),
+    (
+        TransformedL1(0.1),
+        0.1,
+        "0 0 0 0 0 .465616639 .785986771 .990754321 1.495679827 "
+        "1.997499719 2.998854513 4.999577016",
+    ),
+    (
+        TransformedL1(10.0),
+        0.3,
+        "0 0 0 0 0 .181671300 .500721397 .712433941 1.238736360 "
+        "1.761442680 2.798537964 4.850362716",
+    ),
+]
+
+
+@pytest.mark.parametrize("penalty,step,expected", GOLDEN)
+def test_golden_values(penalty, step, expected):
+    expected = [float(number) for number in expected.split()]
+    np.testing.assert_allclose(
+        prox(penalty, GOLDEN_T, step), expected, atol=1e-8
+    )
+
+
+def test_transformed_l1_threshold_and_jump():
+    # Sub-critical: continuous at step (a + 1) / a. Super-critical: jumps.
+    a = 1.0
+    threshold = 0.04 * 2
+    x = prox(TransformedL1(a), [threshold, threshold * (1 + 1e-9)], 0.04)
+    assert x[0] == 0 and 0 < x[1] < 1e-8
+    threshold = math.sqrt(2 * 0.5 * 2) - 0.5
+    x = prox(TransformedL1(a), [threshold, threshold * (1 + 1e-9)], 0.5)
+    assert x[0] == 0
+    assert x[1] == pytest.approx(math.sqrt(2 * 0.5 * 2) - 1, abs=1e-7)
+
+
+def test_transformed_l1_is_accurate_where_the_textbook_form_is_not():
+    t = np.geomspace(3e-5, 1e-2, 50)
+    exact = prox(TransformedL1(1.0), t, 1e-5)
+    single = prox(TransformedL1(1.0), t, 1e-5, "float32")
+    np.testing.assert_allclose(single, exact, rtol=2e-6)
