@@ -2,12 +2,12 @@
 
 import argparse
 import dataclasses
-import logging
-import os
 import pathlib
-import re
 import sys
-import threading
+
+from rich.console import Console
+
+import keras_nonconvex as knc
 
 
 def main(arguments=None):
@@ -17,13 +17,8 @@ def main(arguments=None):
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    _hide_chatter()
-    for name in ("tensorflow", "absl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    import keras_nonconvex as knc
-
     try:
-        return options.run(knc, options)
+        return options.run(options)
     except (ValueError, knc.datasets.NotAvailable) as error:
         print(f"keras-nonconvex: {error}", file=sys.stderr)
         return 2
@@ -38,7 +33,7 @@ def main(arguments=None):
         return 130
 
 
-def _compress(knc, options):
+def _compress(options):
     recipe = knc.Recipe.load(options.recipe)
     changes = {
         key: value
@@ -58,9 +53,7 @@ def _compress(knc, options):
     return 0
 
 
-def _inspect(knc, options):
-    from rich.console import Console
-
+def _inspect(options):
     model = knc.files.load_model(options.model)
     console = Console()
     console.print(knc.summary(model).table())
@@ -68,9 +61,7 @@ def _inspect(knc, options):
     return 0
 
 
-def _prune(knc, options):
-    from rich.console import Console
-
+def _prune(options):
     out = pathlib.Path(options.out)
     if out.suffix != ".keras":
         raise ValueError(
@@ -160,34 +151,3 @@ def _parser():
     )
     job.set_defaults(run=_prune)
     return parser
-
-
-# What TensorFlow's C++ code logs below the level of a crash.
-_CHATTER = re.compile(
-    rb"[IWE]\d{4} |WARNING: All log messages|To enable the following"
-    rb"|fully_quantize: |INFO: "
-)
-
-
-def _hide_chatter():
-    """Keeps C++ log lines off the terminal; everything else passes.
-
-    TensorFlow writes to file descriptor 2 directly and heeds no setting.
-    """
-    terminal = os.dup(2)
-    reading, writing = os.pipe()
-    os.dup2(writing, 2)
-    os.close(writing)
-    sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
-
-    def forward():
-        with os.fdopen(reading, "rb") as lines:
-            for line in lines:
-                if not _CHATTER.match(line):
-                    os.write(terminal, line)
-
-    threading.Thread(target=forward, daemon=True).start()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

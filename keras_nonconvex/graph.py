@@ -35,7 +35,8 @@ def functional(model):
     """The functional form of a Sequential or functional model."""
     check_functional(model)
     if isinstance(model, keras.Sequential):
-        return keras.Model(model.input, model.output, name=model.name)
+        (inputs,), (outputs,) = model.inputs, model.outputs
+        return keras.Model(inputs, outputs, name=model.name)
     return model
 
 

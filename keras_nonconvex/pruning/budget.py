@@ -1,7 +1,5 @@
 """Budgets: how much of the model may remain."""
 
-import math
-
 import numpy as np
 
 QUANTITIES = ("params", "macs")
@@ -27,11 +25,11 @@ def absolute(budget, full):
                 f"Argument `budget` counts {' or '.join(QUANTITIES)}. "
                 f"Received: {key!r}"
             )
+        percentage = isinstance(value, str) and value.strip().endswith("%")
         try:
-            if isinstance(value, str) and value.strip().endswith("%"):
-                value = float(value.strip()[:-1]) / 100
-            number = float(value)
-            legal = 0 < number <= full[key] and math.isfinite(number)
+            number = float(value.strip()[:-1]) / 100 if percentage else value
+            number = float(number)
+            legal = 0 < number <= (1 if percentage else full[key])
         except (TypeError, ValueError):
             legal = False
         if not legal:

@@ -81,6 +81,16 @@ def bias_changes(trace, keep, masked_model):
     return changes
 
 
+def new_biases(trace, keep, masked_model):
+    """Layer name -> size of the bias that it has to be given."""
+    makers = {use.layer.name: use for use in trace.of_role("filter")}
+    return {
+        name: int(keep[trace.root_of[makers[name].ids]].sum())
+        for name, change in bias_changes(trace, keep, masked_model).items()
+        if change.any() and not makers[name].layer.use_bias
+    }
+
+
 def _reads(use):
     kernel = keras.ops.convert_to_numpy(getattr(use.layer, use.weight))
     return np.moveaxis(kernel, use.axis, 0).reshape(

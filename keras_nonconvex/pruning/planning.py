@@ -184,8 +184,10 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
         keep = budgets.shave(trace, scores, superfluous, limits, rounded)
     else:
         keep = rounded(~superfluous)
-    stuck = fold.unfoldable(trace, keep, rebuild.masked(trace, keep))
+    masked = rebuild.masked(trace, keep)
+    stuck = fold.unfoldable(trace, keep, masked)
     keep[list(stuck)] = True
+    new_biases = fold.new_biases(trace, keep, masked)
 
     why = {root: reason for root, reason in stuck.items()}
     for root in np.flatnonzero(trace.free):
@@ -205,13 +207,15 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
                 if round_to > 1
                 else "superfluous, kept so that the layer stays"
             )
+    after = trace.costs(keep)
+    after["params"] += sum(new_biases.values())
     return PruningPlan(
         model=trace.model.name,
         criterion=_name(criterion),
         target=limits,
         before=before,
-        after=trace.costs(keep),
-        layers=_layer_plans(trace, keep, why),
+        after=after,
+        layers=_layer_plans(trace, keep, why, new_biases),
     )
 
 
@@ -250,7 +254,7 @@ class _Rounding:
         return keep
 
 
-def _layer_plans(trace, keep, why):
+def _layer_plans(trace, keep, why, new_biases):
     before = trace.layer_costs(np.ones(len(trace), dtype=bool))
     after = trace.layer_costs(keep)
     makers = {use.layer.name: use for use in trace.of_role("filter")}
@@ -276,7 +280,7 @@ def _layer_plans(trace, keep, why):
                 name,
                 type(layer).__name__,
                 kept,
-                (params0, params1),
+                (params0, params1 + new_biases.get(name, 0)),
                 (macs0, macs1),
                 reason,
             )

@@ -1,0 +1,332 @@
+"""Removal is exact: rebuilt = masked, on every graph and every choice."""
+
+import json
+
+import keras
+import models
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from keras import layers
+
+import keras_nonconvex as knc
+from keras_nonconvex import pruning
+from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.trace import Trace
+
+
+def run(model, x):
+    outputs = keras.tree.flatten(model(x, training=False))
+    return [keras.ops.convert_to_numpy(y) for y in outputs]
+
+
+def images(model, seed=0, n=4):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, *model.inputs[0].shape[1:])).astype("float32")
+
+
+def assert_same(first, second, model, tolerance=1e-5):
+    x = images(model)
+    for a, b in zip(run(first, x), run(second, x), strict=True):
+        scale = np.abs(a).max() + 1e-6
+        np.testing.assert_allclose(a / scale, b / scale, atol=tolerance)
+
+
+def random_scores(seed):
+    def scores(trace):
+        return np.random.default_rng(seed).random(len(trace))
+
+    return scores
+
+
+@pytest.mark.parametrize("graph", sorted(models.ZOO))
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 10**6),
+    budget=st.floats(0.2, 0.9),
+    round_to=st.sampled_from([1, 2, 3]),
+)
+def test_rebuilt_equals_masked(graph, seed, budget, round_to):
+    model = models.ZOO[graph](seed, zero_fraction=0.2)
+    before = [w.numpy().copy() for w in model.weights]
+    plan = pruning.plan(
+        model, random_scores(seed), {"params": budget}, round_to
+    )
+    small, masked = plan.apply(model), plan.mask(model)
+    assert_same(masked, small, model)
+    assert small.count_params() == plan.after["params"]
+    assert knc.summary(small).macs == plan.after["macs"]
+    for w, old in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(w.numpy(), old)
+    assert [layer.name for layer in small.layers] == [
+        layer.name for layer in masked.layers
+    ]
+
+
+@pytest.mark.parametrize("graph", sorted(models.ZOO))
+@pytest.mark.parametrize("seed", range(4))
+def test_superfluous_channels_go_without_a_trace(graph, seed):
+    # Zero filters still send act(bias): the small model has it in the next
+    # bias, or keeps the channel and says why.
+    model = models.ZOO[graph](seed, zero_fraction=0.5)
+    plan = pruning.plan(model)
+    small = plan.apply(model)
+    assert_same(model, small, model)
+    assert_same(model, plan.mask(model), model)
+    assert small.count_params() == plan.after["params"]
+
+
+def test_zero_filters_of_a_chain_are_removed():
+    model = models.chain()
+    for name, zero in (("a", [1, 4]), ("b", [0, 2, 3]), ("c", [6])):
+        kernel = model.get_layer(name).kernel
+        values = kernel.numpy()
+        values[..., zero] = 0
+        kernel.assign(values)
+    plan = pruning.plan(model)
+    kept = {p.name: p.channels for p in plan.layers if p.keep}
+    assert kept == {"a": (6, 4), "b": (8, 5), "c": (7, 6), "d": (3, 3)}
+    assert "2: zero filters" in plan.layers[0].reason
+    small = plan.apply(model)
+    assert small.get_layer("a").kernel.shape == (3, 3, 2, 4)
+    assert small.get_layer("bn").gamma.shape == (4,)
+    # 2 x 2 or so positions of 5 channels each reach the dense layer.
+    assert small.get_layer("c").kernel.shape[0] % 5 == 0
+    assert_same(model, small, model)
+
+
+def test_unread_units_are_removed():
+    model = models.chain()
+    kernel = model.get_layer("d").kernel
+    values = kernel.numpy()
+    values[[0, 5]] = 0
+    kernel.assign(values)
+    plan = pruning.plan(model)
+    assert plan.layers[-2].reason == "2: zero outgoing weights"
+    small = plan.apply(model)
+    assert small.get_layer("c").units == 5
+    assert_same(model, small, model)
+
+
+def test_zero_scale_of_normalisation_is_constant():
+    model = models.chain()
+    gamma = model.get_layer("bn").gamma
+    gamma.assign(np.where(np.arange(6) == 3, 0, gamma.numpy()))
+    plan = pruning.plan(model)
+    assert plan.layers[0].channels == (6, 5)
+    assert_same(model, plan.apply(model), model)
+
+
+def test_constant_into_same_padding_stays_and_says_why():
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(4, 3, name="a")(inputs)
+    x = layers.Conv2D(2, 3, padding="same", name="b")(x)
+    model = models.randomize(keras.Model(inputs, x), 0)
+    kernel, bias = model.get_layer("a").weights
+    values = kernel.numpy()
+    values[..., :2] = 0
+    kernel.assign(values)
+    bias.assign([0.5, 0.0, 0.1, 0.1])
+    plan = pruning.plan(model)
+    assert plan.layers[0].keep == [True, False, True, True]
+    assert "sends 0.5 into 'b'" in plan.layers[0].reason
+    assert_same(model, plan.apply(model), model)
+
+
+def test_residual_channels_go_together():
+    model = models.residual()
+    for name in ("stem", "one_out", "two_out"):
+        kernel = model.get_layer(name).kernel
+        values = kernel.numpy()
+        values[..., 3] = 0
+        kernel.assign(values)
+    plan = pruning.plan(model, "group_norm", {"params": 0.7}, round_to=1)
+    kept = {p.name: p.keep for p in plan.layers if p.keep}
+    assert kept["stem"] == kept["one_out"] == kept["two_out"]
+    assert_same(plan.mask(model), plan.apply(model), model)
+
+
+def test_a_layer_is_never_emptied():
+    model = models.chain(zero_fraction=1.0)
+    plan = pruning.plan(model)
+    for layer in plan.layers:
+        assert not layer.keep or sum(layer.keep) >= 1
+    assert "kept so that the layer stays" in plan.layers[0].reason
+    assert_same(model, plan.apply(model), model)
+
+
+def test_budget_is_met_and_least_scores_go():
+    model = knc.models.lenet5()
+    plan = pruning.plan(model, "group_norm", {"params": 0.3, "macs": "50%"})
+    assert plan.after["params"] <= 0.3 * 431_080
+    assert plan.after["macs"] <= 0.5 * 2_293_000
+    small = plan.apply(model)
+    for name in ("conv2", "dense1"):
+        assert small.get_layer(name).kernel.shape[-1] % 8 == 0
+    assert "met" in str(plan) and "NOT" not in str(plan)
+    unreachable = pruning.plan(model, "group_norm", {"params": 10})
+    assert "NOT met" in str(unreachable)
+
+
+def test_rounding_keeps_multiples():
+    model = models.chain()
+    plan = pruning.plan(model, "group_norm", {"params": 0.5}, round_to=4)
+    for layer in plan.layers[:4]:
+        if layer.keep:
+            full, kept = layer.channels
+            assert kept % 4 == 0 or kept == full
+
+
+def test_result_is_plain_keras(tmp_path):
+    model = knc.attach(models.chain(), knc.SparseGroupTL1(1e-3))
+    small = knc.prune(model, "group_norm", {"params": 0.5})
+    assert type(small) is type(keras.Model(small.input, small.output))
+    assert "keras_nonconvex" not in json.dumps(small.get_config())
+    path = tmp_path / "small.keras"
+    small.save(path)
+    assert_same(small, keras.models.load_model(path), small, 0)
+
+
+def test_plan_is_data():
+    model = models.residual(zero_fraction=0.3)
+    plan = pruning.plan(model, "group_norm", {"macs": 0.5}, 1)
+    again = knc.PruningPlan.from_json(plan.to_json())
+    assert again.to_json() == plan.to_json()
+    assert_same(plan.apply(model), again.apply(model), model, 0)
+
+
+def test_edited_plans_are_checked():
+    model = models.residual()
+    plan = pruning.plan(model)
+    by_name = {layer.name: layer for layer in plan.layers}
+    by_name["one_in"].keep[2] = False
+    assert plan.apply(model).get_layer("one_in").filters == 4
+    by_name["stem"].keep[0] = False
+    with pytest.raises(ValueError, match="disagrees"):
+        plan.apply(model)
+    by_name["stem"].keep[0] = True
+    by_name["head"].keep[0] = False
+    with pytest.raises(ValueError, match="cannot lose channels: model output"):
+        plan.apply(model)
+    with pytest.raises(ValueError, match="another model"):
+        plan.apply(models.chain())
+
+
+def test_unknown_layers_freeze_what_they_touch():
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(4, 3, name="a")(inputs)
+    x = layers.UnitNormalization(name="odd")(x)
+    x = layers.Conv2D(4, 3, name="b")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dense(2, name="c")(x)
+    model = models.randomize(keras.Model(inputs, x), 0)
+    plan = pruning.plan(model, "group_norm", {"params": 0.5}, 1)
+    by_name = {layer.name: layer for layer in plan.layers}
+    assert all(by_name["a"].keep)
+    assert "no rule for UnitNormalization 'odd'" in by_name["a"].reason
+    assert not all(by_name["b"].keep)
+    assert_same(plan.mask(model), plan.apply(model), model)
+
+
+def test_users_register_rules():
+    @keras.saving.register_keras_serializable("test")
+    class Scale(layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight((shape[-1],), name="scale")
+
+        def call(self, x):
+            return x * self.scale
+
+    @pruning.rule(Scale)
+    class ScaleRule(pruning.Rule):
+        def channels(self, layer, inputs, space):
+            (x,) = inputs
+            space.use(layer, "scale", 0, x.ids, "scale")
+            return x.ids
+
+    try:
+        inputs = keras.Input((6, 6, 1))
+        x = layers.Conv2D(6, 3, name="a")(inputs)
+        x = Scale(name="s")(x)
+        x = layers.Dense(2)(layers.Flatten()(x))
+        model = models.randomize(keras.Model(inputs, x), 0)
+        plan = pruning.plan(model, "group_norm", {"params": 0.5}, 1)
+        small = plan.apply(model)
+        kept = plan.layers[0].channels[1]
+        assert kept < 6 and small.get_layer("s").scale.shape == (kept,)
+        assert_same(plan.mask(model), small, model)
+    finally:
+        del rules.REGISTRY[Scale]
+
+
+def test_a_consumer_gets_a_bias_only_when_needed():
+    model = models.sequential()
+    kernel, bias = model.get_layer("a").weights
+    values = kernel.numpy()
+    values[..., 0] = 0
+    kernel.assign(values)
+    bias.assign(np.full(6, 0.5))
+    small = knc.prune(model)
+    assert small.get_layer("b").use_bias
+    assert_same(model, small, model)
+    bias.assign(np.full(6, -0.5))
+    small = knc.prune(model)
+    assert not small.get_layer("b").use_bias
+    assert_same(model, small, model)
+
+
+def test_trace_of_lenet5():
+    trace = Trace(knc.models.lenet5())
+    blocks = trace.blocks()
+    assert {names: len(roots) for names, roots in blocks.items()} == {
+        ("conv1",): 20,
+        ("conv2",): 50,
+        ("dense1",): 500,
+    }
+    everything = np.ones(len(trace), dtype=bool)
+    assert trace.costs(everything) == {"params": 431_080, "macs": 2_293_000}
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"criterion": "group_nrm"}, "`criterion` must be one of"),
+        ({"criterion": "group_norm"}, "needs a budget"),
+        ({"budget": {"params": 0.5}}, "A budget needs a criterion"),
+        ({"budget": {"speed": 0.5}}, "counts params or macs"),
+        ({"budget": {"params": 0}}, "Budget 'params'"),
+        ({"budget": {"macs": "120%"}}, "Budget 'macs'"),
+        ({"budget": {"macs": "half"}}, "Budget 'macs'"),
+        ({"budget": 0.5}, "`budget` must be a dict"),
+        ({"round_to": 0}, "`round_to`"),
+    ],
+)
+def test_bad_arguments(change, message):
+    arguments = {"criterion": "zeros", **change}
+    if "budget" in change and "A budget needs" not in message:
+        arguments["criterion"] = "group_norm"
+    with pytest.raises(ValueError, match=message) as error:
+        pruning.plan(models.chain(), **arguments)
+    assert "Received:" in str(error.value)
+
+
+def test_models_without_a_graph_are_refused():
+    model = Subclassed()
+    with pytest.raises(ValueError, match="no weights yet"):
+        pruning.plan(model)
+    model(np.zeros((1, 3), "float32"))
+    with pytest.raises(ValueError, match="subclassed model has no graph"):
+        pruning.plan(model)
+    with pytest.raises(ValueError, match="must be a keras.Model"):
+        pruning.plan("model.keras")
