@@ -14,6 +14,9 @@ The recursion matters: under a decaying schedule the momentum still carries
 gradients that were scaled by larger rates, and with lr / (1 - momentum) the
 zeros would come loose in the last epochs.
 
+With momentum m, a concave penalty adds a condition for the fixed point to be
+stable: lr strength |r''| < (1 - m)^2. Training sizes are far below it.
+
 Groups need one s for all their weights. For Adam types that is the inverse of
 the group's mean metric, and the group moves along the optimizer's momentum
 with that one step, so the argument above holds for it too.

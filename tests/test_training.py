@@ -1,0 +1,326 @@
+"""Training: fixed points, exact zeros, honest losses, saved state.
+
+Runs on the backend of KERAS_BACKEND; `test_backends.py` runs it on JAX.
+"""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_nonconvex as knc
+
+
+def least_squares(regularizer, seed=0, shape=(6, 4)):
+    """A model whose loss is ||W - W0||^2 / 2 + const + penalty(W).
+
+    Its minimiser is then the prox of the penalty at W0 with step 1.
+    """
+    rng = np.random.default_rng(seed)
+    w0 = rng.normal(size=shape).astype("float32")
+    w0[:, -1] *= 0.1  # A group that goes.
+    n, k = shape[0], shape[1]
+    x = np.linalg.qr(rng.normal(size=(n, n)))[0] * np.sqrt(n * k / 2)
+    x = x.astype("float32")
+    inputs = keras.Input((shape[0],))
+    outputs = layers.Dense(
+        shape[1], use_bias=False, kernel_regularizer=regularizer
+    )(inputs)
+    return knc.ProximalModel(inputs, outputs), x, x @ w0, w0
+
+
+def fit_full_batches(model, x, y, steps):
+    """`steps` updates, each on all of the data."""
+    tiled = [np.tile(array, (steps, 1)) for array in (x, y)]
+    model.fit(*tiled, batch_size=len(x), verbose=0, shuffle=False)
+
+
+def kernel_of(model):
+    return keras.ops.convert_to_numpy(model.layers[-1].kernel)
+
+
+REGULARIZERS = {
+    "l1": lambda: knc.Elementwise(knc.penalties.L1(), 0.3),
+    "tl1": lambda: knc.Elementwise(knc.penalties.TransformedL1(1.0), 0.2),
+    "group_lasso": lambda: knc.GroupLasso(0.6),
+    "group_tl1": lambda: knc.GroupTL1(0.1, a=1.0),
+    "sparse_group_l1": lambda: knc.SparseGroupL1(0.2, group_strength=0.4),
+    "sparse_group_tl1": lambda: knc.SparseGroupTL1(0.15, group_strength=0.4),
+}
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.3),
+    "momentum": lambda: keras.optimizers.SGD(0.005, momentum=0.9),
+    "nesterov": lambda: keras.optimizers.SGD(
+        0.005, momentum=0.9, nesterov=True
+    ),
+    "adam": lambda: keras.optimizers.Adam(
+        keras.optimizers.schedules.ExponentialDecay(0.05, 400, 0.3),
+        epsilon=1e-4,
+    ),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_fixed_point_minimises_the_logged_objective(regularizer, optimizer):
+    reg = REGULARIZERS[regularizer]()
+    model, x, y, w0 = least_squares(reg)
+    model.compile(OPTIMIZERS[optimizer](), "mse")
+    fit_full_batches(model, x, y, 2500)
+    exact = keras.ops.convert_to_numpy(reg.proximal(w0, 1.0))
+    found = kernel_of(model)
+    tolerance = 2e-3 if optimizer == "adam" else 2e-5
+    np.testing.assert_allclose(found, exact, atol=tolerance)
+    np.testing.assert_array_equal(found == 0, exact == 0)
+    assert (exact == 0).any() and (exact != 0).any()
+    if "group" in regularizer:
+        assert not exact[:, -1].any()
+
+
+def test_objective_never_rises_below_the_critical_step():
+    reg = knc.SparseGroupTL1(0.15, group_strength=0.4)
+    model, x, y, _ = least_squares(reg)
+    model.compile(keras.optimizers.SGD(0.5), "mse")
+    history = model.fit(
+        x, y, batch_size=len(x), epochs=60, verbose=0, shuffle=False
+    )
+    loss = np.array(history.history["loss"])
+    assert np.all(np.diff(loss) <= 1e-5 * loss[0])
+
+
+def classifier(cls, regularizer=None, seed=0):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(6, 3, kernel_regularizer=regularizer)(inputs)
+    x = layers.BatchNormalization()(x)
+    x = layers.ReLU()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(12, activation="relu", kernel_regularizer=regularizer)(x)
+    x = layers.Dense(3, activation="softmax", kernel_regularizer=regularizer)(
+        x
+    )
+    return cls(inputs, x)
+
+
+def small_data(n=160):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, n)
+    x = rng.normal(size=(n, 8, 8, 1)) * 0.3
+    x[np.arange(n), y * 2, y * 2] += 2.0
+    return x.astype("float32"), y
+
+
+def compile_(model, optimizer=None, **options):
+    model.compile(
+        optimizer or keras.optimizers.SGD(0.05, momentum=0.9),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        **options,
+    )
+    return model
+
+
+def weights_of(model):
+    return [keras.ops.convert_to_numpy(w) for w in model.weights]
+
+
+def test_strength_zero_is_keras_bit_for_bit():
+    x, y = small_data()
+    trained = []
+    for cls, regularizer in (
+        (keras.Model, None),
+        (knc.ProximalModel, knc.SparseGroupTL1(0.0)),
+    ):
+        model = compile_(classifier(cls, regularizer))
+        model.fit(x, y, batch_size=16, epochs=5, verbose=0, shuffle=False)
+        trained.append(weights_of(model))
+    for first, second in zip(*trained, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_logged_loss_is_data_loss_plus_penalty():
+    x, y = small_data()
+    reg = knc.SparseGroupTL1(1e-3, group_strength=2e-3)
+    model = compile_(classifier(knc.ProximalModel, reg))
+    probabilities = model.predict(x, verbose=0)
+    data_loss = -np.log(probabilities[np.arange(len(y)), y]).mean()
+    penalty = sum(
+        float(reg(layer.kernel))
+        for layer in model.layers
+        if hasattr(layer, "kernel")
+    )
+    loss, _ = model.evaluate(x, y, verbose=0)
+    assert loss == pytest.approx(data_loss + penalty, rel=1e-5)
+    # And in training: the loss before the first update, BN in batch mode.
+    plain = compile_(classifier(keras.Model))
+    plain.set_weights(model.get_weights())
+    logged = [
+        m.fit(x, y, batch_size=len(x), verbose=0).history["loss"][0]
+        for m in (model, plain)
+    ]
+    assert logged[0] == pytest.approx(logged[1] + penalty, rel=1e-5)
+
+
+def test_exact_zeros_appear_and_accuracy_stays():
+    x, y = small_data()
+    model = compile_(
+        classifier(knc.ProximalModel, knc.SparseGroupTL1(4e-3))
+    )
+    history = model.fit(
+        x,
+        y,
+        batch_size=16,
+        epochs=25,
+        verbose=0,
+        callbacks=[knc.callbacks.SparsityMonitor()],
+    ).history
+    found = knc.summary(model)
+    assert history["zero_weights"][-1] == found.zero_weights > 0
+    assert history["zero_filters"][-1] == found.zero_filters > 0
+    assert history["accuracy"][-1] > 0.95
+
+
+def test_zeros_survive_a_decaying_schedule():
+    # The momentum still carries gradients of larger rates than the last.
+    reg = knc.GroupLasso(0.6)
+    model, x, y, w0 = least_squares(reg)
+    steps = 400
+    schedule = keras.optimizers.schedules.CosineDecay(0.05, steps)
+    model.compile(keras.optimizers.SGD(schedule, momentum=0.9), "mse")
+    fit_full_batches(model, x, y, steps)
+    exact = keras.ops.convert_to_numpy(reg.proximal(w0, 1.0))
+    np.testing.assert_array_equal(kernel_of(model) == 0, exact == 0)
+
+
+def test_saved_in_the_middle_resumes_bit_for_bit(tmp_path):
+    x, y = small_data()
+
+    def fit(model):
+        model.fit(x, y, batch_size=16, epochs=2, verbose=0, shuffle=False)
+        return model
+
+    whole = fit(fit(compile_(make())))
+    half = fit(compile_(make()))
+    half.save(tmp_path / "half.keras")
+    loaded = keras.models.load_model(tmp_path / "half.keras")
+    assert isinstance(loaded, knc.ProximalModel)
+    assert isinstance(loaded.solver, knc.solvers.ProximalGradient)
+    resumed = fit(loaded)
+    for a, b in zip(weights_of(whole), weights_of(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Without compiling, the file is a model like any other.
+    bare = keras.models.load_model(tmp_path / "half.keras", compile=False)
+    np.testing.assert_array_equal(
+        bare.predict(x, verbose=0), half.predict(x, verbose=0)
+    )
+
+
+def make():
+    return classifier(knc.ProximalModel, knc.SparseGroupTL1(2e-3))
+
+
+def test_prox_waits_for_accumulated_gradients():
+    x, y = small_data(48)
+    model = compile_(
+        make(),
+        keras.optimizers.SGD(0.05, gradient_accumulation_steps=4),
+    )
+    kernel = model.layers[1].kernel
+    before = keras.ops.convert_to_numpy(kernel).copy()
+    model.fit(x, y, batch_size=16, verbose=0)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(kernel), before)
+    model.fit(x[:16], y[:16], batch_size=16, verbose=0)
+    assert np.any(keras.ops.convert_to_numpy(kernel) != before)
+
+
+@pytest.mark.parametrize(
+    "options", [{"jit_compile": True}, {"run_eagerly": True}]
+)
+def test_compiled_and_eager_agree(options):
+    x, y = small_data(64)
+    trained = []
+    for chosen in ({}, options):
+        model = compile_(make(), **chosen)
+        model.fit(x, y, batch_size=16, epochs=3, verbose=0, shuffle=False)
+        trained.append(weights_of(model))
+    for a, b in zip(*trained, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_mixin_for_sequential_models():
+    class Mine(knc.ProximalMixin, keras.Sequential):
+        pass
+
+    x, y = small_data()
+    model = compile_(
+        Mine(
+            [
+                layers.Flatten(),
+                layers.Dense(12, "relu", kernel_regularizer=knc.GroupTL1(0.01)),
+                layers.Dense(3, "softmax"),
+            ]
+        )
+    )
+    model.fit(x, y, batch_size=16, epochs=20, verbose=0)
+    kernel = keras.ops.convert_to_numpy(model.layers[1].kernel)
+    assert (~kernel.any(axis=0)).any()
+
+
+def test_stock_model_trains_from_zero_without_nan():
+    x, y = small_data()
+    for name in sorted(knc.regularizers.REGISTRY):
+        cls = knc.regularizers.REGISTRY[name]
+        if cls in (knc.Elementwise, knc.Group, knc.SparseGroup):
+            reg = cls(knc.penalties.TransformedL1(), 1e-3)
+        else:
+            reg = cls(1e-3)
+        model = compile_(classifier(keras.Model, reg))
+        model.layers[1].kernel.assign(np.zeros((3, 3, 1, 6)))
+        model.fit(x, y, batch_size=40, verbose=0)
+        assert all(np.isfinite(w).all() for w in weights_of(model)), name
+
+
+def test_freeze_keeps_zeros_and_trains_the_rest():
+    x, y = small_data()
+    model = compile_(classifier(keras.Model))
+    kernel = model.layers[1].kernel
+    values = keras.ops.convert_to_numpy(kernel).copy()
+    values[0] = 0
+    kernel.assign(values)
+    model.fit(x, y, batch_size=40, verbose=0)
+    assert keras.ops.convert_to_numpy(kernel)[0].any()
+    kernel.assign(values)
+    model.fit(
+        x, y, batch_size=40, verbose=0, callbacks=[knc.callbacks.Freeze()]
+    )
+    after = keras.ops.convert_to_numpy(kernel)
+    assert not after[0].any()
+    assert np.any(after[1:] != values[1:])
+    assert kernel.constraint is None
+    model.fit(x, y, batch_size=40, verbose=0)
+    assert keras.ops.convert_to_numpy(kernel)[0].any()
+
+
+def test_refused_with_a_sentence():
+    with pytest.raises(ValueError, match="use_ema=True overwrites"):
+        compile_(make(), keras.optimizers.SGD(0.1, use_ema=True))
+    with pytest.raises(ValueError, match="`step` must be"):
+        knc.solvers.ProximalGradient(step="lr")
+    inputs = keras.Input((8, 8, 2))
+    x = layers.DepthwiseConv2D(3, name="d", depthwise_regularizer=None)(inputs)
+    x = layers.Conv2DTranspose(
+        3, 3, kernel_regularizer=knc.GroupLasso(1e-3), name="t"
+    )(x)
+    with pytest.raises(ValueError, match=r"write groups=\(0, 1, 3\)"):
+        knc.ProximalModel(inputs, x).compile("sgd", "mse")
+
+
+def test_warns_where_the_strength_means_something_else():
+    with pytest.warns(UserWarning, match="weaker than the logged loss"):
+        compile_(
+            make(),
+            "adam",
+            solver=knc.solvers.ProximalGradient("learning_rate"),
+        )
+    with pytest.warns(UserWarning, match="knows SGD, Adam and AdamW"):
+        compile_(make(), "rmsprop")
