@@ -4,8 +4,8 @@ import fnmatch
 
 import keras
 
-from keras_nonconvex import groups
 from keras_nonconvex import graph
+from keras_nonconvex import groups
 from keras_nonconvex import regularizers
 from keras_nonconvex.training import ProximalModel
 

@@ -211,9 +211,7 @@ class _Run:
     def _fine_tune(self, pruned):
         extra = [callbacks.Freeze()] if self.recipe.keep_zeros else []
         if self.recipe.fine_tune_epochs:
-            self._fit(
-                "fine-tune", pruned, self.recipe.fine_tune_epochs, *extra
-            )
+            self._fit("fine-tune", pruned, self.recipe.fine_tune_epochs, *extra)
         self.metrics["small"] = self._measure(pruned)
         return pruned
 

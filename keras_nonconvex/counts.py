@@ -134,18 +134,23 @@ def summary(model):
 def zeros(layer):
     """How many weights and filters of a layer's kernel are exactly zero."""
     if not isinstance(layer, _KERNEL_LAYERS):
-        return dict(weights=0, zero_weights=0, filters=0, zero_filters=0)
+        return {
+            "weights": 0,
+            "zero_weights": 0,
+            "filters": 0,
+            "zero_filters": 0,
+        }
     kernel = keras.ops.convert_to_numpy(layer.kernel)
     axes = groups.reduced_axes(
         groups.for_layer("filters", layer, kernel.ndim), kernel.ndim
     )
     alive = np.any(kernel != 0, axis=axes)
-    return dict(
-        weights=kernel.size,
-        zero_weights=int(np.sum(kernel == 0)),
-        filters=alive.size,
-        zero_filters=int(np.sum(~alive)),
-    )
+    return {
+        "weights": kernel.size,
+        "zero_weights": int(np.sum(kernel == 0)),
+        "filters": alive.size,
+        "zero_filters": int(np.sum(~alive)),
+    }
 
 
 def call_macs(call):
@@ -159,9 +164,9 @@ def call_macs(call):
 def positions(call):
     """How often a kernel is applied to one sample in one call."""
     layer = call.operation
-    tensor = (
-        call.inputs if isinstance(layer, _TRANSPOSED) else call.outputs
-    )[0]
+    tensor = (call.inputs if isinstance(layer, _TRANSPOSED) else call.outputs)[
+        0
+    ]
     channels_first = getattr(layer, "data_format", None) == "channels_first"
     inner = tensor.shape[2:] if channels_first else tensor.shape[1:-1]
     if None in inner:

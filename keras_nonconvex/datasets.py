@@ -57,9 +57,7 @@ def load(name):
     if name not in known:
         near = difflib.get_close_matches(str(name), [*known, "digits"], 3)
         hint = f" Near names: {', '.join(near)}." if near else ""
-        raise ValueError(
-            f"Unknown data set.{hint} Received: dataset={name!r}"
-        )
+        raise ValueError(f"Unknown data set.{hint} Received: dataset={name!r}")
     builder = tfds.builder(name)
     if not builder.is_prepared():
         _check_reachable(builder)

@@ -20,8 +20,7 @@ def check_functional(model):
             f"model.build(...) first. Received: model={model.name!r}"
         )
     if not (
-        isinstance(model, keras.Sequential)
-        or hasattr(model, "_nodes_by_depth")
+        isinstance(model, keras.Sequential) or hasattr(model, "_nodes_by_depth")
     ):
         raise ValueError(
             "A subclassed model has no graph to follow: build it as "

@@ -22,11 +22,11 @@ from keras import ops
 
 from keras_nonconvex import groups as group_patterns
 from keras_nonconvex import penalties
+from keras_nonconvex import scope
 from keras_nonconvex import sparse_group
 from keras_nonconvex.penalties import L0
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import TransformedL1
-from keras_nonconvex import scope
 
 REGISTRY = {}
 
@@ -98,9 +98,7 @@ class Regularizer(keras.regularizers.Regularizer):
     def from_config(cls, config):
         if isinstance(config.get("penalty"), dict):
             spec = config["penalty"]
-            penalty = _lookup(
-                penalties.REGISTRY, spec["class_name"], "penalty"
-            )
+            penalty = _lookup(penalties.REGISTRY, spec["class_name"], "penalty")
             config = {**config, "penalty": penalty(**spec.get("config", {}))}
         return cls(**config)
 

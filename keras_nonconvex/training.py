@@ -62,7 +62,8 @@ class ProximalMixin:
             self.solver.after_update(self, before)
         return logs, tuple(
             [
-                value if after.get_current_value(v) is None
+                value
+                if after.get_current_value(v) is None
                 else after.get_current_value(v)
                 for v, value in zip(variables, values, strict=True)
             ]
@@ -86,6 +87,7 @@ class ProximalMixin:
             )
             for pair in zip(variables, values, strict=True)
         ]
+
 
 @keras.saving.register_keras_serializable("keras_nonconvex")
 class ProximalModel(ProximalMixin, keras.Model):

@@ -20,9 +20,7 @@ CACHE = ROOT / ".cache" / "tfds"
 hypothesis.settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=60
 )
-hypothesis.settings.register_profile(
-    "fuzz", deadline=None, max_examples=2000
-)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -183,9 +183,7 @@ def test_mutants_fail_the_battery():
 
         def value(self, t):
             flat = ops.full_like(t, self.gamma / 2)
-            return ops.where(
-                t <= self.gamma, t - t**2 / (2 * self.gamma), flat
-            )
+            return ops.where(t <= self.gamma, t - t**2 / (2 * self.gamma), flat)
 
         def prox(self, t, step):
             firm = (t - step) / (1 - step / self.gamma)

@@ -126,7 +126,9 @@ class TestEveryPenalty:
         t = t.astype("float32").astype("float64")
         single = joint(penalty, t, step, group_step, "float32")
         exact = joint(penalty, t, step, group_step)
-        found = objective(penalty, single.astype("float64"), t, step, group_step)
+        found = objective(
+            penalty, single.astype("float64"), t, step, group_step
+        )
         best = objective(penalty, exact, t, step, group_step)
         scale = (t**2).sum(0) + step * 1e-3
         assert np.all(found - best <= 3e-6 * scale)
@@ -147,9 +149,7 @@ def test_composition_of_the_two_proxes_is_worse():
     rng = np.random.default_rng(0)
     t = np.abs(rng.normal(size=(6, 300)))
     for penalty, step in ((TransformedL1(1.0), 0.1), (L0(), 0.05)):
-        exact = objective(
-            penalty, joint(penalty, t, step, 0.8), t, step, 0.8
-        )
+        exact = objective(penalty, joint(penalty, t, step, 0.8), t, step, 0.8)
         soft = ops.convert_to_numpy(
             penalty.prox(ops.convert_to_tensor(t), step)
         )

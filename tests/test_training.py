@@ -96,9 +96,7 @@ def classifier(cls, regularizer=None, seed=0):
     x = layers.ReLU()(x)
     x = layers.Flatten()(x)
     x = layers.Dense(12, activation="relu", kernel_regularizer=regularizer)(x)
-    x = layers.Dense(3, activation="softmax", kernel_regularizer=regularizer)(
-        x
-    )
+    x = layers.Dense(3, activation="softmax", kernel_regularizer=regularizer)(x)
     return cls(inputs, x)
 
 
@@ -163,9 +161,7 @@ def test_logged_loss_is_data_loss_plus_penalty():
 
 def test_exact_zeros_appear_and_accuracy_stays():
     x, y = small_data()
-    model = compile_(
-        classifier(knc.ProximalModel, knc.SparseGroupTL1(4e-3))
-    )
+    model = compile_(classifier(knc.ProximalModel, knc.SparseGroupTL1(4e-3)))
     history = model.fit(
         x,
         y,

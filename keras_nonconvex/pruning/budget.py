@@ -63,9 +63,7 @@ def shave(trace, scores, superfluous, limits, shape):
         be met.
     """
     roots = np.flatnonzero(trace.free)
-    order = roots[
-        np.lexsort((roots, scores[roots], ~superfluous[roots]))
-    ]
+    order = roots[np.lexsort((roots, scores[roots], ~superfluous[roots]))]
 
     def dropping(count):
         keep = np.ones(len(trace), dtype=bool)

@@ -46,7 +46,7 @@ class ChannelSpace:
                     self._frozen.setdefault(a, self._frozen.pop(b))
 
     def freeze(self, ids, reason):
-        """Says that these channels must stay, and why. The last reason counts."""
+        """Says that these channels must stay; the last reason counts."""
         for i in ids:
             self._frozen[self.root(i)] = reason
 

@@ -93,6 +93,8 @@ def new_biases(trace, keep, masked_model):
 
 def _reads(use):
     kernel = keras.ops.convert_to_numpy(getattr(use.layer, use.weight))
-    return np.moveaxis(kernel, use.axis, 0).reshape(
-        kernel.shape[use.axis], -1
-    ).any(axis=1)
+    return (
+        np.moveaxis(kernel, use.axis, 0)
+        .reshape(kernel.shape[use.axis], -1)
+        .any(axis=1)
+    )

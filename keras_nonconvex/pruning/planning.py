@@ -189,7 +189,7 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
     keep[list(stuck)] = True
     new_biases = fold.new_biases(trace, keep, masked)
 
-    why = {root: reason for root, reason in stuck.items()}
+    why = dict(stuck.items())
     for root in np.flatnonzero(trace.free):
         if root in why:
             continue
@@ -301,9 +301,7 @@ def _check(criterion, budget, round_to):
             "'group_norm', and such a criterion needs a budget. "
             f"Received: criterion={_name(criterion)!r}, budget={budget!r}"
         )
-    if round_to is not None and (
-        not isinstance(round_to, int) or round_to < 1
-    ):
+    if round_to is not None and (not isinstance(round_to, int) or round_to < 1):
         raise ValueError(
             "Argument `round_to` must be an integer >= 1. "
             f"Received: round_to={round_to!r}"

@@ -172,4 +172,3 @@ def numpy_weight(use):
 def along(use, array):
     """`array` with the used axis first, the rest flattened."""
     return np.moveaxis(array, use.axis, 0).reshape(array.shape[use.axis], -1)
-

@@ -52,7 +52,9 @@ class ProximalGradient:
         step_size.check(optimizer, self.step)
         for layer in model.layers:
             regularizer = getattr(layer, "kernel_regularizer", None)
-            if not (layer.built and isinstance(regularizer, regularizers.Group)):
+            if not (
+                layer.built and isinstance(regularizer, regularizers.Group)
+            ):
                 continue
             rank = len(layer.kernel.shape)
             needed = groups.for_layer(regularizer.groups, layer, rank)
@@ -79,9 +81,7 @@ class ProximalGradient:
         """What `after_update` must know of the time before the update."""
         return Before(
             ops.copy(model.optimizer.iterations),
-            ops.copy(
-                step_size.innermost(model.optimizer).learning_rate
-            ),
+            ops.copy(step_size.innermost(model.optimizer).learning_rate),
         )
 
     def after_update(self, model, before=None):

@@ -37,9 +37,7 @@ def check(optimizer, step):
     """Warns where `step` makes the strength mean something else."""
     optimizer = innermost(optimizer)
     if step == "learning_rate":
-        if momentum(optimizer) or isinstance(
-            optimizer, keras.optimizers.Adam
-        ):
+        if momentum(optimizer) or isinstance(optimizer, keras.optimizers.Adam):
             warnings.warn(
                 "step='learning_rate' with this optimizer makes the penalty "
                 "act weaker than the logged loss says; step='auto' does not. "
@@ -99,9 +97,7 @@ def _in_adam_metric(optimizer, variable, w, lr, axes):
     index = optimizer._get_variable_index(variable)
     first_moment = ops.convert_to_tensor(optimizer._momentums[index])
     velocities = (
-        optimizer._velocity_hats
-        if optimizer.amsgrad
-        else optimizer._velocities
+        optimizer._velocity_hats if optimizer.amsgrad else optimizer._velocities
     )
     count = ops.cast(optimizer.iterations, w.dtype)
     lr_t = (
