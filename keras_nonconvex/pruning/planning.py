@@ -189,7 +189,7 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
     keep[list(stuck)] = True
     new_biases = fold.new_biases(trace, keep, masked)
 
-    why = dict(stuck.items())
+    why = dict(stuck)
     for root in np.flatnonzero(trace.free):
         if root in why:
             continue

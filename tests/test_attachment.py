@@ -1,0 +1,68 @@
+"""Regularizers on built models, and off again."""
+
+import json
+
+import keras
+import models
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_nonconvex as knc
+
+
+def test_attach_sets_layer_and_variable():
+    model = models.chain()
+    before = model.get_weights()
+    sparse = knc.attach(
+        model,
+        {
+            "a": knc.GroupLasso(0.5),
+            layers.Conv2D: knc.SparseGroupTL1(0.1),
+            (lambda layer: layer.name == "c"): knc.GroupTL1(0.2),
+            "*": None,
+        },
+    )
+    assert isinstance(sparse, knc.ProximalModel)
+    found = {
+        layer.name: layer.kernel_regularizer
+        for layer in sparse.layers
+        if hasattr(layer, "kernel")
+    }
+    assert [type(r).__name__ for r in found.values()] == [
+        "GroupLasso",
+        "SparseGroupTL1",
+        "GroupTL1",
+        "NoneType",
+    ]
+    for name, regularizer in found.items():
+        assert sparse.get_layer(name).kernel.regularizer is regularizer
+    for a, b in zip(before, sparse.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    expected = sum(
+        float(r(sparse.get_layer(n).kernel)) for n, r in found.items() if r
+    )
+    assert float(sum(sparse.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_attach_knows_kernel_layouts():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2DTranspose(3, 3, name="t")(inputs)
+    model = knc.attach(keras.Model(inputs, x), knc.GroupLasso(1e-3))
+    assert model.get_layer("t").kernel_regularizer.groups == (0, 1, 3)
+    model.compile("sgd", "mse")
+
+
+def test_strip_undoes_it(tmp_path):
+    sparse = knc.attach(models.sequential(), "group_lasso")
+    x = np.ones((1, 8, 8, 1), "float32")
+    outputs = sparse.predict(x, verbose=0)
+    plain = knc.strip(sparse)
+    assert not plain.losses
+    assert "keras_nonconvex" not in json.dumps(plain.get_config())
+    np.testing.assert_array_equal(plain.predict(x, verbose=0), outputs)
+
+
+def test_rules_that_match_nothing():
+    with pytest.raises(ValueError, match="Received: 'conv_\\*'"):
+        knc.attach(models.chain(), {"conv_*": knc.GroupLasso(1e-3)})

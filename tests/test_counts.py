@@ -1,0 +1,85 @@
+"""Counts that implementations must hit."""
+
+import keras
+import models
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_nonconvex as knc
+
+
+def test_lenet5():
+    found = knc.summary(knc.models.lenet5())
+    assert found.params == 431_080
+    assert found.macs == 24**2 * 25 * 20 + 64 * 500 * 50 + 800 * 500 + 5000
+    assert found.filters == 580
+    assert found.zero_filters == 0
+    assert "431,080" in str(found)
+
+
+def test_macs_against_tensorflow_profiler():
+    # An independent count of the same graph.
+    import tensorflow as tf
+    from tensorflow.python.framework import convert_to_constants
+    from tensorflow.python.profiler import model_analyzer
+    from tensorflow.python.profiler import option_builder
+
+    for build in (models.chain, models.residual, models.sequential):
+        model = build()
+        shape = (1, *model.inputs[0].shape[1:])
+        function = tf.function(lambda x, m=model: m(x, training=False))
+        frozen = convert_to_constants.convert_variables_to_constants_v2(
+            function.get_concrete_function(tf.TensorSpec(shape))
+        )
+        options = (
+            option_builder.ProfileOptionBuilder(
+                option_builder.ProfileOptionBuilder.float_operation()
+            )
+            .with_empty_output()
+            .build()
+        )
+        root = model_analyzer.profile(
+            frozen.graph, cmd="scope", options=options
+        )
+        flops = sum(
+            node.float_ops
+            for node in walk(root)
+            if node.name.rsplit("/")[-1].split("_")[0] in ("Conv2D", "MatMul")
+            or node.name.endswith(("convolution", "MatMul"))
+        )
+        assert 2 * knc.summary(model).macs == flops
+
+
+def walk(node):
+    yield node
+    for child in node.children:
+        yield from walk(child)
+
+
+def test_zeros():
+    model = models.chain()
+    kernel = model.get_layer("a").kernel
+    values = keras.ops.convert_to_numpy(kernel).copy()
+    values[..., 2] = 0
+    values[0, 0, 0, 0] = 0
+    kernel.assign(values)
+    found = knc.summary(model)
+    assert found.zero_filters == 1
+    assert found.zero_weights == 3 * 3 * 2 + 1
+
+
+def test_shared_layers_count_twice_for_macs_once_for_params():
+    inputs = keras.Input((5, 5, 3))
+    conv = layers.Conv2D(3, 1)
+    model = keras.Model(inputs, conv(conv(inputs)))
+    found = knc.summary(model)
+    assert found.params == 12 and found.macs == 2 * 25 * 9
+
+
+def test_unknown_sizes_are_refused():
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, layers.Conv2D(3, 1)(inputs))
+    with pytest.raises(ValueError, match="fixed input size"):
+        knc.summary(model)
+    assert np.isfinite(knc.models.lenet5().count_params())
