@@ -9,7 +9,10 @@ import pathlib
 import keras
 
 from keras_nonconvex import models
+from keras_nonconvex import pruning
 from keras_nonconvex import regularizers
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,18 +74,34 @@ class Recipe:
         for field in ("fine_tune_epochs", "seed"):
             self._require(field, lambda v: _is_int(v) and v >= 0, ">= 0")
         self._require(
+            "representative_samples", lambda v: _is_int(v) and v >= 1, ">= 1"
+        )
+        for field in ("keep_zeros", "long_baseline"):
+            self._require(field, lambda v: isinstance(v, bool), "true or false")
+        for field in ("dataset", "model"):
+            self._require(field, lambda v: isinstance(v, str), "a name")
+        self._require(
+            "name",
+            lambda v: isinstance(v, str) and v and "/" not in v,
+            "a name that can be a folder's",
+        )
+        self._require(
             "learning_rate",
             lambda v: isinstance(v, (int, float)) and v > 0,
             "above 0",
         )
-        self._require(
-            "regularizers", lambda v: isinstance(v, dict), "a dict by layer"
-        )
+        for field in ("regularizers", "optimizer"):
+            self._require(field, lambda v: isinstance(v, dict), "an object")
         self._require(
             "precisions",
-            lambda v: "float32" in v,
-            "a list that has 'float32'",
+            lambda v: (
+                isinstance(v, (list, tuple))
+                and "float32" in v
+                and set(v) <= set(PRECISIONS)
+            ),
+            f"a list of {', '.join(PRECISIONS)} that has 'float32'",
         )
+        pruning.check(self.criterion, self.budget, self.round_to)
         object.__setattr__(self, "precisions", tuple(self.precisions))
         if self.offline is not None:
             self._require(

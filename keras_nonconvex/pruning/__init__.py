@@ -3,6 +3,7 @@
 from keras_nonconvex.pruning.criteria import criterion
 from keras_nonconvex.pruning.planning import LayerPlan
 from keras_nonconvex.pruning.planning import PruningPlan
+from keras_nonconvex.pruning.planning import check
 from keras_nonconvex.pruning.planning import plan
 from keras_nonconvex.pruning.planning import prune
 from keras_nonconvex.pruning.rules import Rule
@@ -12,6 +13,7 @@ __all__ = [
     "LayerPlan",
     "PruningPlan",
     "Rule",
+    "check",
     "criterion",
     "plan",
     "prune",

@@ -1,8 +1,31 @@
 """Budgets: how much of the model may remain."""
 
+import math
+
 import numpy as np
 
 QUANTITIES = ("params", "macs")
+
+
+def check(budget):
+    """Refuses a budget that means nothing for any model."""
+    if not isinstance(budget, dict) or not budget:
+        raise ValueError(
+            "Argument `budget` must be a dict such as {'macs': 0.5}. "
+            f"Received: budget={budget!r}"
+        )
+    for key, value in budget.items():
+        if key not in QUANTITIES:
+            raise ValueError(
+                f"Argument `budget` counts {' or '.join(QUANTITIES)}. "
+                f"Received: {key!r}"
+            )
+        number, relative = _parse(value)
+        if not 0 < number or (relative and number > 1):
+            raise ValueError(
+                f"Budget '{key}' must be a fraction in (0, 1], a percentage "
+                f"or an absolute number. Received: {value!r}"
+            )
 
 
 def absolute(budget, full):
@@ -13,33 +36,25 @@ def absolute(budget, full):
             fraction up to 1, a percentage as a string, or an absolute number.
         full: The costs of the unpruned model.
     """
-    if not isinstance(budget, dict) or not budget:
-        raise ValueError(
-            "Argument `budget` must be a dict such as {'macs': 0.5}. "
-            f"Received: budget={budget!r}"
-        )
+    check(budget)
     limits = {}
     for key, value in budget.items():
-        if key not in QUANTITIES:
-            raise ValueError(
-                f"Argument `budget` counts {' or '.join(QUANTITIES)}. "
-                f"Received: {key!r}"
-            )
-        percentage = isinstance(value, str) and value.strip().endswith("%")
-        try:
-            number = float(value.strip()[:-1]) / 100 if percentage else value
-            number = float(number)
-            legal = 0 < number <= (1 if percentage else full[key])
-        except (TypeError, ValueError):
-            legal = False
-        if not legal:
-            raise ValueError(
-                f"Budget '{key}' must be a fraction in (0, 1], a percentage "
-                f"or an absolute number up to {full[key]}. "
-                f"Received: {value!r}"
-            )
-        limits[key] = int(number * full[key] if number <= 1 else number)
+        number, relative = _parse(value)
+        limit = number * full[key] if relative else number
+        limits[key] = int(min(limit, full[key]))
     return limits
+
+
+def _parse(value):
+    """The number in `value`, and whether it is a fraction."""
+    percentage = isinstance(value, str) and value.strip().endswith("%")
+    try:
+        if percentage:
+            return float(value.strip()[:-1]) / 100, True
+        number = float(value)
+    except (TypeError, ValueError):
+        return math.nan, False
+    return number, number <= 1
 
 
 def within(costs, limits):

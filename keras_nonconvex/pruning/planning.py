@@ -168,7 +168,7 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
     Returns:
         A `PruningPlan`.
     """
-    _check(criterion, budget, round_to)
+    check(criterion, budget, round_to)
     trace = Trace(model)
     everything = np.ones(len(trace), dtype=bool)
     before = trace.costs(everything)
@@ -288,7 +288,8 @@ def _layer_plans(trace, keep, why, new_biases):
     return plans
 
 
-def _check(criterion, budget, round_to):
+def check(criterion, budget, round_to):
+    """Refuses arguments of `plan` that cannot work for any model."""
     known = ["zeros", *criteria.REGISTRY]
     if not callable(criterion) and criterion not in known:
         raise ValueError(
@@ -301,6 +302,8 @@ def _check(criterion, budget, round_to):
             "'group_norm', and such a criterion needs a budget. "
             f"Received: criterion={_name(criterion)!r}, budget={budget!r}"
         )
+    if budget is not None:
+        budgets.check(budget)
     if round_to is not None and (not isinstance(round_to, int) or round_to < 1):
         raise ValueError(
             "Argument `round_to` must be an integer >= 1. "

@@ -80,8 +80,8 @@ class ProximalGradient:
     def before_update(self, model):
         """What `after_update` must know of the time before the update."""
         return Before(
-            ops.copy(model.optimizer.iterations),
-            ops.copy(step_size.innermost(model.optimizer).learning_rate),
+            step_size.read(model.optimizer.iterations),
+            step_size.read(step_size.innermost(model.optimizer).learning_rate),
         )
 
     def after_update(self, model, before=None):
@@ -98,17 +98,19 @@ class ProximalGradient:
         if not targets:
             return
         lr = (before or self.before_update(model)).learning_rate
-        kept = step_size.momentum(model.optimizer) * self._reach
-        reach = kept + ops.cast(lr, kept.dtype)
-        if before is not None:
+        before_reach = step_size.read(self._reach)
+        reach = step_size.momentum(model.optimizer) * before_reach + ops.cast(
+            lr, before_reach.dtype
+        )
+        if before is None:
+            self._reach.assign(reach)
+        else:
             updated = ops.not_equal(
-                model.optimizer.iterations, before.iterations
+                step_size.read(model.optimizer.iterations), before.iterations
             )
-            self._reach.assign(ops.where(updated, reach, self._reach))
+            self._reach.assign(ops.where(updated, reach, before_reach))
             reach = reach * ops.cast(updated, reach.dtype)
             lr = lr * ops.cast(updated, lr.dtype)
-        else:
-            self._reach.assign(reach)
         points, steps = zip(
             *(
                 step_size.point_and_step(

@@ -33,6 +33,14 @@ def innermost(optimizer):
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def read(variable):
+    """The value that a variable has now, also after it changes.
+
+    On TensorFlow the conversion to a tensor alone is the live variable.
+    """
+    return ops.copy(ops.convert_to_tensor(variable))
+
+
 def check(optimizer, step):
     """Warns where `step` makes the strength mean something else."""
     optimizer = innermost(optimizer)
@@ -82,8 +90,7 @@ def point_and_step(optimizer, variable, reach, learning_rate, mode, axes):
         broadcastable to it.
     """
     optimizer = innermost(optimizer)
-    # A copy: on TensorFlow the conversion to a tensor is the live variable.
-    w = ops.copy(variable)
+    w = read(variable)
     lr = ops.cast(learning_rate, w.dtype)
     if mode == "learning_rate":
         return w, lr

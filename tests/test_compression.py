@@ -1,0 +1,313 @@
+"""The main job, end to end, on real images."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_nonconvex as knc
+from keras_nonconvex import cli
+
+FILES = {
+    "recipe.json",
+    "dense.keras",
+    "sparse.keras",
+    "small.keras",
+    "plan.json",
+    "history.csv",
+    "metrics.json",
+    "dense.float32.tflite",
+    "small.float32.tflite",
+    "small.float16.tflite",
+    "small.dynamic.tflite",
+    "small.int8.tflite",
+    "report.html",
+}
+SETTINGS = {
+    "name": "tiny",
+    "dataset": "digits",
+    "regularizers": {
+        "conv*": {
+            "name": "sparse_group_tl1",
+            "strength": 1e-4,
+            "group_strength": 1.5e-3,
+        },
+        "dense1": {
+            "name": "sparse_group_tl1",
+            "strength": 3e-5,
+            "group_strength": 3e-4,
+        },
+    },
+    "learning_rate": 0.02,
+    "epochs": 20,
+    "fine_tune_epochs": 8,
+    "keep_zeros": True,
+    "latency_runs": 200,
+}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    return knc.compress(SETTINGS, out=out)
+
+
+def test_run_folder(result):
+    assert {path.name for path in result.folder.iterdir()} == FILES
+    assert not result.folder.with_name("tiny.part").exists()
+    stored = json.loads((result.folder / "metrics.json").read_text())
+    assert stored == result.metrics
+    recipe = knc.Recipe.load(result.folder / "recipe.json")
+    assert recipe == knc.Recipe.from_dict(SETTINGS)
+
+
+def test_metrics(result, digits):
+    m = result.metrics
+    assert m["dataset"] == "digits" and m["seconds"] > 0
+    assert m["dense"]["params"] == m["sparse"]["params"] == 431_080
+    assert m["sparse"]["zero_filters"] > 20
+    assert m["sparse"]["zero_weights"] > 10_000
+    assert m["pruned"]["params"] == m["small"]["params"] < 0.5 * 431_080
+    assert m["pruned"]["max_abs_diff"] <= 1e-4
+    # Exact removal: the accuracy is that of the sparse model.
+    assert m["pruned"]["accuracy"] == m["sparse"]["accuracy"]
+    assert m["small"]["accuracy"] > 0.93
+    assert set(m["tflite"]) == {f for f in FILES if f.endswith(".tflite")}
+    for name, entry in m["tflite"].items():
+        assert entry["bytes"] == (result.folder / name).stat().st_size
+        assert 0 < entry["latency_ms"] <= entry["latency_p95_ms"]
+        limit = {"dynamic": 0.3, "int8": 0.3, "float16": 0.02}
+        precision = name.split(".")[1]
+        assert entry["max_abs_diff"] <= limit.get(precision, 1e-4)
+        assert abs(entry["accuracy"] - m["small"]["accuracy"]) < 0.05
+    small = m["tflite"]["small.float32.tflite"]
+    dense = m["tflite"]["dense.float32.tflite"]
+    assert small["latency_ms"] < dense["latency_ms"]
+
+
+def test_stored_models(result, digits):
+    measured = {}
+    for name in ("dense", "sparse", "small"):
+        model = keras.models.load_model(result.folder / f"{name}.keras")
+        outputs = model.predict(digits.x_test, verbose=0)
+        measured[name] = np.mean(outputs.argmax(-1) == digits.y_test)
+    for name, accuracy in measured.items():
+        assert accuracy == pytest.approx(result.metrics[name]["accuracy"])
+    small = keras.models.load_model(result.folder / "small.keras")
+    plan = knc.PruningPlan.from_json((result.folder / "plan.json").read_text())
+    sparse = keras.models.load_model(result.folder / "sparse.keras")
+    assert plan.apply(sparse).count_params() == small.count_params()
+    # keep_zeros: single zeros survived the fine-tuning.
+    assert knc.summary(small).zero_weights > 0
+
+
+def test_small_model_needs_only_keras(result):
+    code = (
+        "import keras, sys; "
+        f"m = keras.models.load_model({str(result.folder / 'small.keras')!r});"
+        "assert 'keras_nonconvex' not in sys.modules; print(m.count_params())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1] == str(result.metrics["small"]["params"])
+
+
+def test_history(result):
+    rows = list(csv.DictReader((result.folder / "history.csv").open()))
+    stages = [row["stage"] for row in rows]
+    assert stages == ["dense"] * 20 + ["sparse"] * 20 + ["fine-tune"] * 8
+    sparse = [row for row in rows if row["stage"] == "sparse"]
+    assert (
+        float(sparse[-1]["zero_filters"])
+        == (result.metrics["sparse"]["zero_filters"])
+    )
+    assert float(sparse[-1]["val_accuracy"]) == pytest.approx(
+        result.metrics["sparse"]["accuracy"]
+    )
+    # The logged loss has the penalty in it.
+    assert float(sparse[0]["loss"]) > float(rows[0]["loss"]) + 0.5
+
+
+def test_report_in_a_browser(result, tmp_path):
+    page = (result.folder / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page and page.count("data:image/png") == 20
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    shot = tmp_path / "report.png"
+    for action in (f"--screenshot={shot}", "--dump-dom"):
+        done = subprocess.run(
+            [
+                chromium,
+                *options,
+                "--window-size=1100,3000",
+                action,
+                (result.folder / "report.html").as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    import matplotlib.image
+
+    pixels = matplotlib.image.imread(shot)
+    assert pixels.shape[:2] == (3000, 1100)
+    # Not a blank page: the green of the bars is there.
+    green = np.abs(pixels[..., :3] - np.array([18, 121, 107]) / 255).max(-1)
+    assert (green < 0.02).sum() > 2000
+    text = done.stdout
+    for words in ("Dense against small", "What was removed", "Exports"):
+        assert words in text
+    assert f"{result.metrics['small']['params']:,}" in text
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "keras_nonconvex", *map(str, arguments)]
+
+
+def test_interrupted_runs_resume(tmp_path):
+    settings = {**SETTINGS, "epochs": 6, "fine_tune_epochs": 2}
+    settings["precisions"] = ["float32"]
+    recipe = tmp_path / "tiny.json"
+    recipe.write_text(json.dumps(settings))
+    out = tmp_path / "run"
+    arguments = command("compress", recipe, "--out", out)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        for line in process.stdout:
+            if "sparse 3/6" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    assert "--resume" in errors and "Traceback" not in errors
+    part = tmp_path / "run.part"
+    assert part.exists() and not out.exists()
+    stored = (part / "dense.keras").stat().st_mtime_ns
+
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 2 and "--resume" in done.stderr
+
+    done = subprocess.run(
+        [*arguments, "--resume"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "dense 1/6" not in done.stdout
+    assert "sparse 1/6" not in done.stdout and "sparse 6/6" in done.stdout
+    assert (out / "dense.keras").stat().st_mtime_ns == stored
+    rows = list(csv.DictReader((out / "history.csv").open()))
+    sparse = [int(r["epoch"]) for r in rows if r["stage"] == "sparse"]
+    assert sparse == [1, 2, 3, 4, 5, 6]
+    assert not part.exists()
+    # Complete: nothing to resume, nothing overwritten by accident.
+    for more in ("--resume", None):
+        extra = [more] if more else []
+        done = subprocess.run(
+            [*arguments, *extra], capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert done.stderr.strip().count("\n") == 0 or (
+            "keras-nonconvex:" in done.stderr
+        )
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    def write(**changes):
+        path = tmp_path / "recipe.json"
+        path.write_text(json.dumps({**SETTINGS, **changes}))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"dataset": "fashion_mnst"}, "Near names: "),
+        ({"regularizers": {"*": {"name": "group_laso"}}}, "GroupLasso"),
+        (
+            {"regularizers": {"*": {"name": "group_lasso", "strength": -1}}},
+            "`strength` must be a finite number >= 0",
+        ),
+        ({"epoch": 3}, "Did you mean `epochs`?"),
+        ({"model": "missing.keras"}, "No such model file"),
+    ],
+)
+def test_bad_recipes_end_with_code_2(
+    recipe_file, tmp_path, capsys, changes, message
+):
+    out = tmp_path / "out"
+    code = cli.main(
+        ["compress", str(recipe_file(**changes)), "--out", str(out)]
+    )
+    captured = capsys.readouterr()
+    assert code == 2
+    assert message in captured.err and "Received:" in captured.err
+    assert captured.err.strip().count("\n") == 0
+    assert not out.exists() and not (tmp_path / "out.part").exists()
+
+
+def test_existing_folders_end_with_code_2(recipe_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").write_text("mine")
+    assert cli.main(["compress", str(recipe_file()), "--out", str(out)]) == 2
+    assert "use --force" in capsys.readouterr().err
+    assert (out / "precious").read_text() == "mine"
+
+
+def test_inspect_and_prune(result, tmp_path, capsys):
+    sparse = str(result.folder / "sparse.keras")
+    assert cli.main(["inspect", sparse]) == 0
+    assert "431,080" in capsys.readouterr().out
+    small = tmp_path / "small.keras"
+    arguments = ["prune", sparse, str(small), "--params", "20%"]
+    assert cli.main(arguments) == 0
+    model = keras.models.load_model(small)
+    assert model.count_params() <= 0.2 * 431_080
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    assert "output file exists" in capsys.readouterr().err
+
+
+def test_files_that_are_no_models_end_with_code_2(tmp_path, capsys):
+    bad = tmp_path / "bad.keras"
+    bad.write_text("no model")
+    assert cli.main(["inspect", str(bad)]) == 2
+    assert "Not a .keras model file" in capsys.readouterr().err
+    import zipfile
+
+    with zipfile.ZipFile(bad, "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert cli.main(["inspect", str(bad)]) == 2
+    assert "Received:" in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""The project as a whole: imports, README, the second backend."""
+
+import ast
+import configparser
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LAYERS = [
+    {"version", "scope", "files", "progress"},
+    {"penalties", "groups", "graph", "datasets", "models"},
+    {"sparse_group", "counts"},
+    {"regularizers", "callbacks"},
+    {"solvers"},
+    {"training"},
+    {"attachment"},
+    {"pruning"},
+    {"recipe", "report"},
+    {"compression"},
+    {"cli"},
+    {"__main__"},
+]
+PRUNING = [
+    {"channels", "rules"},
+    {"trace"},
+    {"criteria", "budget"},
+    {"fold"},
+    {"rebuild"},
+    {"planning"},
+]
+
+
+def imports(path):
+    """Dotted names that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def check_one_way(folder, package, order):
+    rank = {name: i for i, names in enumerate(order) for name in names}
+    for path in sorted(folder.rglob("*.py")):
+        part = path.relative_to(folder).parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        for name in imports(path):
+            if name.startswith(f"{package}."):
+                used = name.removeprefix(f"{package}.").split(".")[0]
+                if used != part:
+                    assert rank[used] < rank[part], f"{path} imports {name}"
+
+
+def test_imports_point_one_way():
+    package = ROOT / "keras_nonconvex"
+    check_one_way(package, "keras_nonconvex", LAYERS)
+    check_one_way(package / "pruning", "keras_nonconvex.pruning", PRUNING)
+    for path in (package / "pruning").rglob("*.py"):
+        for name in imports(path):
+            for part in ("penalties", "regularizers", "solvers"):
+                assert not name.startswith(f"keras_nonconvex.{part}")
+
+
+def test_tensorflow_is_imported_where_it_must_be():
+    allowed = {"solvers/compiled.py"}
+    package = ROOT / "keras_nonconvex"
+    for path in package.rglob("*.py"):
+        where = path.relative_to(package).as_posix()
+        for name in imports(path):
+            top = name.split(".")[0]
+            assert top != "tensorflow" or where in allowed, where
+            assert top != "tflite_export" or where == "compression.py"
+
+
+def test_versions_agree():
+    import keras_nonconvex
+
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["version"].startswith("attr:")
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {keras_nonconvex.__version__}" in changelog
+
+
+def test_readme_quickstart_runs(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "small.tflite").exists()
+    assert "zero filters" in done.stdout
+
+
+def test_readme_names_what_exists():
+    import keras_nonconvex as knc
+
+    text = (ROOT / "README.md").read_text()
+    for name in set(re.findall(r"knc\.([A-Za-z_0-9]+)", text)):
+        assert hasattr(knc, name), name
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make ([a-z]+)", text, re.M):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_jax_backend():
+    pytest.importorskip("jax")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "tests/test_training.py",
+            "tests/test_regularizers.py",
+            "-k",
+            "not eager and not beats and not identities",
+            "-p",
+            "no:cacheprovider",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout

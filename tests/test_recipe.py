@@ -1,0 +1,102 @@
+"""Recipes: JSON both ways, and refusals before any work."""
+
+import dataclasses
+import json
+
+import pytest
+
+from keras_nonconvex import Recipe
+
+MINIMAL = {"name": "mine", "regularizers": {}}
+
+
+@pytest.mark.parametrize(
+    "name", ["demo", "lenet5_fashion_mnist", "lenet5_fashion_mnist_zeros"]
+)
+def test_shipped_recipes(name, tmp_path):
+    recipe = Recipe.load(name)
+    assert recipe.name == name and recipe.rules()
+    path = tmp_path / "copy.json"
+    path.write_text(recipe.to_json())
+    assert Recipe.load(path) == recipe
+
+
+def test_offline_settings_take_the_place():
+    recipe = Recipe.load("demo").when_offline()
+    assert recipe.dataset == "digits" and recipe.offline is None
+    assert recipe.epochs == Recipe.load("demo").offline["epochs"]
+
+
+def test_optimizer_decays_to_zero():
+    recipe = Recipe.from_dict(
+        {**MINIMAL, "optimizer": {"name": "adam"}, "learning_rate": 0.01}
+    )
+    optimizer = recipe.make_optimizer(10)
+    assert type(optimizer).__name__ == "Adam"
+    assert float(optimizer._learning_rate(0)) == pytest.approx(0.01)
+    assert float(optimizer._learning_rate(10)) == pytest.approx(0, abs=1e-9)
+
+
+BAD = [
+    ({"epoch": 3}, "no key `epoch`. Did you mean `epochs`"),
+    ({"epochs": 0}, "`epochs` must be"),
+    ({"epochs": "3"}, "`epochs` must be"),
+    ({"epochs": True}, "`epochs` must be"),
+    ({"fine_tune_epochs": -1}, "`fine_tune_epochs` must be"),
+    ({"learning_rate": 0}, "`learning_rate` must be"),
+    ({"regularizers": []}, "`regularizers` must be"),
+    ({"regularizers": {"*": {"name": "group_laso"}}}, "Near names"),
+    (
+        {"regularizers": {"*": {"name": "group_lasso", "strength": -1}}},
+        "`strength` must be a finite number >= 0",
+    ),
+    ({"precisions": ["int8"]}, "`precisions` must be"),
+    ({"precisions": ["float32", "int3"]}, "`precisions` must be"),
+    ({"optimizer": {"name": "sgdd"}}, "`optimizer` must be"),
+    ({"optimizer": "sgd"}, "`optimizer` must be"),
+    ({"model": "lenet"}, "Unknown network"),
+    ({"offline": {"epochs": 3}}, "`offline` must be"),
+    ({"offline": {"dataset": "digits", "epoch": 3}}, "no key `epoch`"),
+    ({"budget": {"parms": 0.1}, "criterion": "group_norm"}, "`budget`"),
+    ({"budget": {"params": 0.1}}, "criterion"),
+    ({"round_to": 0}, "`round_to`"),
+    ({"name": ""}, "`name` must be"),
+    ({"name": "a/b"}, "`name` must be"),
+    ({"keep_zeros": 1}, "`keep_zeros` must be"),
+    ({"dataset": 3}, "`dataset` must be"),
+]
+
+
+@pytest.mark.parametrize("change,message", BAD)
+def test_bad_recipes(change, message):
+    with pytest.raises(ValueError) as error:
+        Recipe.from_dict({**MINIMAL, **change})
+    assert message in str(error.value)
+    assert "Received:" in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["name", "regularizers"])
+def test_needed_keys(missing):
+    settings = {k: v for k, v in MINIMAL.items() if k != missing}
+    with pytest.raises(ValueError, match=f"needs the key `{missing}`"):
+        Recipe.from_dict(settings)
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(ValueError, match="No such recipe"):
+        Recipe.load("dmo")
+    with pytest.raises(ValueError, match="Cannot read the recipe"):
+        Recipe.load(tmp_path / "none.json")
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    with pytest.raises(ValueError, match="not JSON"):
+        Recipe.load(bad)
+    bad.write_text("[]")
+    with pytest.raises(ValueError, match="must be a JSON object"):
+        Recipe.load(bad)
+
+
+def test_every_field_is_documented():
+    for field in dataclasses.fields(Recipe):
+        assert field.name in Recipe.__doc__
+    assert json.loads(Recipe.load("demo").to_json())
