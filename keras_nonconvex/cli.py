@@ -27,7 +27,7 @@ def main(arguments=None):
         if options.run is _compress:
             print(
                 "The last finished epoch is kept; the same command with "
-                "--resume goes on from it.",
+                "--resume, without --force, goes on from it.",
                 file=sys.stderr,
             )
         return 130

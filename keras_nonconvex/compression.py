@@ -70,70 +70,78 @@ def compress(recipe, out=None, resume=False, force=False, console=None):
         recipe = Recipe.load(recipe)
     out = pathlib.Path(out or pathlib.Path("runs") / recipe.name)
     part = out.with_name(out.name + ".part")
-    _prepare(recipe, out, part, resume, force)
-    run = _Run(recipe, part, console or Console())
+    _check_folders(recipe, out, part, resume, force)
+    run = _Run(recipe, part, console or Console(), resume)
+    if part.exists() and not resume:
+        shutil.rmtree(part)
+    part.mkdir(parents=True, exist_ok=True)
     run.all_stages()
     if out.exists():
-        shutil.rmtree(out)
-    part.rename(out)
+        old = out.with_name(out.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        out.rename(old)
+        part.rename(out)
+        shutil.rmtree(old)
+    else:
+        part.rename(out)
     run.console.print(f"Report: [bold]{out / 'report.html'}")
     return Result(out, run.metrics)
 
 
-def _prepare(recipe, out, part, resume, force):
-    if out.exists() and not force:
-        if resume:
-            raise ValueError(
-                "This run is complete; there is nothing to resume. "
-                f"Received: out={str(out)!r}"
-            )
+def _check_folders(recipe, out, part, resume, force):
+    """Refuses to overwrite what is there, and to resume what is not."""
+    if resume and force:
         raise ValueError(
-            "The output folder exists; use --force to replace it or --out "
-            f"for another. Received: out={str(out)!r}"
+            "--resume goes on with a run and --force starts anew: choose "
+            "one. Received: both"
         )
-    if part.exists():
-        if not (resume or force):
+    if resume:
+        if not part.exists():
+            state = "is complete" if out.exists() else "was not begun"
+            raise ValueError(
+                f"There is no interrupted run to resume: this one {state}. "
+                f"Received: {str(part)!r}"
+            )
+        before = part / "recipe.json"
+        if before.exists() and before.read_text() != recipe.to_json():
+            raise ValueError(
+                "The interrupted run has another recipe; use --force to "
+                f"start anew. Received: {str(before)!r}"
+            )
+    elif not force:
+        if out.exists():
+            raise ValueError(
+                "The output folder exists; use --force to replace it or "
+                f"--out for another. Received: out={str(out)!r}"
+            )
+        if part.exists():
             raise ValueError(
                 "An interrupted run is in the way; use --resume to go on "
                 f"with it or --force to start anew. Received: {str(part)!r}"
             )
-        if resume:
-            before = part / "recipe.json"
-            if before.exists() and before.read_text() != recipe.to_json():
-                raise ValueError(
-                    "The interrupted run has another recipe; use --force to "
-                    f"start anew. Received: {str(before)!r}"
-                )
-            return
-        shutil.rmtree(part)
-    elif resume and not force:
-        raise ValueError(
-            f"There is no interrupted run to resume. Received: {str(part)!r}"
-        )
-    part.mkdir(parents=True)
 
 
 class _Run:
     """One run in its folder; a stage that is on disk is not done again."""
 
-    def __init__(self, recipe, folder, console):
-        self.recipe = recipe
+    def __init__(self, recipe, folder, console, resume):
+        self.given = self.recipe = recipe
         self.folder = folder
         self.console = console
         state = folder / ".state.json"
-        if state.exists():
+        saved = {"metrics": {}, "history": [], "seconds": 0.0}
+        if resume and state.exists():
             saved = json.loads(state.read_text())
-        else:
-            saved = {"metrics": {}, "history": [], "seconds": 0.0}
         self.metrics = saved["metrics"]
         self.history = saved["history"]
         self._seconds_before = saved["seconds"]
         self._start = time.monotonic()
+        # What can be refused is refused before anything is written.
+        self.data = self._load_data()
+        self._new_model()
 
     def all_stages(self):
-        files.write_text(self.folder / "recipe.json", self.recipe.to_json())
-        keras.utils.set_random_seed(self.recipe.seed)
-        self.data = self._load_data()
+        files.write_text(self.folder / "recipe.json", self.given.to_json())
         self.metrics["dataset"] = self.data.name
         dense = self._stage_model("dense", self._dense)
         if self.recipe.long_baseline and "dense_long" not in self.metrics:
@@ -268,6 +276,8 @@ class _Run:
                 return datasets.load(self.recipe.dataset)
 
     def _new_model(self):
+        # Every stage starts from the same weights, resumed or not.
+        keras.utils.set_random_seed(self.recipe.seed)
         shape, classes = self.data.input_shape, len(self.data.classes)
         if not self.recipe.model.endswith(".keras"):
             build = models.get(self.recipe.model)
@@ -294,6 +304,7 @@ class _Run:
 
     def _fit(self, stage, model, epochs, *extra):
         data, recipe = self.data, self.recipe
+        keras.utils.set_random_seed(recipe.seed)
         steps = math.ceil(len(data.x_train) / recipe.batch_size)
         model.compile(
             optimizer=recipe.make_optimizer(steps * epochs),

@@ -185,7 +185,11 @@ def _svg(figure):
     with matplotlib.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": "knc", "font.size": 10}
     ):
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(
+            text,
+            format="svg",
+            metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+        )
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
 

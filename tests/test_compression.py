@@ -74,7 +74,7 @@ def test_metrics(result, digits):
     assert m["dense"]["params"] == m["sparse"]["params"] == 431_080
     assert m["sparse"]["zero_filters"] > 20
     assert m["sparse"]["zero_weights"] > 10_000
-    assert m["pruned"]["params"] == m["small"]["params"] < 0.5 * 431_080
+    assert m["pruned"]["params"] == m["small"]["params"] < 0.6 * 431_080
     assert m["pruned"]["max_abs_diff"] <= 1e-4
     # Exact removal: the accuracy is that of the sparse model.
     assert m["pruned"]["accuracy"] == m["sparse"]["accuracy"]
@@ -138,6 +138,7 @@ def test_history(result):
 
 def test_report_in_a_browser(result, tmp_path):
     page = (result.folder / "report.html").read_text()
+    # Nothing to fetch: names of XML languages are no addresses.
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page and page.count("data:image/png") == 20
     chromium = shutil.which("chromium")
