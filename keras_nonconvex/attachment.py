@@ -31,7 +31,7 @@ def attach(model, rules):
         rules = {"*": rules}
     model = graph.functional(model)
     unused = set(rules)
-    for layer in model.layers:
+    for layer in graph.layers(model):
         if getattr(layer, "kernel", None) is None:
             continue
         for key, regularizer in rules.items():
@@ -42,7 +42,7 @@ def attach(model, rules):
     if unused:
         raise ValueError(
             "No layer with a kernel is left for some of `rules`; the model "
-            f"has {', '.join(layer.name for layer in model.layers)}. "
+            f"has {', '.join(layer.name for layer in graph.layers(model))}. "
             f"Received: {', '.join(map(repr, sorted(unused, key=str)))}"
         )
     return ProximalModel(model.input, model.output, name=model.name)
@@ -51,7 +51,7 @@ def attach(model, rules):
 def strip(model):
     """Takes this package's regularizers off; a plain model, same weights."""
     model = graph.functional(model)
-    for layer in model.layers:
+    for layer in graph.layers(model):
         if isinstance(
             getattr(layer, "kernel_regularizer", None),
             regularizers.Regularizer,

@@ -3,6 +3,7 @@
 import keras
 
 from keras_nonconvex import counts
+from keras_nonconvex import graph
 
 
 class SparsityMonitor(keras.callbacks.Callback):
@@ -13,7 +14,7 @@ class SparsityMonitor(keras.callbacks.Callback):
     """
 
     def on_epoch_end(self, epoch, logs=None):
-        found = [counts.zeros(layer) for layer in self.model.layers]
+        found = [counts.zeros(layer) for layer in graph.layers(self.model)]
         for key in ("zero_weights", "zero_filters"):
             logs[key] = sum(count[key] for count in found)
 
@@ -23,7 +24,7 @@ class Freeze(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._before = []
-        for layer in self.model.layers:
+        for layer in graph.layers(self.model):
             kernel = getattr(layer, "kernel", None)
             if kernel is None or not kernel.trainable:
                 continue

@@ -39,6 +39,15 @@ def functional(model):
     return model
 
 
+def layers(model):
+    """All layers of a model, those of nested models in their place."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from layers(layer)
+        else:
+            yield layer
+
+
 def calls(model):
     """All calls of a functional model in topological order, inputs first."""
     model = functional(model)

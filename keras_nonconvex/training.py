@@ -27,7 +27,12 @@ class ProximalMixin:
             **kwargs: Passed on.
         """
         super().compile(*args, **kwargs)
-        self.solver = ProximalGradient() if solver is None else solver
+        if solver is not None and not hasattr(solver, "after_update"):
+            raise ValueError(
+                "Argument `solver` must be a solver of "
+                f"keras_nonconvex.solvers. Received: solver={solver!r}"
+            )
+        self.solver = solver or ProximalGradient()
         self.solver.bind(self)
 
     def get_compile_config(self):

@@ -20,6 +20,14 @@ CACHE = ROOT / ".cache" / "tfds"
 hypothesis.settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=60
 )
+# For work in progress: no minutes spent on shrinking a failure.
+hypothesis.settings.register_profile(
+    "quick",
+    deadline=None,
+    derandomize=True,
+    max_examples=10,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -61,32 +61,27 @@ def within(costs, limits):
     return all(costs[key] <= limit for key, limit in limits.items())
 
 
-def shave(trace, scores, superfluous, limits, shape):
+def shave(trace, order, least, limits, rounded):
     """The first set of kept classes that meets the limits.
-
-    Classes go in the order of their scores, superfluous ones first.
 
     Args:
         trace: The channel graph.
-        scores: One score per id.
-        superfluous: One bool per id: classes that go anyway.
+        order: The classes that may go, the first to go first.
+        least: How many of them go at least.
         limits: Absolute limits.
-        shape: Function keep -> keep that rounds and guards a choice.
+        rounded: Function keep -> keep that makes a choice legal.
 
     Returns:
         One bool per id; the closest choice there is where the limits cannot
         be met.
     """
-    roots = np.flatnonzero(trace.free)
-    order = roots[np.lexsort((roots, scores[roots], ~superfluous[roots]))]
 
     def dropping(count):
         keep = np.ones(len(trace), dtype=bool)
         keep[order[:count]] = False
-        return shape(keep)
+        return rounded(keep)
 
-    low = int(superfluous.sum())
-    high = len(order)
+    low, high = least, len(order)
     while low < high:
         middle = (low + high) // 2
         if within(trace.costs(dropping(middle)), limits):

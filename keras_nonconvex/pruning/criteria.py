@@ -1,7 +1,7 @@
 """Criteria: which channel classes matter least.
 
 A criterion maps a `Trace` to one score per channel id, read at the class
-roots; the lowest go first. Exactly superfluous classes always score 0.
+roots; the lowest go first, after the exactly superfluous ones.
 """
 
 import numpy as np

@@ -12,6 +12,8 @@ import numpy as np
 
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.trace import along
+from keras_nonconvex.pruning.trace import numpy_weight
 
 
 def sent_constants(trace, keep, masked_model):
@@ -46,7 +48,10 @@ def sent_constants(trace, keep, masked_model):
                 for x in values[use.layer.name]
             ]
         )
-        found.append((use, stacked[0], np.ptp(stacked, axis=0) == 0))
+        mean = stacked.mean(axis=0, dtype="float64")
+        # Equal up to rounding: kernels sum in another order at the border.
+        spread = np.ptp(stacked, axis=0)
+        found.append((use, mean, spread <= 1e-6 * np.abs(mean)))
     return found
 
 
@@ -57,7 +62,7 @@ def unfoldable(trace, keep, masked_model):
         folds = rules.REGISTRY[type(use.layer)].folds_constants(use.layer)
         roots = trace.root_of[use.ids]
         stuck = ~keep[roots] & (~uniform | ((constants != 0) & (not folds)))
-        stuck &= _reads(use)
+        stuck &= along(use, numpy_weight(use)).any(axis=1)
         for index in np.flatnonzero(stuck):
             found[roots[index]] = (
                 f"sends {constants[index]:.3g} into '{use.layer.name}', "
@@ -67,34 +72,25 @@ def unfoldable(trace, keep, masked_model):
 
 
 def bias_changes(trace, keep, masked_model):
-    """Layer name -> what to add to its bias, before its filters are cut."""
+    """Layer name -> what to add to the bias of the filters that stay."""
+    makers = {use.layer.name: use for use in trace.of_role("filter")}
     changes = {}
     for use, constants, _ in sent_constants(trace, keep, masked_model):
-        kernel = keras.ops.convert_to_numpy(
-            masked_model.get_layer(use.layer.name).kernel
-        ).astype("float64")
+        name = use.layer.name
+        kernel = numpy_weight(use).astype("float64")
         dropped = ~keep[trace.root_of[use.ids]]
-        sent = np.where(dropped, constants, 0).astype("float64")
-        changes[use.layer.name] = np.tensordot(
-            sent, kernel, axes=(0, use.axis)
+        change = np.tensordot(
+            np.where(dropped, constants, 0.0), kernel, axes=(0, use.axis)
         ).sum(axis=tuple(range(kernel.ndim - 2)))
+        changes[name] = change[keep[trace.root_of[makers[name].ids]]]
     return changes
 
 
 def new_biases(trace, keep, masked_model):
     """Layer name -> size of the bias that it has to be given."""
-    makers = {use.layer.name: use for use in trace.of_role("filter")}
+    layers = trace.layers
     return {
-        name: int(keep[trace.root_of[makers[name].ids]].sum())
+        name: len(change)
         for name, change in bias_changes(trace, keep, masked_model).items()
-        if change.any() and not makers[name].layer.use_bias
+        if change.any() and not layers[name].use_bias
     }
-
-
-def _reads(use):
-    kernel = keras.ops.convert_to_numpy(getattr(use.layer, use.weight))
-    return (
-        np.moveaxis(kernel, use.axis, 0)
-        .reshape(kernel.shape[use.axis], -1)
-        .any(axis=1)
-    )

@@ -176,37 +176,41 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
     round_to = round_to or (8 if budget else 1)
     unread = criteria.unread_classes(trace)
     constant = criteria.constant_classes(trace) & ~unread
-    superfluous = unread | constant
+    # What a channel sends once it is gone depends on that channel alone, so
+    # one look at the model without any says which ones no bias can replace.
+    masked = rebuild.masked(trace, ~trace.free)
+    stuck = fold.unfoldable(trace, ~trace.free, masked)
+    movable = trace.free.copy()
+    movable[list(stuck)] = False
+    superfluous = (unread | constant) & movable
     score = criteria.REGISTRY.get(criterion, criterion)
     scores = (criteria.group_norm if score == "zeros" else score)(trace)
-    rounded = _Rounding(trace, scores, round_to)
+    scores = np.where(superfluous, -np.inf, scores)
+    rounded = _Rounding(trace, scores, movable, round_to)
     if limits:
-        keep = budgets.shave(trace, scores, superfluous, limits, rounded)
+        order = np.flatnonzero(movable)
+        order = order[np.argsort(scores[order], kind="stable")]
+        keep = budgets.shave(
+            trace, order, int(superfluous.sum()), limits, rounded
+        )
     else:
         keep = rounded(~superfluous)
-    masked = rebuild.masked(trace, keep)
-    stuck = fold.unfoldable(trace, keep, masked)
-    keep[list(stuck)] = True
     new_biases = fold.new_biases(trace, keep, masked)
 
-    why = dict(stuck)
-    for root in np.flatnonzero(trace.free):
-        if root in why:
-            continue
-        if not keep[root]:
-            why[root] = (
-                "zero outgoing weights"
-                if unread[root]
-                else "zero filters"
-                if constant[root]
-                else f"lowest {_name(criterion)}"
-            )
-        elif superfluous[root]:
-            why[root] = (
-                f"superfluous, kept for a multiple of {round_to}"
-                if round_to > 1
-                else "superfluous, kept so that the layer stays"
-            )
+    def why(root):
+        if keep[root]:
+            if superfluous[root] and round_to > 1:
+                return f"superfluous, kept for a multiple of {round_to}"
+            if superfluous[root]:
+                return "superfluous, kept so that the layer stays"
+            dead = unread[root] or constant[root]
+            return stuck.get(root) if dead else trace.frozen(root)
+        if unread[root]:
+            return "zero outgoing weights"
+        return (
+            "zero filters" if constant[root] else f"lowest {_name(criterion)}"
+        )
+
     after = trace.costs(keep)
     after["params"] += sum(new_biases.values())
     return PruningPlan(
@@ -227,30 +231,28 @@ def prune(model, criterion="zeros", budget=None, round_to=None):
 class _Rounding:
     """Brings the best dropped classes back until each layer is legal."""
 
-    def __init__(self, trace, scores, round_to):
-        self.blocks = list(trace.blocks().values())
+    def __init__(self, trace, scores, movable, round_to):
         self.scores = scores
         self.round_to = round_to
-        frozen = collections.Counter()
-        for use in trace.of_role("filter"):
-            roots = trace.root_of[use.ids]
-            for block in self.blocks:
-                if block[0] in roots:
-                    frozen[block[0]] = max(
-                        frozen[block[0]], int((~trace.free[roots]).sum())
-                    )
-        self.frozen = frozen
+        fixed = {
+            use.layer.name: int((~movable[trace.root_of[use.ids]]).sum())
+            for use in trace.of_role("filter")
+        }
+        # (classes, how many further channels their layers have anyway)
+        self.blocks = [
+            (roots[movable[roots]], max(fixed[name] for name in names))
+            for names, roots in trace.blocks().items()
+        ]
 
     def __call__(self, keep):
         keep = keep.copy()
-        for block in self.blocks:
-            fixed = self.frozen[block[0]]
-            wanted = max(int(keep[block].sum()) + fixed, 1)
+        for block, fixed in self.blocks:
+            kept = int(keep[block].sum())
+            wanted = max(kept + fixed, 1)
             wanted = math.ceil(wanted / self.round_to) * self.round_to
             dropped = block[~keep[block]]
-            missing = wanted - fixed - (len(block) - len(dropped))
             best = np.argsort(-self.scores[dropped], kind="stable")
-            keep[dropped[best[: max(missing, 0)]]] = True
+            keep[dropped[best[: wanted - fixed - kept]]] = True
         return keep
 
 
@@ -266,9 +268,7 @@ def _layer_plans(trace, keep, why, new_biases):
         if name in makers:
             roots = trace.root_of[makers[name].ids]
             kept = [bool(k) for k in keep[roots]]
-            found = collections.Counter(
-                why.get(root) or trace.frozen(root) for root in roots
-            )
+            found = collections.Counter(why(root) for root in roots)
             reason = "; ".join(
                 text if count == len(roots) else f"{count}: {text}"
                 for text, count in found.most_common()
@@ -312,7 +312,9 @@ def check(criterion, budget, round_to):
 
 
 def _name(criterion):
-    return getattr(criterion, "__name__", criterion)
+    if isinstance(criterion, str):
+        return criterion
+    return getattr(criterion, "__name__", "own criterion")
 
 
 def _change(before, after):

@@ -16,10 +16,10 @@ def masked(trace, keep):
     A dropped channel that is constant already keeps its constant: the masked
     model then computes exactly what the original does.
     """
-    values = _weights(trace)
+    values = _weights(trace.layers.values())
     zeroed = ~keep & ~constant_classes(trace)
     for use in trace.of_role(*_ZEROED):
-        array = values[use.layer.name][use.weight]
+        array = values[use.layer.name][use.index]
         dropped = zeroed[trace.root_of[use.ids]]
         np.moveaxis(array, use.axis, 0)[dropped] = 0
     return _build(trace, values)
@@ -31,61 +31,56 @@ def small(trace, keep):
     What the dropped channels still send is folded into the next biases.
     """
     mask = masked(trace, keep)
+    for channel, reason in fold.unfoldable(trace, keep, mask).items():
+        raise ValueError(
+            f"Channel {_name(trace, channel)} cannot be removed: it {reason}. "
+            f"Received: model={trace.model.name!r}"
+        )
+    values = _weights(mask.layers)
     changes = fold.bias_changes(trace, keep, mask)
-    values = _weights(trace)
-    for layer in mask.layers:
-        for weight in layer.weights:
-            values[layer.name][weight.name] = _copy(weight)
-    resized = {}
-    for name, change in changes.items():
-        bias = values[name].get("bias")
-        if bias is not None:
-            values[name]["bias"] = bias + change.astype(bias.dtype)
-        elif np.any(change):
-            values[name]["bias"] = change.astype("float32")
-            resized[name] = {"use_bias": True}
+    resized, new_biases = {}, {}
     for use in trace.uses:
         stays = keep[trace.root_of[use.ids]]
         name = use.layer.name
-        values[name][use.weight] = np.compress(
-            stays, values[name][use.weight], axis=use.axis
+        values[name][use.index] = np.compress(
+            stays, values[name][use.index], axis=use.axis
         )
         if use.role == "filter":
             rule = rules.REGISTRY[type(use.layer)]
-            config = rule.resized(use.layer, stays)
-            resized[name] = {**resized.get(name, {}), **config}
-    # A new bias is cut as the filters it belongs to.
+            resized[name] = rule.resized(use.layer, stays)
+    for use in trace.of_role("bias"):
+        if use.layer.name in changes:
+            values[use.layer.name][use.index] += changes.pop(use.layer.name)
+    for name, change in changes.items():
+        if change.any():
+            resized[name]["use_bias"] = True
+            new_biases[name] = change
+    return _build(trace, values, resized, new_biases)
+
+
+def _name(trace, channel):
     for use in trace.of_role("filter"):
-        name = use.layer.name
-        if "use_bias" in resized.get(name, {}):
-            stays = keep[trace.root_of[use.ids]]
-            values[name]["bias"] = values[name]["bias"][stays]
-    return _build(trace, values, resized)
+        roots = trace.root_of[use.ids]
+        if channel in roots:
+            return f"{int(np.argmax(roots == channel))} of '{use.layer.name}'"
 
 
-def _copy(weight):
-    return np.array(keras.ops.convert_to_numpy(weight))
-
-
-def _weights(trace):
+def _weights(layers):
+    """Layer name -> copies of its weights, in order."""
     return {
-        name: {weight.name: _copy(weight) for weight in layer.weights}
-        for name, layer in trace.layers.items()
+        layer.name: [
+            np.array(keras.ops.convert_to_numpy(w)) for w in layer.weights
+        ]
+        for layer in layers
     }
 
 
-def _build(trace, values, resized=None):
+def _build(trace, values, resized=None, new_biases=None):
     """A plain functional model of stock layers with these weights."""
     resized = resized or {}
 
     def clone(layer):
-        config = layer.get_config()
-        for key, value in config.items():
-            # The penalty has done its work; plain Keras can load the result.
-            if key.endswith("_regularizer") and isinstance(value, dict):
-                name = value.get("registered_name") or ""
-                if name.startswith("keras_nonconvex>"):
-                    config[key] = None
+        config = _without_penalties(layer.get_config())
         config.update(resized.get(layer.name, {}))
         return type(layer).from_config(config)
 
@@ -94,7 +89,30 @@ def _build(trace, values, resized=None):
     plain = keras.Model(model.input, model.output, name=model.name)
     built = keras.models.clone_model(plain, clone_function=clone)
     for layer in built.layers:
-        if layer.weights:
-            stored = values[layer.name]
-            layer.set_weights([stored[w.name] for w in layer.weights])
+        stored = values.get(layer.name, [])
+        if layer.name in (new_biases or {}):
+            stored.insert(
+                [w is layer.bias for w in layer.weights].index(True),
+                new_biases[layer.name],
+            )
+        layer.set_weights(stored)
     return built
+
+
+def _without_penalties(config):
+    """A layer's config without this package's regularizers.
+
+    The penalty has done its work, and plain Keras can load the result.
+    """
+    if isinstance(config, list):
+        return [_without_penalties(v) for v in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: None
+        if key.endswith("_regularizer")
+        and isinstance(value, dict)
+        and str(value.get("registered_name")).startswith("keras_nonconvex>")
+        else _without_penalties(value)
+        for key, value in config.items()
+    }

@@ -14,7 +14,7 @@ from keras_nonconvex.pruning.channels import ChannelSpace
 # An axis of a weight that is indexed by channels. Roles: "filter" makes the
 # channel, "bias" and "shift" are added to it, "scale" multiplies it, "state"
 # belongs to it, "input" reads it.
-Use = collections.namedtuple("Use", "layer weight axis ids role")
+Use = collections.namedtuple("Use", "layer index axis ids role")
 
 
 class Trace(ChannelSpace):
@@ -33,6 +33,7 @@ class Trace(ChannelSpace):
         self.model = graph.functional(model)
         self.calls = graph.calls(model)
         self.uses = []
+        self._known = {}
         self.ids = {}
         self.layers = {}
         for call in self.calls:
@@ -47,11 +48,14 @@ class Trace(ChannelSpace):
         Called again for the same axis (a shared layer), it ties the ids with
         the first ones. Returns the ids that count.
         """
-        for known in self.uses:
-            if known[:3] == (layer, weight, axis):
-                self.tie(known.ids, ids)
-                return known.ids
-        self.uses.append(Use(layer, weight, axis, ids, role))
+        variable = getattr(layer, weight)
+        index = [w is variable for w in layer.weights].index(True)
+        known = self._known.get((layer.name, index, axis))
+        if known is not None:
+            self.tie(known, ids)
+            return known
+        self._known[layer.name, index, axis] = ids
+        self.uses.append(Use(layer, index, axis, ids, role))
         return ids
 
     def freeze_all(self, layer, inputs, reason):
@@ -133,29 +137,30 @@ class Trace(ChannelSpace):
             keep: One bool per channel id, read at the class roots.
         """
         kept = {
-            (use.layer.name, use.weight, use.axis): int(
+            (use.layer.name, use.index, use.axis): int(
                 keep[self.root_of[use.ids]].sum()
             )
             for use in self.uses
         }
 
-        def size(layer, name, shape):
+        def size(layer, index):
             return math.prod(
-                kept.get((layer.name, name, axis), n)
-                for axis, n in enumerate(shape)
+                kept.get((layer.name, index, axis), n)
+                for axis, n in enumerate(layer.weights[index].shape)
             )
 
         costs = {
-            name: [sum(size(layer, w.name, w.shape) for w in layer.weights), 0]
+            name: [sum(size(layer, i) for i in range(len(layer.weights))), 0]
             for name, layer in self.layers.items()
         }
         for call in self.calls:
             full = counts.call_macs(call)
             if full:
                 layer = call.operation
-                shape = layer.kernel.shape
-                part = size(layer, "kernel", shape)
-                costs[layer.name][1] += full * part // math.prod(shape)
+                kernel = [w is layer.kernel for w in layer.weights].index(True)
+                part = size(layer, kernel)
+                whole = math.prod(layer.kernel.shape)
+                costs[layer.name][1] += full * part // whole
         return costs
 
     def costs(self, keep):
@@ -166,7 +171,7 @@ class Trace(ChannelSpace):
 
 def numpy_weight(use):
     """The weight that a use speaks of, as an array."""
-    return keras.ops.convert_to_numpy(getattr(use.layer, use.weight))
+    return keras.ops.convert_to_numpy(use.layer.weights[use.index])
 
 
 def along(use, array):

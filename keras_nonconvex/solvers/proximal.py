@@ -5,6 +5,7 @@ import collections
 import keras
 from keras import ops
 
+from keras_nonconvex import graph
 from keras_nonconvex import groups
 from keras_nonconvex import regularizers
 from keras_nonconvex.solvers import step_size
@@ -34,7 +35,6 @@ class ProximalGradient:
             )
         self.step = step
         self._prox = compiled(_prox_all)
-        self._bound = None
 
     def bind(self, model):
         """Checks a compiled model; makes this solver's state.
@@ -50,7 +50,7 @@ class ProximalGradient:
                 f"Received: optimizer={type(optimizer).__name__}(use_ema=True)"
             )
         step_size.check(optimizer, self.step)
-        for layer in model.layers:
+        for layer in graph.layers(model):
             regularizer = getattr(layer, "kernel_regularizer", None)
             if not (
                 layer.built and isinstance(regularizer, regularizers.Group)
@@ -65,9 +65,14 @@ class ProximalGradient:
                     f"groups={needed}. "
                     f"Received: groups={regularizer.groups!r}"
                 )
-        if self._bound is not optimizer:
-            self._reach = optimizer.add_variable((), name="prox_reach")
-            self._bound = optimizer
+        if not hasattr(optimizer, "prox_reach"):
+            if optimizer.built:
+                raise ValueError(
+                    "This optimizer was already used by a model without a "
+                    "solver; compile with a new one. "
+                    f"Received: optimizer={type(optimizer).__name__}"
+                )
+            optimizer.prox_reach = optimizer.add_variable((), name="prox_reach")
 
     def targets(self, model):
         """[(variable, regularizer)] that this solver applies a prox to."""
@@ -98,17 +103,18 @@ class ProximalGradient:
         if not targets:
             return
         lr = (before or self.before_update(model)).learning_rate
-        before_reach = step_size.read(self._reach)
+        state = step_size.innermost(model.optimizer).prox_reach
+        before_reach = step_size.read(state)
         reach = step_size.momentum(model.optimizer) * before_reach + ops.cast(
             lr, before_reach.dtype
         )
         if before is None:
-            self._reach.assign(reach)
+            state.assign(reach)
         else:
             updated = ops.not_equal(
                 step_size.read(model.optimizer.iterations), before.iterations
             )
-            self._reach.assign(ops.where(updated, reach, before_reach))
+            state.assign(ops.where(updated, reach, before_reach))
             reach = reach * ops.cast(updated, reach.dtype)
             lr = lr * ops.cast(updated, lr.dtype)
         points, steps = zip(

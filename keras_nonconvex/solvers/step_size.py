@@ -106,7 +106,9 @@ def _in_adam_metric(optimizer, variable, w, lr, axes):
     velocities = (
         optimizer._velocity_hats if optimizer.amsgrad else optimizer._velocities
     )
-    count = ops.cast(optimizer.iterations, w.dtype)
+    # Before the first real update (accumulation, a skipped loss scale) the
+    # count is 0 and the learning rate given here as well.
+    count = ops.cast(ops.maximum(optimizer.iterations, 1), w.dtype)
     lr_t = (
         lr
         * ops.sqrt(1.0 - ops.power(optimizer.beta_2, count))

@@ -6,13 +6,22 @@ from keras import layers
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import rule
 
+_ELEMENTWISE = {
+    getattr(activations, name)
+    for name in (
+        "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu "
+        "hard_tanh leaky_relu linear log_sigmoid mish relu relu6 selu sigmoid "
+        "silu soft_shrink softplus softsign sparse_plus sparse_sigmoid "
+        "squareplus tanh tanh_shrink threshold"
+    ).split()
+}
+
 
 def freeze_if_mixed(activation, ids, layer, space):
-    """Freezes channels whose activation looks across them."""
-    if activation in (activations.softmax, activations.log_softmax):
-        space.freeze(
-            ids, f"'{layer.name}' applies {activation.__name__} over them"
-        )
+    """Freezes channels unless their activation is known to be elementwise."""
+    if activation not in _ELEMENTWISE:
+        name = getattr(activation, "__name__", repr(activation))
+        space.freeze(ids, f"'{layer.name}' applies {name} over them")
 
 
 class _Mixing(Rule):
