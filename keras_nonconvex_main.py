@@ -21,8 +21,10 @@ _CHATTER = re.compile(
 def main():
     """The console script."""
     hide_chatter()
-    from keras_nonconvex import cli
-
+    try:
+        from keras_nonconvex import cli
+    except KeyboardInterrupt:
+        return 130
     return cli.main()
 
 

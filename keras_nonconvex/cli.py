@@ -13,7 +13,8 @@ import keras_nonconvex as knc
 def main(arguments=None):
     """Runs the command line; returns the exit code.
 
-    0: done. 2: bad input, one sentence on stderr. 130: interrupted.
+    0: done. 1: done, but the budget was not met. 2: bad input, one sentence
+    on stderr. 130: interrupted.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -21,6 +22,11 @@ def main(arguments=None):
         return options.run(options)
     except (ValueError, knc.datasets.NotAvailable) as error:
         print(f"keras-nonconvex: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f" Received: {error.filename!r}" if error.filename else ""
+        reason = error.strerror or error
+        print(f"keras-nonconvex: {reason}.{where}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nkeras-nonconvex: interrupted.", file=sys.stderr)
@@ -86,6 +92,12 @@ def _prune(options):
     )
     Console().print(plan.table())
     knc.files.save_model(plan.apply(model), out)
+    if not plan.met:
+        print(
+            "keras-nonconvex: the budget cannot be met; this is the closest.",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 
@@ -113,7 +125,8 @@ def _parser():
     job.add_argument(
         "recipe",
         metavar="RECIPE",
-        help="a JSON file, or a recipe that ships: demo, lenet5_fashion_mnist",
+        help="a JSON file, or a recipe that ships: demo, lenet5_fashion_mnist, "
+        "lenet5_fashion_mnist_zeros",
     )
     job.add_argument("--out", help="run folder (default: runs/NAME)")
     job.add_argument(
@@ -124,7 +137,7 @@ def _parser():
         "--resume", action="store_true", help="go on with an interrupted run"
     )
     job.add_argument(
-        "--force", action="store_true", help="replace an existing run"
+        "--force", action="store_true", help="replace an existing run folder"
     )
     job.set_defaults(run=_compress)
 

@@ -95,6 +95,15 @@ def _check_folders(recipe, out, part, resume, force):
             "--resume goes on with a run and --force starts anew: choose "
             "one. Received: both"
         )
+    for folder in (out, part):
+        known = folder.is_dir() and (
+            (folder / "recipe.json").exists() or not any(folder.iterdir())
+        )
+        if folder.exists() and force and not known:
+            raise ValueError(
+                "--force replaces run folders only, and this is none. "
+                f"Received: {str(folder)!r}"
+            )
     if resume:
         if not part.exists():
             state = "is complete" if out.exists() else "was not begun"
@@ -138,7 +147,7 @@ class _Run:
         self._start = time.monotonic()
         # What can be refused is refused before anything is written.
         self.data = self._load_data()
-        self._new_model()
+        attach(self._new_model(), self.recipe.rules())
 
     def all_stages(self):
         files.write_text(self.folder / "recipe.json", self.given.to_json())

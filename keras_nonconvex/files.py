@@ -43,7 +43,13 @@ def load_model(path):
         raise ValueError(f"Not a .keras model file. Received: {str(path)!r}")
     try:
         return keras.models.load_model(path)
-    except (TypeError, ValueError, KeyError, OSError) as error:
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        OSError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise ValueError(
             f"Keras cannot load this model ({reason}). Received: {str(path)!r}"

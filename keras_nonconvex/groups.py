@@ -26,8 +26,10 @@ def check(groups):
     """Returns `groups` in its stored form, or says what is legal."""
     if isinstance(groups, str) and groups in PATTERNS:
         return groups
-    if isinstance(groups, (list, tuple)) and all(
-        isinstance(axis, int) for axis in groups
+    if (
+        isinstance(groups, (list, tuple))
+        and all(isinstance(axis, int) for axis in groups)
+        and len(set(groups)) == len(groups)
     ):
         return tuple(groups)
     raise ValueError(

@@ -130,7 +130,8 @@ class TransformedL1(Penalty):
     in float32 at step 1e-5).
     """
 
-    a: float = parameter(1.0, above=0.0)
+    # Beyond these it is L0 or L1 in float32.
+    a: float = parameter(1.0, above=1e-6, below=1e6)
 
     @property
     def slope_at_zero(self):

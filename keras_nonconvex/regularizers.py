@@ -96,10 +96,8 @@ class Regularizer(keras.regularizers.Regularizer):
 
     @classmethod
     def from_config(cls, config):
-        if isinstance(config.get("penalty"), dict):
-            spec = config["penalty"]
-            penalty = _lookup(penalties.REGISTRY, spec["class_name"], "penalty")
-            config = {**config, "penalty": penalty(**spec.get("config", {}))}
+        if isinstance(config.get("penalty"), (str, dict)):
+            config = {**config, "penalty": _penalty(config["penalty"])}
         return cls(**config)
 
     def __repr__(self):
@@ -287,6 +285,17 @@ def get(identifier):
                 f"settings ({error}). Received: {identifier!r}"
             ) from error
     return keras.regularizers.get(identifier)
+
+
+def _penalty(spec):
+    """A penalty from "l1", {"name": "l1", ...} or its serialized form."""
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if "class_name" in spec:
+        spec = {"name": spec["class_name"], **spec.get("config", {})}
+    options = {key: value for key, value in spec.items() if key != "name"}
+    cls = _lookup(penalties.REGISTRY, spec.get("name"), "penalty")
+    return cls(**options)
 
 
 def _lookup(registry, name, kind):

@@ -16,8 +16,8 @@ def log_uniform(low, high):
 def parameters(field):
     low = max(field.metadata["above"], -1e2)
     high = min(field.metadata["below"], 1e2)
-    if low == 0 and high == 1e2:
-        return log_uniform(1e-2, 1e2)
+    if low >= 0 and high == 1e2:
+        return log_uniform(max(low, 1e-2), 1e2)
     margin = 1e-2 * (high - low)
     return st.floats(low + margin, high - margin)
 

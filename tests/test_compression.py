@@ -262,6 +262,8 @@ def recipe_file(tmp_path):
         ),
         ({"epoch": 3}, "Did you mean `epochs`?"),
         ({"model": "missing.keras"}, "No such model file"),
+        ({"regularizers": {"stem": "group_lasso"}}, "Received: 'stem'"),
+        ({"budget": {"params": 0.1}}, "A budget needs a criterion"),
     ],
 )
 def test_bad_recipes_end_with_code_2(
@@ -285,6 +287,17 @@ def test_existing_folders_end_with_code_2(recipe_file, tmp_path, capsys):
     assert cli.main(["compress", str(recipe_file()), "--out", str(out)]) == 2
     assert "use --force" in capsys.readouterr().err
     assert (out / "precious").read_text() == "mine"
+
+
+def test_force_replaces_run_folders_only(recipe_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis").write_text("mine")
+    arguments = ["compress", str(recipe_file()), "--force", "--out"]
+    assert cli.main([*arguments, str(out)]) == 2
+    assert "run folders only" in capsys.readouterr().err
+    assert cli.main([*arguments, str(out / "thesis")]) == 2
+    assert (out / "thesis").read_text() == "mine"
 
 
 def test_inspect_and_prune(result, tmp_path, capsys):

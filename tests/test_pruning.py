@@ -277,6 +277,94 @@ def test_a_consumer_gets_a_bias_only_when_needed():
     assert_same(model, small, model)
 
 
+@pytest.mark.parametrize("activation", ["sparsemax", "softmax"])
+def test_activations_across_channels_freeze_them(activation):
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(8, 3, activation=activation, name="a")(inputs)
+    x = layers.Conv2D(4, 3, activation="relu", name="b")(x)
+    x = layers.Dense(2, name="c")(layers.Flatten()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    plan = pruning.plan(model, "group_norm", {"params": 0.5}, 1)
+    assert all(plan.layers[0].keep) and activation in plan.layers[0].reason
+    assert_same(plan.mask(model), plan.apply(model), model)
+
+
+def test_frozen_layers_keep_all_their_weights():
+    inner = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4), layers.Dense(4)]
+    )
+    inputs = keras.Input((6,))
+    x = layers.Dense(4, name="a")(inputs)
+    x = inner(x)
+    x = layers.Dense(8, name="b")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="c")(x))
+    model = knc.attach(models.randomize(model, 3), {"*": "group_lasso"})
+    plan = pruning.plan(model, "group_norm", {"params": 0.7}, 1)
+    small = plan.apply(model)
+    assert small.count_params() < model.count_params()
+    assert "keras_nonconvex" not in json.dumps(small.get_config())
+    assert_same(plan.mask(model), small, model)
+    assert_same(model, pruning.plan(model).apply(model), model)
+
+
+def test_constants_equal_up_to_rounding_are_folded():
+    inputs = keras.Input((20, 20, 2))
+    x = layers.Conv2D(6, 9, padding="same", use_bias=False, name="a")(inputs)
+    x = layers.BatchNormalization()(x)
+    x = layers.Activation("silu")(x)
+    x = layers.AveragePooling2D(3, padding="same")(x)
+    x = layers.Conv2D(3, 3, name="b")(x)
+    model = models.randomize(keras.Model(inputs, x), 1)
+    kernel = model.get_layer("a").kernel
+    values = keras.ops.convert_to_numpy(kernel).copy()
+    values[..., :3] = 0
+    kernel.assign(values)
+    plan = pruning.plan(model)
+    assert plan.layers[0].channels == (6, 3)
+    assert_same(model, plan.apply(model), model)
+
+
+def test_channels_that_must_stay_do_not_spoil_budget_or_rounding():
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(16, 3, use_bias=False, name="a")(inputs)
+    x = layers.BatchNormalization(name="bn")(x)
+    x = layers.ReLU()(x)
+    x = layers.Conv2D(8, 3, padding="same", name="b")(x)
+    x = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
+    model = models.randomize(keras.Model(inputs, x), 0, zero_fraction=0.3)
+    model.get_layer("bn").beta.assign(np.full(16, 0.7))
+    for round_to in (1, 4, 8):
+        plan = pruning.plan(model, "group_norm", {"params": 0.6}, round_to)
+        kept = plan.layers[0].channels[1]
+        assert plan.met and kept % round_to == 0
+        assert_same(plan.mask(model), plan.apply(model), model)
+
+
+def test_rounding_brings_live_channels_back_first():
+    inputs = keras.Input((24,))
+    x = layers.Dense(24, name="a")(inputs)
+    x = layers.Dense(3, name="b")(x)
+    model = models.randomize(keras.Model(inputs, x), 0)
+    kernel = model.get_layer("b").kernel
+    values = keras.ops.convert_to_numpy(kernel).copy()
+    values[:4] = 0
+    kernel.assign(values)
+    plan = pruning.plan(model, "group_norm", {"params": 0.7}, 8)
+    assert plan.layers[0].keep[:4] == [False] * 4
+    assert plan.layers[0].channels == (24, 16)
+
+
+def test_edited_plans_that_cannot_be_exact_are_refused():
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(4, 3, activation="sigmoid", name="a")(inputs)
+    x = layers.Conv2D(2, 3, padding="same", name="b")(x)
+    model = models.randomize(keras.Model(inputs, x), 0)
+    plan = pruning.plan(model)
+    plan.layers[0].keep[1] = False
+    with pytest.raises(ValueError, match="Channel 1 of 'a' cannot be removed"):
+        plan.apply(model)
+
+
 def test_trace_of_lenet5():
     trace = Trace(knc.models.lenet5())
     blocks = trace.blocks()
@@ -308,6 +396,7 @@ class Subclassed(keras.Model):
         ({"budget": {"params": 0}}, "Budget 'params'"),
         ({"budget": {"macs": "120%"}}, "Budget 'macs'"),
         ({"budget": {"macs": "half"}}, "Budget 'macs'"),
+        ({"budget": {"params": 1.5}}, "Budget 'params'"),
         ({"budget": 0.5}, "`budget` must be a dict"),
         ({"round_to": 0}, "`round_to`"),
     ],

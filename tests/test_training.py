@@ -229,6 +229,72 @@ def test_prox_waits_for_accumulated_gradients():
     assert np.any(keras.ops.convert_to_numpy(kernel) != before)
 
 
+@pytest.mark.parametrize("optimizer", ["Adam", "AdamW"])
+def test_adam_waits_for_its_first_update(optimizer):
+    x, y = small_data(48)
+    make_optimizer = getattr(keras.optimizers, optimizer)
+    model = compile_(
+        make(), make_optimizer(1e-2, gradient_accumulation_steps=2)
+    )
+    model.fit(x, y, batch_size=16, epochs=3, verbose=0)
+    assert all(np.isfinite(w).all() for w in weights_of(model))
+
+
+def test_loss_scaling_may_skip_the_first_step():
+    x, y = small_data()
+    model = compile_(
+        make(),
+        keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.Adam(1e-2), initial_scale=2.0**120
+        ),
+    )
+    model.fit(x, y, batch_size=16, epochs=3, verbose=0)
+    assert all(np.isfinite(w).all() for w in weights_of(model))
+
+
+def test_optimizers_and_solvers_are_used_again(tmp_path):
+    x, y = small_data()
+    solver = knc.solvers.ProximalGradient()
+    first = compile_(make(), solver=solver)
+    second = compile_(make(), solver=solver)
+    for model in (first, second):
+        model.fit(x, y, batch_size=16, verbose=0, shuffle=False)
+    for a, b in zip(weights_of(first), weights_of(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Compiled again with the same optimizer, it saves and loads whole.
+    first.compile(first.optimizer, "sparse_categorical_crossentropy")
+    first.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    for a, b in zip(
+        first.optimizer.variables, loaded.optimizer.variables, strict=True
+    ):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b)
+        )
+    plain = compile_(classifier(keras.Model))
+    plain.fit(x, y, verbose=0)
+    with pytest.raises(ValueError, match="compile with a new one"):
+        knc.attach(plain, "group_lasso").compile(plain.optimizer, "mse")
+
+
+def test_nested_models_are_reached():
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Conv2D(4, 3, name="deep")]
+    )
+    inputs = keras.Input((8, 8, 1))
+    x = layers.GlobalMaxPooling2D()(layers.ReLU()(inner(inputs)))
+    x = layers.Dense(3, "softmax", name="head")(x)
+    model = knc.attach(
+        keras.Model(inputs, x), {"deep": knc.GroupLasso(0.3), "head": None}
+    )
+    x, y = small_data()
+    history = compile_(model).fit(
+        x, y, epochs=4, verbose=0, callbacks=[knc.callbacks.SparsityMonitor()]
+    )
+    assert history.history["zero_filters"][-1] > 0
+    assert not knc.strip(model).losses
+
+
 @pytest.mark.parametrize(
     "options", [{"jit_compile": True}, {"run_eagerly": True}]
 )
@@ -300,6 +366,8 @@ def test_freeze_keeps_zeros_and_trains_the_rest():
 def test_refused_with_a_sentence():
     with pytest.raises(ValueError, match="use_ema=True overwrites"):
         compile_(make(), keras.optimizers.SGD(0.1, use_ema=True))
+    with pytest.raises(ValueError, match="`solver` must be"):
+        compile_(make(), solver="proximal")
     with pytest.raises(ValueError, match="`step` must be"):
         knc.solvers.ProximalGradient(step="lr")
     inputs = keras.Input((8, 8, 2))

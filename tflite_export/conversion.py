@@ -128,10 +128,11 @@ def _check(model, path, precision, representative_data):
         raise ValueError(
             f"Argument `path` must end in '.tflite'. Received: path={path}"
         )
-    if not model.built or len(model.inputs) != 1:
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1:
         raise ValueError(
             "Only built models with one input are converted. "
-            f"Received: model={model.name!r}"
+            f"Received: model={model!r}"
         )
     inner = tuple(model.inputs[0].shape[1:])
     if None in inner:
@@ -146,4 +147,9 @@ def _check(model, path, precision, representative_data):
                 "Argument `representative_data` must be an array of real "
                 f"samples of shape (n, {', '.join(map(str, inner))}). "
                 f"Received: {'None' if given is None else tuple(given)}"
+            )
+        if not np.isfinite(representative_data).all():
+            raise ValueError(
+                "Argument `representative_data` must be finite. "
+                "Received: NaN or infinite values"
             )

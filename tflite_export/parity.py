@@ -53,6 +53,11 @@ def check_parity(model, path, x, y=None, progress=None):
     Returns:
         A `Parity`.
     """
+    if y is not None and np.shape(y) != (len(x),):
+        raise ValueError(
+            f"Argument `y` must hold {len(x)} integer labels. "
+            f"Received: shape {np.shape(y)}"
+        )
     expected = model.predict(x, batch_size=256, verbose=0)
     found = runtime.predict(path, x, progress)
     difference = np.abs(expected - found)

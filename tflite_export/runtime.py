@@ -23,6 +23,12 @@ def interpreter(path, threads=1):
                 f"LiteRT cannot load this file ({error}). "
                 f"Received: path={str(path)!r}"
             ) from error
+    counts = len(made.get_input_details()), len(made.get_output_details())
+    if counts != (1, 1):
+        raise ValueError(
+            "Only files with one input and one output are run. Received: "
+            f"path={str(path)!r} with {counts[0]} and {counts[1]}"
+        )
     return made
 
 

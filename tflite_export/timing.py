@@ -1,6 +1,7 @@
 """Latency of LiteRT files, side by side."""
 
 import dataclasses
+import os
 import time
 
 import numpy as np
@@ -47,7 +48,8 @@ def benchmark(path, against=(), runs=500, warmup=50, threads=1, x=None):
         raise ValueError(
             f"Argument `runs` must be at least 1. Received: runs={runs}"
         )
-    others = [against] if isinstance(against, str) else list(against)
+    single = isinstance(against, (str, os.PathLike))
+    others = [against] if single else list(against)
     paths = [str(p) for p in [path, *others]]
     models = [runtime.interpreter(p, threads) for p in paths]
     for model in models:

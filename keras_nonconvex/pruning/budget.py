@@ -21,7 +21,7 @@ def check(budget):
                 f"Received: {key!r}"
             )
         number, relative = _parse(value)
-        if not 0 < number or (relative and number > 1):
+        if not 0 < number or (number > 1 and (relative or number % 1)):
             raise ValueError(
                 f"Budget '{key}' must be a fraction in (0, 1], a percentage "
                 f"or an absolute number. Received: {value!r}"

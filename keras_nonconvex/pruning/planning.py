@@ -104,6 +104,11 @@ class PruningPlan:
                 )
         return keep
 
+    @property
+    def met(self):
+        """Whether what remains is within the target."""
+        return budgets.within(self.after, self.target)
+
     def table(self):
         """The plan as a rich table."""
         table = Table(
