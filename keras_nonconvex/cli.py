@@ -32,8 +32,8 @@ def main(arguments=None):
         print("\nkeras-nonconvex: interrupted.", file=sys.stderr)
         if options.run is _compress:
             print(
-                "The last finished epoch is kept; the same command with "
-                "--resume, without --force, goes on from it.",
+                "What is finished is kept, down to the last epoch; the same "
+                "command with --resume, without --force, goes on from there.",
                 file=sys.stderr,
             )
         return 130
@@ -55,13 +55,19 @@ def _compress(options):
         out=options.out,
         resume=options.resume,
         force=options.force,
+        console=_console(),
     )
     return 0
 
 
+def _console():
+    # Tables in a log file need not be as narrow as a terminal may be.
+    return Console(width=None if sys.stdout.isatty() else 110)
+
+
 def _inspect(options):
     model = knc.files.load_model(options.model)
-    console = Console()
+    console = _console()
     console.print(knc.summary(model).table())
     console.print(knc.pruning.plan(model).table())
     return 0
@@ -85,12 +91,9 @@ def _prune(options):
         if value is not None
     }
     plan = knc.pruning.plan(
-        model,
-        "group_norm" if budget else "zeros",
-        {key: _number(value) for key, value in budget.items()} or None,
-        options.round_to,
+        model, budget=budget or None, round_to=options.round_to
     )
-    Console().print(plan.table())
+    _console().print(plan.table())
     knc.files.save_model(plan.apply(model), out)
     if not plan.met:
         print(
@@ -99,13 +102,6 @@ def _prune(options):
         )
         return 1
     return 0
-
-
-def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _parser():

@@ -58,7 +58,7 @@ class Recipe:
     batch_size: int = 128
     epochs: int = 10
     fine_tune_epochs: int = 5
-    criterion: str = "zeros"
+    criterion: str | None = None
     budget: dict | None = None
     round_to: int | None = None
     keep_zeros: bool = False

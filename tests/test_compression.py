@@ -263,7 +263,7 @@ def recipe_file(tmp_path):
         ({"epoch": 3}, "Did you mean `epochs`?"),
         ({"model": "missing.keras"}, "No such model file"),
         ({"regularizers": {"stem": "group_lasso"}}, "Received: 'stem'"),
-        ({"budget": {"params": 0.1}}, "A budget needs a criterion"),
+        ({"criterion": "group_norm"}, "needs a budget"),
     ],
 )
 def test_bad_recipes_end_with_code_2(

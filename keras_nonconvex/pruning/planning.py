@@ -154,7 +154,7 @@ class PruningPlan:
         return cls(**data)
 
 
-def plan(model, criterion="zeros", budget=None, round_to=None):
+def plan(model, criterion=None, budget=None, round_to=None):
     """Decides which channels a model can lose. Changes nothing.
 
     Exactly superfluous channels always go: those that are constant (zero
@@ -163,9 +163,9 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
 
     Args:
         model: A built functional or Sequential model.
-        criterion: "zeros" for the superfluous channels alone; with a
-            budget "group_norm", or a function of a `Trace` that returns one
-            score per channel id.
+        criterion: "zeros" for the superfluous channels alone, the default
+            without a budget; "group_norm", the default with one, or a
+            function of a `Trace` that returns one score per channel id.
         budget: What may remain, as in `{"params": 0.1, "macs": "35%"}`.
         round_to: Round the channels of each layer up to a multiple; 8 with a
             budget and 1 without, if None.
@@ -174,6 +174,7 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
         A `PruningPlan`.
     """
     check(criterion, budget, round_to)
+    criterion = criterion or ("group_norm" if budget else "zeros")
     trace = Trace(model)
     everything = np.ones(len(trace), dtype=bool)
     before = trace.costs(everything)
@@ -228,7 +229,7 @@ def plan(model, criterion="zeros", budget=None, round_to=None):
     )
 
 
-def prune(model, criterion="zeros", budget=None, round_to=None):
+def prune(model, criterion=None, budget=None, round_to=None):
     """`plan(...)` and `apply` in one call; see `plan`."""
     return plan(model, criterion, budget, round_to).apply(model)
 
@@ -296,6 +297,8 @@ def _layer_plans(trace, keep, why, new_biases):
 def check(criterion, budget, round_to):
     """Refuses arguments of `plan` that cannot work for any model."""
     known = ["zeros", *criteria.REGISTRY]
+    if criterion is None:
+        criterion = "zeros" if budget is None else "group_norm"
     if not callable(criterion) and criterion not in known:
         raise ValueError(
             f"Argument `criterion` must be one of {', '.join(known)} or a "
