@@ -312,6 +312,8 @@ def test_inspect_and_prune(result, tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(arguments) == 2
     assert "output file exists" in capsys.readouterr().err
+    assert cli.main([*arguments[:4], "100", "--force"]) == 1
+    assert "cannot be met" in capsys.readouterr().err
 
 
 def test_files_that_are_no_models_end_with_code_2(tmp_path, capsys):
