@@ -200,6 +200,8 @@ def test_interrupted_runs_resume(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        # A background job of a shell inherits an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for line in process.stdout:
             if "sparse 3/6" in line:
