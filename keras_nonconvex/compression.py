@@ -337,19 +337,20 @@ class _Run:
             verbose=0,
             callbacks=[
                 *extra,
+                # Before the backup: an epoch that is backed up has its row,
+                # and one that is done again replaces its row.
+                record,
                 progress.Epochs(self.console, stage),
                 keras.callbacks.BackupAndRestore(
                     str(self.folder / ".backup" / stage),
                     double_checkpoint=True,
                 ),
-                record,
             ],
         )
 
     def _record(self, stage, epoch, logs):
         row = {"stage": stage, "epoch": epoch + 1}
         row.update({key: float(value) for key, value in logs.items()})
-        # An epoch that is done again after an interruption counts once.
         key = (stage, epoch + 1)
         self.history = [
             old for old in self.history if (old["stage"], old["epoch"]) != key
