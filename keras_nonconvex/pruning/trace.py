@@ -90,8 +90,10 @@ class Trace(ChannelSpace):
         for tensor in call.outputs:
             size = tensor.shape[-1] or 0
             if len(ids) != size:
+                reason = f"unknown channels after '{layer.name}'"
+                self.freeze(ids, reason)
                 ids = self.new(size)
-                self.freeze(ids, f"unknown channels after '{layer.name}'")
+                self.freeze(ids, reason)
             self.ids[id(tensor)] = ids
 
     def _find_classes(self):
