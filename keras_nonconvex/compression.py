@@ -130,6 +130,14 @@ def _check_folders(recipe, out, part, resume, force):
             )
 
 
+class _Backup(keras.callbacks.BackupAndRestore):
+    """Keras' backup, which a Ctrl-C cannot leave half-written."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        with files.uninterrupted():
+            super().on_epoch_end(epoch, logs)
+
+
 class _Run:
     """One run in its folder; a stage that is on disk is not done again."""
 
@@ -341,7 +349,7 @@ class _Run:
                 # and one that is done again replaces its row.
                 record,
                 progress.Epochs(self.console, stage),
-                keras.callbacks.BackupAndRestore(
+                _Backup(
                     str(self.folder / ".backup" / stage),
                     double_checkpoint=True,
                 ),

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import pathlib
+import signal
 import tempfile
+import threading
 import zipfile
 
 import keras
@@ -20,6 +22,24 @@ def replacing(path):
         temporary = pathlib.Path(folder) / path.name
         yield temporary
         os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Holds a Ctrl-C back until what is inside is complete."""
+    handler = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not callable(handler):
+        yield
+        return
+    held = []
+    signal.signal(signal.SIGINT, lambda *received: held.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        handler(*held[0])
 
 
 def write_text(path, text):

@@ -14,6 +14,7 @@ import pytest
 
 import keras_nonconvex as knc
 from keras_nonconvex import cli
+from keras_nonconvex import files
 
 FILES = {
     "recipe.json",
@@ -241,6 +242,29 @@ def test_interrupted_runs_resume(tmp_path):
         assert done.stderr.strip().count("\n") == 0 or (
             "keras-nonconvex:" in done.stderr
         )
+
+
+def test_ctrl_c_waits_for_what_must_be_whole():
+    done = []
+
+    def handler(*received):
+        raise KeyboardInterrupt
+
+    # A background job of a shell ignores SIGINT; here it must not be.
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        check_held(done, handler)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def check_held(done, handler):
+    with pytest.raises(KeyboardInterrupt):
+        with files.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("whole")
+    assert done == ["whole"]
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.fixture
