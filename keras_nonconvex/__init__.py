@@ -4,6 +4,7 @@ The public page: everything a user types, re-exported.
 """
 
 from keras_nonconvex import callbacks
+from keras_nonconvex import constraints
 from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import models
@@ -19,13 +20,26 @@ from keras_nonconvex.pruning import PruningPlan
 from keras_nonconvex.pruning import prune
 from keras_nonconvex.recipe import Recipe
 from keras_nonconvex.regularizers import Elementwise
+from keras_nonconvex.regularizers import ExclusiveSparsity
 from keras_nonconvex.regularizers import Group
+from keras_nonconvex.regularizers import GroupHoyerSquare
 from keras_nonconvex.regularizers import GroupL0
 from keras_nonconvex.regularizers import GroupLasso
+from keras_nonconvex.regularizers import GroupLp
+from keras_nonconvex.regularizers import GroupMCP
+from keras_nonconvex.regularizers import GroupSCAD
+from keras_nonconvex.regularizers import GroupSparseEnvelope
 from keras_nonconvex.regularizers import GroupTL1
+from keras_nonconvex.regularizers import HierarchicalGroup
+from keras_nonconvex.regularizers import HoyerSquare
+from keras_nonconvex.regularizers import OrthoReg
 from keras_nonconvex.regularizers import SparseGroup
 from keras_nonconvex.regularizers import SparseGroupL0
 from keras_nonconvex.regularizers import SparseGroupL1
+from keras_nonconvex.regularizers import SparseGroupL1L2
+from keras_nonconvex.regularizers import SparseGroupLp
+from keras_nonconvex.regularizers import SparseGroupMCP
+from keras_nonconvex.regularizers import SparseGroupSCAD
 from keras_nonconvex.regularizers import SparseGroupTL1
 from keras_nonconvex.training import ProximalMixin
 from keras_nonconvex.training import ProximalModel
@@ -33,10 +47,19 @@ from keras_nonconvex.version import __version__
 
 __all__ = [
     "Elementwise",
+    "ExclusiveSparsity",
     "Group",
+    "GroupHoyerSquare",
     "GroupL0",
     "GroupLasso",
+    "GroupLp",
+    "GroupMCP",
+    "GroupSCAD",
+    "GroupSparseEnvelope",
     "GroupTL1",
+    "HierarchicalGroup",
+    "HoyerSquare",
+    "OrthoReg",
     "ProximalMixin",
     "ProximalModel",
     "PruningPlan",
@@ -44,11 +67,16 @@ __all__ = [
     "SparseGroup",
     "SparseGroupL0",
     "SparseGroupL1",
+    "SparseGroupL1L2",
+    "SparseGroupLp",
+    "SparseGroupMCP",
+    "SparseGroupSCAD",
     "SparseGroupTL1",
     "__version__",
     "attach",
     "callbacks",
     "compress",
+    "constraints",
     "datasets",
     "files",
     "models",

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from keras_nonconvex import graph
 from keras_nonconvex import groups
+from keras_nonconvex import layouts
 
 _KERNEL_LAYERS = (
     keras.layers.Dense,
@@ -140,10 +141,9 @@ def zeros(layer):
             "filters": 0,
             "zero_filters": 0,
         }
-    kernel = keras.ops.convert_to_numpy(layer.kernel)
-    axes = groups.reduced_axes(
-        groups.for_layer("filters", layer, kernel.ndim), kernel.ndim
-    )
+    (slot,) = layouts.slots(layer)
+    kernel = keras.ops.convert_to_numpy(slot.variable)
+    axes = groups.reduced_axes("filters", kernel.ndim, slot.layout)
     alive = np.any(kernel != 0, axis=axes)
     return {
         "weights": kernel.size,

@@ -4,22 +4,26 @@ A group pattern is stored as the kernel axes that are reduced: summing the
 squares over them leaves one number per group.
 """
 
+import collections
 import math
 
-import keras
+import numpy as np
 from keras import ops
 
-# name -> reduced axes of a kernel of rank n, in Keras' layout
-# (spatial..., input channels, filters).
+# The kernel axes that index filters and input channels; the rest is spatial.
+Layout = collections.namedtuple("Layout", "filters inputs")
+STANDARD = Layout((-1,), (-2,))
+
+# name -> (the axes that are reduced, from all axes and a layout's two sets;
+# the least number of kernel axes)
 PATTERNS = {
-    "filters": lambda n: tuple(range(n - 1)),
-    "input_channels": lambda n: (*range(n - 2), n - 1),
-    "kernels": lambda n: tuple(range(n - 2)),
-    "positions": lambda n: (n - 1,),
-    "layer": lambda n: tuple(range(n)),
-    "weights": lambda n: (),
+    "filters": (lambda all_, filters, inputs: all_ - filters, 1),
+    "input_channels": (lambda all_, filters, inputs: all_ - inputs, 2),
+    "kernels": (lambda all_, filters, inputs: all_ - filters - inputs, 3),
+    "positions": (lambda all_, filters, inputs: filters, 1),
+    "layer": (lambda all_, filters, inputs: all_, 0),
+    "weights": (lambda all_, filters, inputs: set(), 0),
 }
-_MIN_RANK = {"filters": 1, "input_channels": 2, "kernels": 3, "positions": 1}
 
 
 def check(groups):
@@ -39,21 +43,32 @@ def check(groups):
     )
 
 
-def reduced_axes(groups, rank):
+def reduced_axes(groups, rank, layout=STANDARD):
     """The axes that `groups` reduces in a kernel with `rank` axes."""
     if isinstance(groups, str):
-        if rank < _MIN_RANK.get(groups, 0):
+        pattern, least_rank = PATTERNS[groups]
+        if rank < least_rank:
             raise ValueError(
-                f"Groups '{groups}' need a kernel with at least "
-                f"{_MIN_RANK[groups]} axes. Received: a kernel with {rank}"
+                f"Argument `groups` needs a kernel with at least {least_rank} "
+                f"axes. Received: groups={groups!r} for a kernel with {rank}"
             )
-        return PATTERNS[groups](rank)
+        filters, inputs = ({axis % rank for axis in part} for part in layout)
+        return tuple(sorted(pattern(set(range(rank)), filters, inputs)))
     if any(not -rank <= axis < rank for axis in groups):
         raise ValueError(
             "Argument `groups` names an axis that the kernel does not have. "
             f"Received: groups={groups!r} for a kernel with {rank} axes"
         )
     return tuple(sorted(axis % rank for axis in groups))
+
+
+def in_layout(groups, rank, layout):
+    """`groups` for a kernel with another layout than Dense and Conv have.
+
+    A name becomes explicit axes where its meaning needs them.
+    """
+    needed = reduced_axes(groups, rank, layout)
+    return groups if needed == reduced_axes(groups, rank) else needed
 
 
 def size(shape, axes):
@@ -69,28 +84,60 @@ def norms(w, axes):
     return ops.where(zero, ops.zeros_like(squares), root)
 
 
-# Layer type -> kernel axes that index its filters. The last axis elsewhere.
-_FILTER_AXES = {
-    keras.layers.Dense: (-1,),
-    keras.layers.Conv1D: (-1,),
-    keras.layers.Conv2D: (-1,),
-    keras.layers.Conv3D: (-1,),
-    keras.layers.Conv1DTranspose: (-2,),
-    keras.layers.Conv2DTranspose: (-2,),
-    keras.layers.Conv3DTranspose: (-2,),
-    keras.layers.DepthwiseConv1D: (-2, -1),
-    keras.layers.DepthwiseConv2D: (-2, -1),
-}
+def check_weights(weights):
+    """Returns group weights in their stored form, or says what is legal."""
+    if weights is None or (isinstance(weights, str) and weights == "sqrt_size"):
+        return weights
+    try:
+        numbers = tuple(float(weight) for weight in weights)
+        legal = numbers and all(0.0 < n < math.inf for n in numbers)
+    except (TypeError, ValueError):
+        legal = False
+    if not legal:
+        raise ValueError(
+            "Argument `group_weights` must be 'sqrt_size', None or a sequence "
+            "of finite numbers above 0, one per group. "
+            f"Received: group_weights={weights!r}"
+        )
+    return numbers
 
 
-def for_layer(groups, layer, rank):
-    """`groups` as the kernel layout of `layer` needs it.
+def weights_of(weights, shape, axes, dtype):
+    """Group weights as a number, or as a tensor of one value per group."""
+    if weights is None:
+        return 1.0
+    if weights == "sqrt_size":
+        return math.sqrt(size(shape, axes))
+    shape = [1 if i in axes else n for i, n in enumerate(shape)]
+    if len(weights) != math.prod(shape):
+        raise ValueError(
+            "Argument `group_weights` must have one number per group, here "
+            f"{math.prod(shape)}. Received: {len(weights)} numbers"
+        )
+    return ops.convert_to_tensor(np.reshape(weights, shape), dtype)
 
-    "filters" becomes explicit axes where the filters are not on the last
-    axis (transposed and depthwise convolutions).
-    """
-    filter_axes = _FILTER_AXES.get(type(layer), (-1,))
-    if groups != "filters" or filter_axes == (-1,):
-        return groups
-    kept = {axis % rank for axis in filter_axes}
-    return tuple(axis for axis in range(rank) if axis not in kept)
+
+def check_count(k, whole=False):
+    """Returns how many to keep in its stored form: a number or "25%"."""
+    kind = "whole number" if whole else "number"
+    try:
+        if isinstance(k, str):
+            legal = k.endswith("%") and 0.0 < float(k[:-1]) <= 100.0
+        else:
+            legal = 0.0 < float(k) < math.inf
+            legal &= not whole or float(k).is_integer()
+    except (TypeError, ValueError):
+        legal = False
+    if not legal:
+        raise ValueError(
+            f"Argument `k` must be a {kind} above 0, or a percentage such as "
+            f"'25%'. Received: k={k!r}"
+        )
+    return k if isinstance(k, str) else int(k) if whole else float(k)
+
+
+def count_of(k, total):
+    """How many of `total` a stored count means."""
+    if isinstance(k, str):
+        return max(float(k[:-1]) / 100.0 * total, 1.0)
+    return min(k, total)

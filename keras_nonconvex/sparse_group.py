@@ -14,6 +14,7 @@ and what remains is one unknown per group.
 """
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -22,6 +23,9 @@ from keras import ops
 from keras_nonconvex import groups
 from keras_nonconvex.penalties import L0
 from keras_nonconvex.penalties import L1
+from keras_nonconvex.penalties import L1MinusL2
+from keras_nonconvex.penalties import SquaredL1
+from keras_nonconvex.penalties.vector import l1_minus_l2_prox
 
 _STARTS = 12
 _MOST_ROUNDS = 60
@@ -38,18 +42,56 @@ def prox(penalty, t, step, group_step, axes):
         group_step: Step times strength of the group norm, likewise.
         axes: The axes of `t` that one group spans.
     """
-    jumps = ops.any(step * penalty.weak_convexity > 1.0)
-    radius = ops.cond(
-        jumps,
-        lambda: _radius_of_best_start(penalty, t, step, group_step, axes),
-        lambda: _radius_if_convex(penalty, t, step, group_step, axes),
-    )
-    return _at_radius(penalty, t, step, group_step, radius)
+    problem = (penalty, t, step, group_step, axes)
+    rho = penalty.weak_convexity
+    if isinstance(rho, float) and rho == 0.0:
+        radius = _radius_if_convex(*problem)
+    elif isinstance(rho, float) and rho == math.inf:
+        radius = _radius_of_best_start(*problem)
+    else:
+        radius = ops.cond(
+            ops.any(step * rho > 1.0),
+            lambda: _radius_of_best_start(*problem),
+            lambda: _radius_if_convex(*problem),
+        )
+    return _at_radius(*problem, radius)[0]
+
+
+def composition(penalty, t, step, group_step, axes):
+    """The penalty's prox, then block shrinkage: exact for L1 alone."""
+    return shrink(penalty.weights_prox(t, step, axes), group_step, axes)
 
 
 @prox.register
 def _(penalty: L1, t, step, group_step, axes):
-    return shrink(penalty.prox(t, step), group_step, axes)
+    return composition(penalty, t, step, group_step, axes)
+
+
+@prox.register
+def _(penalty: L1MinusL2, t, step, group_step, axes):
+    # Two multiples of the same norm: one l1-l2 prox with their difference.
+    bonus = penalty.alpha * step - group_step
+    return l1_minus_l2_prox(t, step, bonus, axes)
+
+
+@prox.register
+def _(penalty: SquaredL1, t, step, group_step, axes):
+    # x = shrink(soft(t, level)) with level = step ||x||_1, which falls as the
+    # level rises: halve the bracket.
+    def at(level):
+        return shrink(ops.maximum(t - level, 0.0), group_step, axes)
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = (low + high) / 2.0
+        total = ops.sum(at(middle), axis=axes, keepdims=True)
+        below = step * total > middle
+        return ops.where(below, middle, low), ops.where(below, high, middle)
+
+    high = ops.max(t, axis=axes, keepdims=True) + 0.0 * step
+    rounds = 2 - round(math.log2(_tolerance(t.dtype)))
+    low, _ = ops.fori_loop(0, rounds, halve, (ops.zeros_like(high), high))
+    return at(low)
 
 
 @prox.register
@@ -98,51 +140,44 @@ def _shrinkage(radius, group_step):
     return ops.where(alive, radius / total, ops.zeros_like(radius))
 
 
-def _at_radius(penalty, t, step, group_step, radius):
-    c = _shrinkage(radius, group_step)
-    return penalty.prox(c * t, c * step)
+def _at_radius(penalty, t, step, group_step, axes, radius):
+    """x(R), and the R of the next round: ||x(R)|| / c - group_step.
 
-
-def _next_radius(penalty, t, step, group_step, axes, radius):
-    """One round of R <- ||x(R)|| / c - group_step.
-
-    It replaces r by its tangent at x(R) and solves exactly what is left (a
-    block shrinkage), so no round raises the objective.
+    The round replaces r by its tangent at x(R) and solves exactly what is
+    left (a block shrinkage), so it does not raise the objective.
     """
     c = _shrinkage(radius, group_step)
-    norm = groups.norms(penalty.prox(c * t, c * step), axes)
+    x = penalty.prox(c * t, c * step)
+    norm = groups.norms(x, axes)
     c = ops.where(radius > 0, c, ops.ones_like(c))
-    return ops.where(
-        norm > 0,
-        ops.maximum(norm / c - group_step, 0.0),
-        ops.zeros_like(norm),
-    )
+    larger = ops.maximum(norm / c - group_step, 0.0)
+    return x, ops.where(norm > 0, larger, ops.zeros_like(norm))
 
 
 def _radius_if_convex(penalty, t, step, group_step, axes):
     """step * weak_convexity <= 1: one stationary point, found from above.
 
     Zero iff the soft-thresholded group is within `group_step`: no iteration.
-    Else the rounds fall monotonically onto R, and Aitken's extrapolation
-    makes them few even near the critical step.
+    Else the rounds lead onto R, and Aitken's extrapolation makes them few
+    even near the critical step.
     """
     at_zero = ops.maximum(t - step * penalty.slope_at_zero, 0.0)
-    lowest = ops.maximum(groups.norms(at_zero, axes) - group_step, 0.0)
     start = ops.maximum(groups.norms(t, axes) - group_step, 0.0)
-    start = ops.where(lowest > 0, start, ops.zeros_like(start))
+    start = ops.where(
+        groups.norms(at_zero, axes) > group_step, start, ops.zeros_like(start)
+    )
     tolerance = _tolerance(t.dtype) * start
+
+    def advance(radius):
+        return _at_radius(penalty, t, step, group_step, axes, radius)[1]
 
     def unfinished(radius, change):
         return ops.any(change > tolerance)
 
     def improve(radius, change):
-        once = _next_radius(penalty, t, step, group_step, axes, radius)
-        twice = _next_radius(penalty, t, step, group_step, axes, once)
-        gap = ops.where(radius > once, radius - once, ops.ones_like(radius))
-        ratio = ops.clip((once - twice) / gap, 0.0, 0.999)
-        better = once - ops.maximum(once - twice, 0.0) / (1.0 - ratio)
-        better = ops.minimum(ops.maximum(better, lowest), once)
-        return better, radius - better
+        once = advance(radius)
+        better = _extrapolated(radius, once, advance(once), start)
+        return better, ops.abs(radius - better)
 
     radius, _ = ops.while_loop(
         unfinished,
@@ -153,44 +188,75 @@ def _radius_if_convex(penalty, t, step, group_step, axes):
     return radius
 
 
+def _extrapolated(radius, once, twice, largest):
+    """Aitken: where a fixed point of radius -> once -> twice must lie."""
+    gap = once - radius
+    ratio = (twice - once) / ops.where(gap == 0, ops.ones_like(gap), gap)
+    better = once + (twice - once) / (1.0 - ops.minimum(ratio, 0.999))
+    # Zero is a fixed point of every group: stay off it.
+    floor = ops.minimum(once, twice) / 4.0
+    return ops.clip(better, floor, largest)
+
+
 def _radius_of_best_start(penalty, t, step, group_step, axes):
-    """Beyond the convex regime: several starts, the best, against zero."""
+    """Beyond the convex regime: several starts, the best, against zero.
 
-    def gain(radius):
-        # The objective at zero minus the objective at x(R), per group.
-        x = _at_radius(penalty, t, step, group_step, radius)
-        terms = x * (t - x / 2) - step * penalty.value(x)
-        total = ops.sum(terms, axis=axes, keepdims=True)
-        return total - group_step * groups.norms(x, axes)
-
-    def advance(radius):
-        return _next_radius(penalty, t, step, group_step, axes, radius)
-
+    The starts go down from the largest radius. A point of norm R gains at
+    most R L - R^2 / 2 over zero, with L the largest radius; once that is less
+    than what every group has found, no smaller one can win.
+    """
     largest = ops.maximum(groups.norms(t, axes) - group_step, 0.0)
 
-    def try_start(j, best):
-        best_radius, best_gain = best
+    def start(j):
         fraction = 1.0 - ops.cast(j, t.dtype) / _STARTS
-        radius = advance(advance(largest * ops.square(fraction)))
-        new_gain = gain(radius)
-        better = new_gain > best_gain
+        return largest * fraction * fraction
+
+    def advance(radius):
+        """One round, and the gain over zero of the point it went through."""
+        x, larger = _at_radius(penalty, t, step, group_step, axes, radius)
+        gain = ops.sum(x * (t - x / 2.0), axis=axes, keepdims=True)
+        values = ops.sum(penalty.value(x), axis=axes, keepdims=True)
+        gain = gain - step * values
+        return larger, gain - group_step * groups.norms(x, axes)
+
+    def unfinished(j, radius, gain):
+        below = start(j)
+        possible = below * (largest - below / 2.0)
+        return ops.logical_and(j < _STARTS, ops.any(possible > gain))
+
+    def try_start(j, radius, gain):
+        new_radius, _ = advance(start(j))
+        new_radius, new_gain = advance(new_radius)
+        better = new_gain > gain
         return (
-            ops.where(better, radius, best_radius),
-            ops.where(better, new_gain, best_gain),
+            j + 1,
+            ops.where(better, new_radius, radius),
+            ops.where(better, new_gain, gain),
         )
 
     nothing = ops.zeros_like(largest)
-    best, _ = ops.fori_loop(0, _STARTS, try_start, (nothing, nothing))
+    _, best, _ = ops.while_loop(
+        unfinished, try_start, (ops.zeros((), "int32"), nothing, nothing)
+    )
     tolerance = _tolerance(t.dtype) * largest
 
-    def unfinished(radius, change):
+    def unsettled(radius, change, gain):
         return ops.any(change > tolerance)
 
-    def improve(radius, change):
-        new = advance(radius)
-        return new, ops.abs(new - radius)
+    def settle(radius, change, gain):
+        once, _ = advance(radius)
+        twice, plain_gain = advance(once)
+        better = _extrapolated(radius, once, twice, largest)
+        _, better_gain = advance(better)
+        wins = better_gain >= plain_gain
+        new = ops.where(wins, better, twice)
+        gain = ops.maximum(better_gain, plain_gain)
+        return new, ops.abs(new - radius), gain
 
-    radius, _ = ops.while_loop(
-        unfinished, improve, (best, best), maximum_iterations=_MOST_ROUNDS
+    radius, _, gain = ops.while_loop(
+        unsettled,
+        settle,
+        (best, best, nothing),
+        maximum_iterations=_MOST_ROUNDS // 3,
     )
-    return ops.where(gain(radius) > 0, radius, ops.zeros_like(radius))
+    return ops.where(gain > 0, radius, ops.zeros_like(radius))

@@ -14,10 +14,16 @@ def log_uniform(low, high):
 
 
 def parameters(field):
+    """Legal values of a penalty's field, by its declared range."""
+    if field.metadata["optional"]:
+        return st.none() | log_uniform(1e-2, 1e2)
+    if field.metadata["closed"]:
+        low, high = field.metadata["above"], field.metadata["below"]
+        return st.sampled_from([low, high]) | st.floats(low, high)
     low = max(field.metadata["above"], -1e2)
     high = min(field.metadata["below"], 1e2)
     if low >= 0 and high == 1e2:
-        return log_uniform(max(low, 1e-2), 1e2)
+        return log_uniform(1e-2, 1e2).map(lambda above: low + above)
     margin = 1e-2 * (high - low)
     return st.floats(low + margin, high - margin)
 
@@ -30,11 +36,19 @@ def penalty(cls):
     )
 
 
-def any_penalty():
-    """Legal instances of every registered penalty."""
-    return st.sampled_from(sorted(penalties.REGISTRY)).flatmap(
+def any_penalty(names=None):
+    """Legal instances of every registered penalty, or of those named."""
+    return st.sampled_from(sorted(names or penalties.REGISTRY)).flatmap(
         lambda name: penalty(penalties.REGISTRY[name])
     )
+
+
+def is_vector(name):
+    return issubclass(penalties.REGISTRY[name], penalties.VectorPenalty)
+
+
+SCALAR = sorted(n for n in penalties.REGISTRY if not is_vector(n))
+VECTOR = sorted(n for n in penalties.REGISTRY if is_vector(n))
 
 
 def steps(penalty):

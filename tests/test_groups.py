@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from keras_nonconvex import groups
 
@@ -49,27 +48,6 @@ def test_norm_of_a_zero_group_has_zero_gradient():
     gradient = tape.gradient(total, w).numpy()
     assert np.isfinite(gradient).all()
     assert not gradient[..., :2].any() and gradient[..., 2:].all()
-
-
-@pytest.mark.parametrize(
-    "layer,expected",
-    [
-        (layers.Dense(3), "filters"),
-        (layers.Conv2D(3, 3), "filters"),
-        (layers.Conv2DTranspose(3, 3), (0, 1, 3)),
-        (layers.DepthwiseConv2D(3), (0, 1)),
-    ],
-)
-def test_layer_layouts(layer, expected):
-    layer.build((None, 8, 8, 2))
-    kernel = layer.kernel
-    found = groups.for_layer("filters", layer, len(kernel.shape))
-    assert found == expected
-    axes = groups.reduced_axes(found, len(kernel.shape))
-    outputs = layer.compute_output_shape((None, 8, 8, 2))[-1]
-    norms = groups.norms(kernel, axes)
-    assert np.prod(norms.shape) == outputs
-    assert groups.for_layer("layer", layer, 4) == "layer"
 
 
 @pytest.mark.parametrize("received", ["filter", 3, (0, "a"), None])

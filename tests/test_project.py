@@ -13,7 +13,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
     {"version", "scope", "files", "progress"},
-    {"penalties", "groups", "graph", "datasets", "models"},
+    {"groups", "graph", "datasets", "models"},
+    {"penalties", "layouts", "constraints"},
     {"sparse_group", "counts"},
     {"regularizers", "callbacks"},
     {"solvers"},

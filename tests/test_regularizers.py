@@ -1,5 +1,7 @@
 """The battery that every registered regularizer must pass."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -12,32 +14,67 @@ from keras import layers
 import keras_nonconvex as knc
 from keras_nonconvex import penalties
 from keras_nonconvex import regularizers
+from keras_nonconvex.regularizers import lookup
 
-GENERIC = (knc.Elementwise, knc.Group, knc.SparseGroup)
 NAMES = sorted(regularizers.REGISTRY)
 SHAPE = (2, 2, 3, 5)
+STRENGTHS = strategies.log_uniform(1e-3, 1.0)
+GROUPS = st.sampled_from(
+    ["filters", "input_channels", "kernels", "positions", "layer", (0, 1, -1)]
+)
+# What a constructor's options are drawn from, by their names.
+OPTIONS = {
+    "strength": STRENGTHS,
+    "groups": GROUPS,
+    "group_weights": st.sampled_from(["sqrt_size", None]),
+    "group_strength": st.none() | STRENGTHS,
+    "l1_strength": st.just(0.0) | STRENGTHS,
+    "k": st.floats(0.2, 6.0) | st.sampled_from([1, 2, "40%", "100%"]),
+    "debiased": st.booleans(),
+    "base": st.sampled_from(["group_lasso", "exclusive", "group_half"]),
+    "wrap": st.sampled_from(["none", "root", "square"]),
+    "grouping": st.sampled_from(["feature", "neuron"]),
+    "norm": st.sampled_from(["l2", "l1"]),
+}
+
+
+def is_generic(cls):
+    """Whether a regularizer takes any penalty."""
+    return "penalty" in inspect.signature(cls).parameters
+
+
+def option_names(cls):
+    """The constructor's parameters, with those that **options pass on."""
+    names = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters
+            names += parameters
+            if "options" not in parameters:
+                return names
 
 
 @st.composite
 def any_of(draw, name):
     """A legal instance of a registered regularizer."""
     cls = regularizers.REGISTRY[name]
-    strength = draw(strategies.log_uniform(1e-3, 1.0))
-    options = {}
-    if issubclass(cls, knc.Group):
-        options["groups"] = draw(
-            st.sampled_from(
-                ["filters", "input_channels", "kernels", "positions", "layer"]
-            )
-        )
-        options["group_weights"] = draw(st.sampled_from(["sqrt_size", None]))
-    if issubclass(cls, knc.SparseGroup):
-        options["group_strength"] = draw(
-            st.none() | strategies.log_uniform(1e-3, 1.0)
-        )
-    if cls in GENERIC:
-        return cls(draw(strategies.any_penalty()), strength, **options)
-    return cls(strength, **options)
+    names = option_names(cls)
+    options = {n: draw(OPTIONS[n]) for n in OPTIONS if n in names}
+    if is_generic(cls):
+        scalar = strategies.SCALAR if cls is knc.Elementwise else None
+        options["penalty"] = draw(strategies.any_penalty(scalar))
+    elif hasattr(cls(), "penalty"):
+        penalty = draw(strategies.penalty(type(cls().penalty)))
+        options |= penalty.get_config()
+    return cls(**options)
+
+
+def default(name, strength=0.1):
+    """A plain instance of a registered regularizer."""
+    cls = regularizers.REGISTRY[name]
+    if is_generic(cls):
+        return cls(penalties.TransformedL1(), strength)
+    return cls(strength=strength)
 
 
 def numpy(x):
@@ -56,6 +93,17 @@ def same(first, second):
     )
 
 
+def gradient(reg, w):
+    import tensorflow as tf
+
+    w = tf.constant(w)
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        value = reg(w)
+    found = tape.gradient(value, w)
+    return np.zeros(w.shape) if found is None else found.numpy()
+
+
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryRegularizer:
     @settings(max_examples=25)
@@ -64,11 +112,18 @@ class TestEveryRegularizer:
         reg = data.draw(any_of(name))
         w = data.draw(strategies.array(SHAPE))
         step = data.draw(strategies.log_uniform(1e-3, 1.0))
+        if not reg.has_prox:
+            with pytest.raises(NotImplementedError, match="no prox"):
+                reg.proximal(w, step)
+            return
         x = numpy(reg.proximal(w, step))
         assert np.all(np.abs(x) <= np.abs(w) + 1e-12)
         assert np.all(x * w >= 0)
         found = objective(reg, x, w, step)
         slack = 1e-9 * (w**2).sum()
+        assert found <= objective(reg, w, w, step) + slack
+        if not reg.exact:
+            return
         rng = np.random.default_rng(0)
         for scale in (1e-1, 1e-3):
             for _ in range(8):
@@ -90,13 +145,70 @@ class TestEveryRegularizer:
     def test_identities(self, name, data):
         reg = data.draw(any_of(name))
         w = data.draw(strategies.array(SHAPE))
+        if not reg.has_prox:
+            return
         np.testing.assert_array_equal(numpy(reg.proximal(w, 0.0)), w)
-        np.testing.assert_array_equal(
-            numpy(reg.proximal(-w, 0.1)), -numpy(reg.proximal(w, 0.1))
-        )
+        x = numpy(reg.proximal(w, 0.1))
+        np.testing.assert_array_equal(numpy(reg.proximal(-w, 0.1)), -x)
         zero = np.zeros(SHAPE)
         assert numpy(reg(zero)) == 0
         assert not numpy(reg.proximal(zero, 0.1)).any()
+        # A step per group, all the same.
+        axes = reg.group_axes(len(SHAPE))
+        shape = [1 if i in axes else n for i, n in enumerate(SHAPE)]
+        steps = np.full(shape, 0.1)
+        np.testing.assert_allclose(
+            numpy(reg.proximal(w, steps)), x, rtol=1e-9, atol=1e-12
+        )
+
+    @settings(max_examples=15)
+    @given(data=st.data())
+    def test_gradient(self, name, data):
+        """Central differences; finite, and zero, where weights are zero."""
+        reg = data.draw(any_of(name))
+        w = data.draw(strategies.array(SHAPE))
+        w[np.abs(w) < 1e-3] = 0.3
+        rng = np.random.default_rng(0)
+        w *= 1 + 1e-2 * rng.normal(size=SHAPE)  # off the kinks
+        found = gradient(reg, w)
+        for _ in range(4):
+            move = rng.normal(size=SHAPE)
+            h = 1e-6
+            up, down = (float(reg(w + s * h * move)) for s in (1, -1))
+            numeric = (up - down) / (2 * h)
+            assert (found * move).sum() == pytest.approx(
+                numeric, rel=1e-4, abs=1e-6 * (1 + abs(up))
+            )
+        for dead in (np.s_[..., 0], np.s_[:, :, 1], np.s_[:]):
+            w[dead] = 0.0
+            found = gradient(reg, w)
+            assert np.isfinite(found).all()
+            assert not found[w == 0].any()
+
+    @settings(max_examples=3)
+    @given(data=st.data())
+    def test_compiled(self, name, data):
+        import tensorflow as tf
+
+        reg = data.draw(any_of(name))
+        w = data.draw(strategies.array(SHAPE)).astype("float32")
+        functions = [reg, lambda w: reg.proximal(w, 0.3)]
+        for function in functions[: 1 + reg.has_prox]:
+            compiled = tf.function(function, jit_compile=True)
+            np.testing.assert_allclose(
+                compiled(tf.constant(w)).numpy(),
+                numpy(function(keras.ops.convert_to_tensor(w))),
+                rtol=2e-5,
+                atol=2e-6,
+            )
+
+    @settings(max_examples=10)
+    @given(data=st.data())
+    def test_terms_add_up(self, name, data):
+        reg = data.draw(any_of(name))
+        w = data.draw(strategies.array(SHAPE))
+        total = sum(float(term(w)) for term in reg.terms if term is not None)
+        assert total == pytest.approx(float(reg(w)), rel=1e-9, abs=1e-12)
 
     @settings(max_examples=10)
     @given(data=st.data())
@@ -107,9 +219,7 @@ class TestEveryRegularizer:
         assert same(type(reg).from_config(reg.get_config()), reg)
 
     def test_saved_with_a_model(self, name, tmp_path):
-        cls = regularizers.REGISTRY[name]
-        args = (penalties.L1(),) if cls in GENERIC else ()
-        reg = cls(*args, 0.01)
+        reg = default(name)
         model = keras.Sequential(
             [keras.Input((3,)), layers.Dense(4, kernel_regularizer=reg)]
         )
@@ -120,11 +230,11 @@ class TestEveryRegularizer:
         assert same(clone.layers[-1].kernel_regularizer, reg)
 
     def test_low_precision_is_computed_in_float32(self, name):
-        cls = regularizers.REGISTRY[name]
-        args = (penalties.TransformedL1(),) if cls in GENERIC else ()
-        reg = cls(*args, 0.1)
+        reg = default(name)
         w = np.random.default_rng(0).normal(size=SHAPE).astype("float16")
         assert keras.backend.standardize_dtype(reg(w).dtype) == "float32"
+        if not reg.has_prox:
+            return
         x = reg.proximal(keras.ops.convert_to_tensor(w), 0.5)
         assert keras.backend.standardize_dtype(x.dtype) == "float16"
         full = numpy(reg.proximal(w.astype("float32"), 0.5))
@@ -132,7 +242,7 @@ class TestEveryRegularizer:
 
     def test_by_name(self, name):
         cls = regularizers.REGISTRY[name]
-        if cls in GENERIC:
+        if is_generic(cls):
             reg = regularizers.get(
                 {
                     "name": name,
@@ -141,7 +251,7 @@ class TestEveryRegularizer:
                 }
             )
         else:
-            snake = regularizers._snake(name)
+            snake = lookup.snake(name)
             assert type(regularizers.get(snake)) is cls
             assert type(regularizers.get(name)) is cls
             reg = regularizers.get({"name": snake, "strength": 0.2})
@@ -158,8 +268,8 @@ class TestEveryRegularizer:
 )
 def test_size_one_groups_are_elementwise(name):
     cls = regularizers.REGISTRY[name]
-    args = (penalties.TransformedL1(0.5),) if cls in GENERIC else ()
-    reg = cls(*args, 0.1, groups="weights")
+    args = (penalties.TransformedL1(0.5),) if is_generic(cls) else ()
+    reg = cls(*args, strength=0.1, groups="weights")
     plain = knc.Elementwise(reg.penalty, 0.1)
     w = np.random.default_rng(0).normal(size=SHAPE)
     np.testing.assert_allclose(numpy(reg(w)), numpy(plain(w)), rtol=1e-9)
@@ -169,8 +279,8 @@ def test_size_one_groups_are_elementwise(name):
 
 
 def test_snake_names():
-    assert regularizers._snake("SparseGroupTL1") == "sparse_group_tl1"
-    assert regularizers._snake("GroupL0") == "group_l0"
+    assert lookup.snake("SparseGroupTL1") == "sparse_group_tl1"
+    assert lookup.snake("GroupL0") == "group_l0"
 
 
 def test_values_by_hand():

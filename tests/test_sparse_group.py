@@ -32,9 +32,11 @@ def joint(penalty, t, step, group_step, dtype="float64"):
 
 def objective(penalty, x, t, step, group_step):
     """Objective per column: groups are columns here."""
-    values = ops.convert_to_numpy(penalty.value(ops.convert_to_tensor(x)))
+    x = ops.convert_to_tensor(x)
+    values = ops.convert_to_numpy(penalty.weights_value(x, (0,)))
+    x = ops.convert_to_numpy(x)
     norm = np.sqrt((x**2).sum(0))
-    return step * values.sum(0) + group_step * norm + ((x - t) ** 2).sum(0) / 2
+    return step * values[0] + group_step * norm + ((x - t) ** 2).sum(0) / 2
 
 
 def search(penalty, t, step, group_step):
@@ -51,7 +53,9 @@ def search(penalty, t, step, group_step):
         for _ in range(25):
             c = radius / (radius + group_step)
             x = ops.convert_to_numpy(
-                penalty.prox(ops.convert_to_tensor(c * kept), c * step)
+                penalty.weights_prox(
+                    ops.convert_to_tensor(c * kept), c * step, (0,)
+                )
             )
             radius = np.linalg.norm(x, axis=0)
         scores = objective(penalty, x, kept, step, group_step)
@@ -104,7 +108,7 @@ class TestEveryPenalty:
         t = np.abs(data.draw(strategies.array((7, 4))))
         # No group term: the scalar prox. Neither: the identity.
         alone = ops.convert_to_numpy(
-            penalty.prox(ops.convert_to_tensor(t), step)
+            penalty.weights_prox(ops.convert_to_tensor(t), step, (0,))
         )
         np.testing.assert_allclose(
             joint(penalty, t, step, 0.0), alone, atol=1e-12
@@ -188,14 +192,14 @@ def test_few_rounds_at_training_steps(monkeypatch):
     rng = np.random.default_rng(0)
     t = np.abs(rng.normal(size=(25, 20, 50))).astype("float32") * 0.05
     rounds = 0
-    original = sparse_group._next_radius
+    original = sparse_group._at_radius
 
     def counted(*args):
         nonlocal rounds
         rounds += 1
         return original(*args)
 
-    monkeypatch.setattr(sparse_group, "_next_radius", counted)
+    monkeypatch.setattr(sparse_group, "_at_radius", counted)
     x = joint(TransformedL1(1.0), t, 1e-5, math.sqrt(500) * 1e-3, "float32")
     assert rounds <= 6
     assert 0 < np.mean(x == 0) < 1

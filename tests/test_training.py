@@ -375,7 +375,7 @@ def test_refused_with_a_sentence():
     x = layers.Conv2DTranspose(
         3, 3, kernel_regularizer=knc.GroupLasso(1e-3), name="t"
     )(x)
-    with pytest.raises(ValueError, match=r"write groups=\(0, 1, 3\)"):
+    with pytest.raises(ValueError, match=r"groups=\(0, 1, 3\)"):
         knc.ProximalModel(inputs, x).compile("sgd", "mse")
 
 

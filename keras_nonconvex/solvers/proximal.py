@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_nonconvex import graph
-from keras_nonconvex import groups
+from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
 from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.compiled import compiled
@@ -51,20 +51,8 @@ class ProximalGradient:
             )
         step_size.check(optimizer, self.step)
         for layer in graph.layers(model):
-            regularizer = getattr(layer, "kernel_regularizer", None)
-            if not (
-                layer.built and isinstance(regularizer, regularizers.Group)
-            ):
-                continue
-            rank = len(layer.kernel.shape)
-            needed = groups.for_layer(regularizer.groups, layer, rank)
-            if needed != regularizer.groups:
-                raise ValueError(
-                    f"Layer '{layer.name}' ({type(layer).__name__}) keeps its "
-                    f"filters elsewhere than on the last kernel axis: write "
-                    f"groups={needed}. "
-                    f"Received: groups={regularizer.groups!r}"
-                )
+            if layer.built:
+                _check_layout(layer)
         if not hasattr(optimizer, "prox_reach"):
             if optimizer.built:
                 raise ValueError(
@@ -80,6 +68,7 @@ class ProximalGradient:
             (v, v.regularizer)
             for v in model.trainable_variables
             if isinstance(v.regularizer, regularizers.Regularizer)
+            and v.regularizer.has_prox
         ]
 
     def before_update(self, model):
@@ -142,6 +131,24 @@ class ProximalGradient:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _check_layout(layer):
+    """Refuses groups that mean something else in this layer's kernel."""
+    for slot in layouts.slots(layer):
+        rank = len(slot.variable.shape)
+        for owner in (slot.variable.regularizer, slot.variable.constraint):
+            if not hasattr(owner, "for_layout"):
+                continue
+            needed = owner.for_layout(rank, slot.layout)
+            if needed is not owner:
+                raise ValueError(
+                    f"Layer '{layer.name}' ({type(layer).__name__}) has its "
+                    "filters or input channels on other kernel axes than "
+                    f"Dense and Conv2D: write {needed!r}, or let "
+                    "knc.attach choose the axes. "
+                    f"Received: {owner!r}"
+                )
 
 
 def _prox_all(active, points, steps):

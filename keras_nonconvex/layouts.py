@@ -1,0 +1,64 @@
+"""Which weights of a layer a regularizer sits on, and how they are laid out.
+
+To teach the package a layer whose kernel is laid out in its own way, add one
+row to `SLOTS`.
+"""
+
+import collections
+
+import keras
+
+from keras_nonconvex.groups import STANDARD
+from keras_nonconvex.groups import Layout
+
+TRANSPOSED = Layout((-2,), (-1,))
+DEPTHWISE = Layout((-2, -1), (-2,))
+
+
+def _einsum(layer):
+    """The kernel axes that its equation hands to the output are filters."""
+    inputs, output = layer.equation.replace(" ", "").split("->")
+    kernel = inputs.split(",")[1]
+    places = range(-len(kernel), 0)
+    return Layout(
+        tuple(i for i in places if kernel[i] in output),
+        tuple(i for i in places if kernel[i] not in output),
+    )
+
+
+# layer type -> {regularizer attribute: (weight attribute, layout)}
+_SEPARABLE = {
+    "depthwise_regularizer": ("depthwise_kernel", DEPTHWISE),
+    "pointwise_regularizer": ("pointwise_kernel", STANDARD),
+}
+_TRANSPOSED = {"kernel_regularizer": ("kernel", TRANSPOSED)}
+_DEPTHWISE = {"depthwise_regularizer": ("kernel", DEPTHWISE)}
+SLOTS = {
+    keras.layers.Layer: {"kernel_regularizer": ("kernel", STANDARD)},
+    keras.layers.Conv1DTranspose: _TRANSPOSED,
+    keras.layers.Conv2DTranspose: _TRANSPOSED,
+    keras.layers.Conv3DTranspose: _TRANSPOSED,
+    keras.layers.DepthwiseConv1D: _DEPTHWISE,
+    keras.layers.DepthwiseConv2D: _DEPTHWISE,
+    keras.layers.SeparableConv1D: _SEPARABLE,
+    keras.layers.SeparableConv2D: _SEPARABLE,
+    keras.layers.EinsumDense: {"kernel_regularizer": ("kernel", _einsum)},
+    keras.layers.Embedding: {
+        "embeddings_regularizer": ("_embeddings", STANDARD)
+    },
+    keras.layers.BatchNormalization: {"gamma_regularizer": ("gamma", STANDARD)},
+}
+
+Slot = collections.namedtuple("Slot", "attribute variable layout")
+
+
+def slots(layer):
+    """The `Slot`s of a built layer: its weights that can be regularized."""
+    kind = next(cls for cls in type(layer).__mro__ if cls in SLOTS)
+    found = []
+    for attribute, (weight, layout) in SLOTS[kind].items():
+        variable = getattr(layer, weight, None)
+        if isinstance(variable, keras.Variable):
+            layout = layout(layer) if callable(layout) else layout
+            found.append(Slot(attribute, variable, layout))
+    return found

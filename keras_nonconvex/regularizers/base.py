@@ -1,0 +1,142 @@
+"""What a regularizer of this package is, and the registry of all of them."""
+
+import collections
+import math
+
+import keras
+from keras import ops
+
+from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import scope
+
+REGISTRY = {}
+
+# The two parts of a regularizer that variable splitting treats apart: the one
+# on groups and the one on single weights. Either may be None.
+Terms = collections.namedtuple("Terms", "group elementwise")
+
+
+class Regularizer(keras.regularizers.Regularizer):
+    """strength * something, on a kernel; detached inside a proximal step.
+
+    Subclasses state `value` and, unless `has_prox` is False, `magnitude_prox`.
+    A `ProximalModel` trains those without a prox by their gradient, as any
+    Keras model does.
+
+    Args:
+        strength: Number >= 0.
+    """
+
+    has_prox = True
+    # Whether `proximal` is the exact minimiser, or only lowers the objective.
+    exact = True
+
+    def __init_subclass__(cls, abstract=False, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if not abstract:
+            keras.saving.register_keras_serializable("keras_nonconvex")(cls)
+            REGISTRY[cls.__name__] = cls
+
+    def __init__(self, strength):
+        self.strength = check_strength("strength", strength)
+
+    def __call__(self, x):
+        x = _in_full_precision(x)
+        value = self.value(x)
+        if scope.is_proximal() and self.has_prox:
+            return ops.stop_gradient(value)
+        return value
+
+    def value(self, w):
+        """The loss term of a kernel `w`: a scalar."""
+        raise NotImplementedError
+
+    def proximal(self, w, step):
+        """argmin_x step * value(x) + ||x - w||^2 / 2, in the shape of `w`.
+
+        Args:
+            w: The kernel. 16-bit floats are computed in float32.
+            step: A number >= 0, or one number per group in a shape that
+                broadcasts to `w`. Where `group_axes` is empty also one per
+                weight.
+        """
+        if not self.has_prox:
+            raise NotImplementedError(
+                f"{self!r} has no prox: train it by its gradient. A "
+                "ProximalModel does so by itself."
+            )
+        w = ops.convert_to_tensor(w)
+        dtype = keras.backend.standardize_dtype(w.dtype)
+        w = _in_full_precision(w)
+        magnitude = self.magnitude_prox(
+            ops.abs(w), ops.convert_to_tensor(step, w.dtype)
+        )
+        return ops.cast(ops.sign(w) * magnitude, dtype)
+
+    def magnitude_prox(self, t, step):
+        """`proximal` on magnitudes; every regularizer here is even."""
+        raise NotImplementedError
+
+    def group_axes(self, rank):
+        """The axes that share one step: a group's, () for single weights."""
+        return ()
+
+    @property
+    def terms(self):
+        """`Terms(group, elementwise)`: two regularizers that add up to this.
+
+        Variable splitting needs them apart.
+        """
+        return Terms(self, None)
+
+    def for_layout(self, rank, layout):
+        """The same, for a kernel with another layout than Dense's."""
+        groups = getattr(self, "groups", None)
+        if groups is None:
+            return self
+        needed = group_patterns.in_layout(groups, rank, layout)
+        if needed == groups:
+            return self
+        return type(self).from_config({**self.get_config(), "groups": needed})
+
+    def get_config(self):
+        return {"strength": self.strength}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        config = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({config})"
+
+
+def check_strength(name, value):
+    """`value` as a float, if it is a finite number >= 0."""
+    try:
+        number = float(value)
+        legal = 0.0 <= number < math.inf
+    except (TypeError, ValueError):
+        legal = False
+    if not legal:
+        raise ValueError(
+            f"Argument `{name}` must be a finite number >= 0. "
+            f"Received: {name}={value!r}"
+        )
+    return number
+
+
+def check_choice(name, value, choices):
+    """`value`, if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(
+            f"Argument `{name}` must be one of "
+            f"{', '.join(map(repr, choices))}. Received: {name}={value!r}"
+        )
+    return value
+
+
+def _in_full_precision(x):
+    x = ops.convert_to_tensor(x)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return ops.cast(x, "float32") if dtype in ("float16", "bfloat16") else x

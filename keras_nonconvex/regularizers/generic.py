@@ -1,0 +1,213 @@
+"""Strength x penalty over groups, for any penalty.
+
+    Elementwise   strength sum_i r(|w_i|)
+    Group         strength sum_g s_g r(||w_g||)
+    SparseGroup   strength sum_i r(|w_i|) + group_strength sum_g s_g ||w_g||
+
+with s_g = sqrt(size of g) (Yuan & Lin 2006; Bui, Park, Zhang, Qi, Xin 2021).
+A penalty of a whole vector (`L1MinusL2`, `SquaredL1`) takes each group's
+weights in place of their norm or of the single weights.
+"""
+
+import inspect
+
+from keras import ops
+
+from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import penalties
+from keras_nonconvex import sparse_group
+from keras_nonconvex.penalties import L1
+from keras_nonconvex.regularizers import lookup
+from keras_nonconvex.regularizers.base import Regularizer
+from keras_nonconvex.regularizers.base import Terms
+from keras_nonconvex.regularizers.base import check_strength
+
+
+class OfPenalty(Regularizer, abstract=True):
+    """A regularizer that is made from a penalty."""
+
+    def __init__(self, penalty, strength):
+        super().__init__(strength)
+        if not isinstance(penalty, penalties.Penalty):
+            raise ValueError(
+                f"Argument `penalty` of {type(self).__name__} must be a "
+                "penalty of `keras_nonconvex.penalties`. "
+                f"Received: penalty={penalty!r}"
+            )
+        self.penalty = penalty
+
+    def get_config(self):
+        # A named class fixes the penalty's type and takes its parameters.
+        if "penalty" in inspect.signature(type(self)).parameters:
+            config = {
+                "penalty": {
+                    "class_name": type(self.penalty).__name__,
+                    "config": self.penalty.get_config(),
+                }
+            }
+        else:
+            config = self.penalty.get_config()
+        return {**config, **super().get_config()}
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config.get("penalty"), (str, dict)):
+            penalty = lookup.penalty(config["penalty"])
+            config = {**config, "penalty": penalty}
+        return cls(**config)
+
+
+class Elementwise(OfPenalty):
+    """strength * sum_i r(|w_i|): single weights become exactly zero.
+
+    Args:
+        penalty: A scalar penalty r.
+        strength: Number >= 0.
+    """
+
+    def __init__(self, penalty, strength):
+        super().__init__(penalty, strength)
+        if isinstance(penalty, penalties.VectorPenalty):
+            raise ValueError(
+                "Argument `penalty` of Elementwise must be a penalty of "
+                "single weights; for one of a whole vector write "
+                "Group(penalty, strength, groups='layer', "
+                f"group_weights=None). Received: penalty={penalty!r}"
+            )
+
+    def value(self, w):
+        penalty = self.penalty.at(self.strength)
+        return self.strength * ops.sum(penalty.value(ops.abs(w)))
+
+    def magnitude_prox(self, t, step):
+        penalty = self.penalty.at(self.strength)
+        return penalty.prox(t, step * self.strength)
+
+    @property
+    def terms(self):
+        return Terms(None, self)
+
+
+class Group(OfPenalty):
+    """strength * sum_g s_g r(||w_g||): whole groups become exactly zero.
+
+    Its prox acts on the norms: x_g = w_g prox_r(||w_g||) / ||w_g||.
+
+    Args:
+        penalty: A penalty r.
+        strength: Number >= 0.
+        groups: "filters", "input_channels", "kernels", "positions", "layer",
+            "weights", or a tuple of the kernel axes that a group spans.
+        group_weights: "sqrt_size" for s_g = sqrt(size of g), None for 1, or
+            one number per group.
+    """
+
+    def __init__(
+        self, penalty, strength, groups="filters", group_weights="sqrt_size"
+    ):
+        super().__init__(penalty, strength)
+        self.groups = group_patterns.check(groups)
+        self.group_weights = group_patterns.check_weights(group_weights)
+
+    def group_axes(self, rank):
+        return group_patterns.reduced_axes(self.groups, rank)
+
+    def _axes_and_strength(self, w, strength):
+        axes = self.group_axes(len(w.shape))
+        weights = group_patterns.weights_of(
+            self.group_weights, w.shape, axes, w.dtype
+        )
+        return axes, strength * weights
+
+    def value(self, w):
+        axes, strength = self._axes_and_strength(w, self.strength)
+        penalty = self.penalty.at(strength)
+        return ops.sum(strength * penalty.norm_value(ops.abs(w), axes))
+
+    def magnitude_prox(self, t, step):
+        axes, strength = self._axes_and_strength(t, self.strength)
+        return self.penalty.at(strength).norm_prox(t, step * strength, axes)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "groups": self.groups,
+            "group_weights": self.group_weights,
+        }
+
+
+class SparseGroup(Group):
+    """strength * sum_i r(|w_i|) + group_strength * sum_g s_g ||w_g||_2.
+
+    Zeros whole groups, and single weights in the groups that stay. The prox
+    is the exact joint one (`sparse_group.py`). Reference: Bui, Park, Zhang,
+    Qi, Xin, Structured Sparsity of Convolutional Neural Networks via
+    Nonconvex Sparse Group Regularization, 2021.
+
+    Args:
+        penalty: A penalty r on the single weights.
+        strength: Number >= 0, of the elementwise term.
+        groups: As for `Group`.
+        group_strength: Number >= 0, of the group term; `strength` if None.
+        group_weights: As for `Group`.
+        exact: False composes the two proxes instead: cheaper, and further
+            from the minimiser unless r is L1.
+    """
+
+    def __init__(
+        self,
+        penalty,
+        strength,
+        groups="filters",
+        group_strength=None,
+        group_weights="sqrt_size",
+        exact=True,
+    ):
+        super().__init__(penalty, strength, groups, group_weights)
+        if group_strength is not None:
+            group_strength = check_strength("group_strength", group_strength)
+        self.group_strength = group_strength
+        self.exact = bool(exact)
+
+    def _group_term(self, w):
+        strength = self.group_strength
+        return self._axes_and_strength(
+            w, self.strength if strength is None else strength
+        )
+
+    def value(self, w):
+        axes, group_strength = self._group_term(w)
+        t, penalty = ops.abs(w), self.penalty.at(self.strength)
+        return self.strength * ops.sum(
+            penalty.weights_value(t, axes)
+        ) + ops.sum(group_strength * group_patterns.norms(t, axes))
+
+    def magnitude_prox(self, t, step):
+        axes, group_strength = self._group_term(t)
+        penalty = self.penalty.at(self.strength)
+        joint = sparse_group.prox if self.exact else sparse_group.composition
+        return joint(
+            penalty, t, step * self.strength, step * group_strength, axes
+        )
+
+    @property
+    def terms(self):
+        strength = self.group_strength
+        group = Group(
+            L1(),
+            self.strength if strength is None else strength,
+            self.groups,
+            self.group_weights,
+        )
+        if isinstance(self.penalty, penalties.VectorPenalty):
+            own = Group(self.penalty, self.strength, self.groups, None)
+        else:
+            own = Elementwise(self.penalty, self.strength)
+        return Terms(group, own)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "group_strength": self.group_strength,
+            "exact": self.exact,
+        }

@@ -1,0 +1,204 @@
+"""Hierarchical group sparse regularization: kernels inside channels.
+
+Mitsuno, Miyao, Kurita, Hierarchical Group Sparse Regularization for Deep
+Convolutional Neural Networks, 2020. A base penalty of each 2-D kernel is
+summed over an outer group, all kernels that read one input channel
+("feature") or all of one filter ("neuron"), and wrapped:
+
+    base              plain                wrap="root"       wrap="square"
+    "group_lasso" a   sum_G ||w_G||_2      sqrt(sum a)       (sum a)^2
+    "exclusive"   b^2 sum_G ||w_G||_1^2    sqrt(sum b^2)     (sum b^2)^2
+    "group_half"  b^.5  sum_G sqrt||w_G||_1  sqrt(sum b^.5)  (sum b^.5)^2
+
+with a = ||w||_2 and b = ||w||_1 of a kernel and, as in the paper, no weights
+for the size of a group.
+"""
+
+from keras import ops
+
+from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import sparse_group
+from keras_nonconvex.penalties import L1
+from keras_nonconvex.penalties import Lp
+from keras_nonconvex.penalties import SquaredL1
+from keras_nonconvex.regularizers.base import Regularizer
+from keras_nonconvex.regularizers.base import check_choice
+from keras_nonconvex.regularizers.base import check_strength
+
+# The square root with a gradient that is zero at 0 and stays finite near it.
+_root = Lp(0.5).value
+_FLOOR = 1e-8
+
+
+def _l1(t, axes):
+    return ops.sum(t, axis=axes, keepdims=True)
+
+
+_BASES = {
+    "group_lasso": group_patterns.norms,
+    "exclusive": lambda t, axes: ops.square(_l1(t, axes)),
+    "group_half": lambda t, axes: _root(_l1(t, axes)),
+}
+_WRAPS = {"none": None, "root": _root, "square": ops.square}
+_GROUPINGS = {"feature": "input_channels", "neuron": "filters"}
+
+
+class HierarchicalGroup(Regularizer):
+    """strength * sum over outer groups of a wrapped base penalty.
+
+    Its prox: exact for the group lasso, plain and squared, and for plain
+    exclusive sparsity. The three "group_half" penalties are concave in the
+    kernels' l1 norms, so `proximal` solves the problem with the tangent in
+    their place, a weighted soft threshold: it never raises the objective and
+    gives exact zeros. The others (rooted group lasso, rooted and squared
+    exclusive sparsity) have no prox and train by their gradient.
+
+    Args:
+        base: "group_lasso", "exclusive" or "group_half".
+        wrap: "none", "root" or "square".
+        grouping: "feature" or "neuron"; or the kernel axes that an outer
+            group and a 2-D kernel span, for other kernel layouts.
+        strength: Number >= 0.
+        l1_strength: Number >= 0, of an L1 term on the single weights.
+    """
+
+    def __init__(
+        self,
+        base="group_half",
+        wrap="square",
+        grouping="feature",
+        strength=1e-4,
+        l1_strength=0.0,
+    ):
+        super().__init__(strength)
+        self.base = check_choice("base", base, _BASES)
+        self.wrap = check_choice("wrap", wrap, _WRAPS)
+        if not isinstance(grouping, str):
+            outer, kernel = grouping
+            self.grouping = (
+                group_patterns.check(outer),
+                group_patterns.check(kernel),
+            )
+        else:
+            self.grouping = check_choice("grouping", grouping, _GROUPINGS)
+        self.l1_strength = check_strength("l1_strength", l1_strength)
+
+    @classmethod
+    def released(cls, strength=1e-3, mix=0.5, **options):
+        """What the authors' training script uses.
+
+        mix * strength times the squared group_half over input channels, and
+        (1 - mix) * strength times L1.
+        """
+        return cls(
+            strength=mix * strength,
+            l1_strength=(1.0 - mix) * strength,
+            **options,
+        )
+
+    @property
+    def exact(self):
+        return self.base != "group_half"
+
+    @property
+    def has_prox(self):
+        return (self.base, self.wrap) in _PROXES
+
+    def _axes(self, rank):
+        """The axes of an outer group, and of a 2-D kernel inside."""
+        if isinstance(self.grouping, str):
+            outer = _GROUPINGS[self.grouping]
+            return (
+                group_patterns.reduced_axes(outer, rank),
+                tuple(range(rank - 2)),
+            )
+        return tuple(
+            group_patterns.reduced_axes(part, rank) for part in self.grouping
+        )
+
+    def group_axes(self, rank):
+        return self._axes(rank)[0]
+
+    def for_layout(self, rank, layout):
+        if not isinstance(self.grouping, str):
+            return self
+        needed = tuple(
+            group_patterns.reduced_axes(groups, rank, layout)
+            for groups in (_GROUPINGS[self.grouping], "kernels")
+        )
+        if needed == self._axes(rank):
+            return self
+        return type(self)(**{**self.get_config(), "grouping": needed})
+
+    def value(self, w):
+        t = ops.abs(w)
+        outer, kernel = self._axes(len(w.shape))
+        base, wrap = _BASES[self.base], _WRAPS[self.wrap]
+        if wrap is None:
+            inner = base(t, outer)
+        else:
+            inner = wrap(ops.sum(base(t, kernel), axis=outer, keepdims=True))
+        return self.strength * ops.sum(inner) + self.l1_strength * ops.sum(t)
+
+    def magnitude_prox(self, t, step):
+        # An L1 term is soft thresholding ahead of the rest, exactly: none of
+        # the other proxes changes a sign or revives a zero.
+        prox = _PROXES[self.base, self.wrap]
+        soft = L1().prox(t, step * self.l1_strength)
+        return prox(soft, t, step * self.strength, *self._axes(t.ndim))
+
+    def get_config(self):
+        return {
+            "base": self.base,
+            "wrap": self.wrap,
+            "grouping": self.grouping,
+            **super().get_config(),
+            "l1_strength": self.l1_strength,
+        }
+
+
+# The proxes take magnitudes after and before the L1 term.
+
+
+def _block_shrinkage(soft, t, step, outer, kernel):
+    return sparse_group.shrink(soft, step, outer)
+
+
+def _exclusive(soft, t, step, outer, kernel):
+    return SquaredL1().prox(soft, 2.0 * step, outer)
+
+
+def _exclusive_of_norms(soft, t, step, outer, kernel):
+    norms = group_patterns.norms(soft, kernel)
+    left = SquaredL1().prox(norms, 2.0 * step, outer)
+    return soft * (left / ops.where(norms > 0, norms, ops.ones_like(norms)))
+
+
+def _tangent(slope):
+    def prox(soft, t, step, outer, kernel):
+        b = ops.maximum(_l1(t, kernel), _FLOOR)
+        return L1().prox(soft, step * slope(b, outer))
+
+    return prox
+
+
+def _slope_of_root(b, outer):
+    return 0.5 / ops.sqrt(_l1(b, outer))
+
+
+def _slope_of_root_of_roots(b, outer):
+    return 0.25 / ops.sqrt(_l1(ops.sqrt(b), outer) * b)
+
+
+def _slope_of_square_of_roots(b, outer):
+    return _l1(ops.sqrt(b), outer) / ops.sqrt(b)
+
+
+_PROXES = {
+    ("group_lasso", "none"): _block_shrinkage,
+    ("group_lasso", "square"): _exclusive_of_norms,
+    ("exclusive", "none"): _exclusive,
+    ("group_half", "none"): _tangent(_slope_of_root),
+    ("group_half", "root"): _tangent(_slope_of_root_of_roots),
+    ("group_half", "square"): _tangent(_slope_of_square_of_roots),
+}

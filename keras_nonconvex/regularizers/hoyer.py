@@ -1,0 +1,75 @@
+"""Hoyer-square: a scale-free measure of sparsity (DeepHoyer).
+
+Yang, Wen, Li, DeepHoyer: Learning Sparser Neural Network with Differentiable
+Sparsity Measures, ICLR 2020. No prox: trained by its gradient, pruned by a
+threshold.
+"""
+
+from keras import ops
+
+from keras_nonconvex import groups as group_patterns
+from keras_nonconvex.regularizers.base import Regularizer
+
+
+def _ratio(total, squares):
+    positive = squares > 0
+    safe = ops.where(positive, squares, ops.ones_like(squares))
+    ratio = ops.square(total) / safe
+    return ops.where(positive, ratio, ops.zeros_like(ratio))
+
+
+class HoyerSquare(Regularizer):
+    """strength * (sum_i |w_i|)^2 / sum_i w_i^2, from 1 to the weight count.
+
+    Its gradient shrinks weights below ||w||_2^2 / ||w||_1 and grows others.
+    """
+
+    has_prox = False
+
+    def __init__(self, strength=1e-4):
+        super().__init__(strength)
+
+    def value(self, w):
+        return self.strength * _ratio(
+            ops.sum(ops.abs(w)), ops.sum(ops.square(w))
+        )
+
+
+class GroupHoyerSquare(Regularizer):
+    """strength * sum over groupings of (sum_g ||w_g||)^2 / sum_g ||w_g||^2.
+
+    Args:
+        strength: Number >= 0.
+        groups: A group pattern, or a list of them whose terms are added; the
+            paper's is filters and input channels.
+    """
+
+    has_prox = False
+
+    def __init__(self, strength=1e-4, groups=("filters", "input_channels")):
+        super().__init__(strength)
+        if isinstance(groups, str) or all(isinstance(g, int) for g in groups):
+            groups = [groups]
+        self.groups = tuple(group_patterns.check(g) for g in groups)
+
+    def value(self, w):
+        total = 0.0
+        for groups in self.groups:
+            axes = group_patterns.reduced_axes(groups, len(w.shape))
+            total = total + _ratio(
+                ops.sum(group_patterns.norms(w, axes)),
+                ops.sum(ops.square(w)),
+            )
+        return self.strength * total
+
+    def for_layout(self, rank, layout):
+        needed = tuple(
+            group_patterns.in_layout(groups, rank, layout)
+            for groups in self.groups
+        )
+        return (
+            self if needed == self.groups else type(self)(self.strength, needed)
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups}

@@ -1,0 +1,63 @@
+"""Regularizers and penalties by name."""
+
+import difflib
+import re
+
+import keras
+
+from keras_nonconvex import penalties
+from keras_nonconvex.regularizers.base import REGISTRY
+from keras_nonconvex.regularizers.base import Regularizer
+
+
+def get(identifier):
+    """A regularizer from a name, a config dict, or itself.
+
+    Args:
+        identifier: "SparseGroupTL1" or "sparse_group_tl1" (defaults of the
+            class), `{"name": "sparse_group_tl1", "strength": 1e-4, ...}`, a
+            serialized Keras object, or a regularizer.
+    """
+    if isinstance(identifier, Regularizer):
+        return identifier
+    if isinstance(identifier, str):
+        return find(REGISTRY, identifier, "regularizer")()
+    if isinstance(identifier, dict) and "name" in identifier:
+        options = {k: v for k, v in identifier.items() if k != "name"}
+        cls = find(REGISTRY, identifier["name"], "regularizer")
+        try:
+            return cls.from_config(options)
+        except TypeError as error:
+            raise ValueError(
+                f"Regularizer {cls.__name__} cannot be made from its "
+                f"settings ({error}). Received: {identifier!r}"
+            ) from error
+    return keras.regularizers.get(identifier)
+
+
+def penalty(spec):
+    """A penalty from "l1", {"name": "l1", ...} or its serialized form."""
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if "class_name" in spec:
+        spec = {"name": spec["class_name"], **spec.get("config", {})}
+    options = {key: value for key, value in spec.items() if key != "name"}
+    cls = find(penalties.REGISTRY, spec.get("name"), "penalty")
+    return cls(**options)
+
+
+def find(registry, name, kind):
+    names = {snake(key): key for key in registry}
+    known = names.get(snake(str(name)))
+    if known is None:
+        near = difflib.get_close_matches(snake(str(name)), names, 3, 0.5)
+        near = ", ".join(names[key] for key in near or sorted(names))
+        raise ValueError(
+            f"Unknown {kind}. Near names: {near}. Received: {kind}={name!r}"
+        )
+    return registry[known]
+
+
+def snake(name):
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return re.sub(r"(?<=[A-Z0-9])(?=[A-Z][a-z])", "_", name).lower()
