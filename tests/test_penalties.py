@@ -15,6 +15,7 @@ from keras_nonconvex.penalties import L0
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import MCP
 from keras_nonconvex.penalties import SCAD
+from keras_nonconvex.penalties import L1MinusL2
 from keras_nonconvex.penalties import Lp
 from keras_nonconvex.penalties import Penalty
 from keras_nonconvex.penalties import TransformedL1
@@ -189,6 +190,124 @@ class TestEveryScalarPenalty:
                     REGISTERED[name](**{field.name: received})
                 assert f"`{field.name}`" in str(error.value)
                 assert f"Received: {field.name}=" in str(error.value)
+
+
+def vector_prox(penalty, t, step):
+    t = ops.convert_to_tensor(t)
+    return ops.convert_to_numpy(penalty.prox(t, step, (0,)))
+
+
+def vector_objective(penalty, x, t, step):
+    """Objective per column: vectors are columns here."""
+    values = penalty.value(ops.convert_to_tensor(x), (0,))
+    values = ops.convert_to_numpy(values)[0]
+    return step * values + ((x - t) ** 2).sum(0) / 2
+
+
+@pytest.mark.parametrize("name", VECTOR)
+class TestEveryVectorPenalty:
+    @given(data=st.data())
+    def test_no_point_beats_the_prox(self, name, data):
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        step = data.draw(strategies.log_uniform(1e-2, 1e1))
+        t = np.abs(data.draw(strategies.array((3, 1))))
+        x = vector_prox(penalty, t, step)
+        found = vector_objective(penalty, x, t, step)
+        axis = np.concatenate([[0], np.geomspace(1e-3, 1, 30)])
+        grid = np.stack(np.meshgrid(axis, axis, axis)).reshape(3, -1) * t
+        # Around the answer too, ever finer.
+        rng = np.random.default_rng(0)
+        size = 10.0 ** rng.integers(-7, 0, 4000)
+        near = x + size * rng.normal(size=(3, 4000)) * (rng.random((3, 1)) < 2)
+        for points in (grid, np.maximum(near, 0)):
+            others = vector_objective(penalty, points, t, step)
+            assert found <= others.min() + 1e-12
+
+    @given(data=st.data())
+    def test_shrinks_many_vectors_at_once(self, name, data):
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        step = data.draw(strategies.log_uniform(1e-4, 1e1))
+        t = np.abs(data.draw(strategies.array((2, 4, 5))))
+        tensor = ops.convert_to_tensor(t)
+        x = ops.convert_to_numpy(penalty.prox(tensor, step, (0, 1)))
+        assert np.all((x >= 0) & (x <= t * (1 + 1e-12)))
+        for column in range(5):
+            one = t[..., column].reshape(-1, 1)
+            np.testing.assert_allclose(
+                x[..., column].reshape(-1, 1), vector_prox(penalty, one, step)
+            )
+        same = penalty.prox(tensor, 0.0, (0, 1))
+        np.testing.assert_array_equal(ops.convert_to_numpy(same), t)
+        zero = penalty.prox(ops.zeros_like(tensor), step, (0, 1))
+        assert not ops.convert_to_numpy(zero).any()
+
+    @given(data=st.data())
+    def test_float32_is_accurate(self, name, data):
+        penalty = data.draw(strategies.penalty(REGISTERED[name]))
+        step = float(np.float32(data.draw(strategies.log_uniform(1e-6, 1e-1))))
+        t = np.abs(data.draw(strategies.array((40, 8), scale=0.05)))
+        t = t.astype("float32")
+        exact = vector_prox(penalty, t.astype("float64"), step)
+        single = vector_prox(penalty, t, step)
+        # Relative to what was put in: sums of many numbers round.
+        assert np.all(np.abs(single - exact) <= 2e-5 * exact + 2e-6 * t)
+
+    def test_config(self, name):
+        penalty = REGISTERED[name]()
+        assert REGISTERED[name](**penalty.get_config()) == penalty
+
+    def test_illegal_parameters(self, name):
+        for field in dataclasses.fields(REGISTERED[name]):
+            for received in (math.nan, -0.1, 1.1, "much", None):
+                with pytest.raises(ValueError, match=f"`{field.name}`"):
+                    REGISTERED[name](**{field.name: received})
+
+
+@pytest.mark.parametrize(
+    "t,step,alpha,expected",
+    [
+        ((3, 2, 0.5), 1, 1, (2.894427191, 1.447213595, 0)),
+        ((3, 2, 0.5), 1, 0.5, (2.447213595, 1.223606798, 0)),
+        ((0.9, 0.6, 0.2), 1, 0.5, (0.4, 0, 0)),
+        ((0.4, 0.3, 0.1), 1, 0.5, (0, 0, 0)),
+        ((0.9, 0.6, 0.2), 1, 1, (0.9, 0, 0)),
+        # Ties: the first of the largest, alone.
+        ((0.2, 0.9, 0.9), 1, 1, (0, 0.9, 0)),
+    ],
+)
+def test_golden_l1_minus_l2(t, step, alpha, expected):
+    t = np.array(t, "float64")[:, None]
+    x = vector_prox(L1MinusL2(alpha), t, step)
+    np.testing.assert_allclose(x[:, 0], expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("penalty", [MCP(), SCAD(), penalties.CEL0()])
+def test_knees_follow_the_strength(penalty):
+    t = np.geomspace(1e-4, 1, 50)
+    for strength in (0.05, 0.3):
+        bound = dataclasses.replace(penalty, knee=strength)
+        assert penalty.at(strength) == bound
+        assert bound.at(0.7) is bound
+        # A strength that changes in training is a tensor.
+        live = penalty.at(ops.convert_to_tensor(strength, "float64"))
+        np.testing.assert_allclose(value(live, t), value(bound, t))
+        np.testing.assert_allclose(
+            prox(live, t, 0.02 * strength), prox(bound, t, 0.02 * strength)
+        )
+        zero = penalty.at(ops.convert_to_tensor(0.0, "float64"))
+        np.testing.assert_array_equal(prox(zero, t, 0.0), t)
+    assert penalty.at(0.0) is penalty
+    assert penalty.get_config()["knee"] is None
+
+
+def test_gradient_of_lp_is_finite_at_and_near_zero():
+    import tensorflow as tf
+
+    t = tf.Variable([0.0, 1e-30, 1e-12, 1e-4])
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(Lp(0.5).value(t))
+    gradient = tape.gradient(total, t).numpy()
+    np.testing.assert_allclose(gradient, [0, 5e3, 5e3, 50], rtol=1e-5)
 
 
 def test_mutants_fail_the_battery():

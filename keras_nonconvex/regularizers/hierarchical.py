@@ -106,15 +106,16 @@ class HierarchicalGroup(Regularizer):
 
     def _axes(self, rank):
         """The axes of an outer group, and of a 2-D kernel inside."""
-        if isinstance(self.grouping, str):
-            outer = _GROUPINGS[self.grouping]
-            return (
-                group_patterns.reduced_axes(outer, rank),
-                tuple(range(rank - 2)),
-            )
         return tuple(
-            group_patterns.reduced_axes(part, rank) for part in self.grouping
+            group_patterns.reduced_axes(part, rank)
+            for part in self._patterns(rank)
         )
+
+    def _patterns(self, rank):
+        if not isinstance(self.grouping, str):
+            return self.grouping
+        # A dense layer's kernels are single weights.
+        return _GROUPINGS[self.grouping], "kernels" if rank > 2 else "weights"
 
     def group_axes(self, rank):
         return self._axes(rank)[0]
@@ -123,8 +124,8 @@ class HierarchicalGroup(Regularizer):
         if not isinstance(self.grouping, str):
             return self
         needed = tuple(
-            group_patterns.reduced_axes(groups, rank, layout)
-            for groups in (_GROUPINGS[self.grouping], "kernels")
+            group_patterns.reduced_axes(part, rank, layout)
+            for part in self._patterns(rank)
         )
         if needed == self._axes(rank):
             return self
