@@ -21,14 +21,16 @@ import numpy as np
 from keras import ops
 
 from keras_nonconvex import groups
-from keras_nonconvex.penalties import L0
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import L1MinusL2
 from keras_nonconvex.penalties import SquaredL1
 from keras_nonconvex.penalties.vector import l1_minus_l2_prox
 
-_STARTS = 12
 _MOST_ROUNDS = 60
+# The walk through the local minima: it rests where a round moves by less than
+# this fraction, starts again that much lower, looks into gaps wider than that,
+# and takes so many rounds at most.
+_REST, _BELOW, _GAP, _MOST_WALKS = 1e-3, 0.6, 1.1, 80
 
 
 @functools.singledispatch
@@ -45,16 +47,14 @@ def prox(penalty, t, step, group_step, axes):
     problem = (penalty, t, step, group_step, axes)
     rho = penalty.weak_convexity
     if isinstance(rho, float) and rho == 0.0:
-        radius = _radius_if_convex(*problem)
-    elif isinstance(rho, float) and rho == math.inf:
-        radius = _radius_of_best_start(*problem)
-    else:
-        radius = ops.cond(
-            ops.any(step * rho > 1.0),
-            lambda: _radius_of_best_start(*problem),
-            lambda: _radius_if_convex(*problem),
-        )
-    return _at_radius(*problem, radius)[0]
+        return _if_convex(*problem)
+    if isinstance(rho, float) and rho == math.inf:
+        return _best_basin(*problem)
+    return ops.cond(
+        ops.any(step * rho > 1.0),
+        lambda: _best_basin(*problem),
+        lambda: _if_convex(*problem),
+    )
 
 
 def composition(penalty, t, step, group_step, axes):
@@ -77,50 +77,35 @@ def _(penalty: L1MinusL2, t, step, group_step, axes):
 @prox.register
 def _(penalty: SquaredL1, t, step, group_step, axes):
     # x = shrink(soft(t, level)) with level = step ||x||_1, which falls as the
-    # level rises: halve the bracket.
-    def at(level):
-        return shrink(ops.maximum(t - level, 0.0), group_step, axes)
-
-    def halve(_, bracket):
-        low, high = bracket
-        middle = (low + high) / 2.0
-        total = ops.sum(at(middle), axis=axes, keepdims=True)
-        below = step * total > middle
-        return ops.where(below, middle, low), ops.where(below, high, middle)
+    # level rises: Newton's method on the gap, kept inside a bracket.
+    def newton(low, high, level, moved):
+        soft = ops.maximum(t - level, 0.0)
+        count = ops.cast(soft > 0, t.dtype)
+        count = ops.sum(count, axis=axes, keepdims=True)
+        total = ops.sum(soft, axis=axes, keepdims=True)
+        norm = ops.maximum(groups.norms(soft, axes), group_step)
+        norm = ops.where(norm > 0, norm, ops.ones_like(norm))
+        left = 1.0 - group_step / norm
+        gap = step * total * left - level
+        bend = group_step * ops.square(total / norm) / norm
+        slope = -1.0 - step * (count * left + bend)
+        low = ops.where(gap > 0, level, low)
+        high = ops.where(gap > 0, high, level)
+        new = level - gap / slope
+        inside = ops.logical_and(new >= low, new <= high)
+        new = ops.where(inside, new, (low + high) / 2.0)
+        return low, high, new, ops.abs(new - level)
 
     high = ops.max(t, axis=axes, keepdims=True) + 0.0 * step
-    rounds = 2 - round(math.log2(_tolerance(t.dtype)))
-    low, _ = ops.fori_loop(0, rounds, halve, (ops.zeros_like(high), high))
-    return at(low)
-
-
-@prox.register
-def _(penalty: L0, t, step, group_step, axes):
-    # The best support of size k holds the k largest: compare all k.
-    kept_axes = [axis for axis in range(t.ndim) if axis not in axes]
-    order = (*kept_axes, *axes)
-    rows = ops.transpose(t, order)
-    shape = rows.shape
-    spread = [*shape[: len(kept_axes)], -1]
-    rows = ops.reshape(rows, spread)
-    ranked = ops.argsort(-rows, axis=-1)
-    descending = ops.take_along_axis(rows, ranked, axis=-1)
-    top_norm = ops.sqrt(ops.cumsum(ops.square(descending), axis=-1))
-
-    def per_group(x):
-        x = ops.broadcast_to(x, groups.norms(t, axes).shape)
-        return ops.reshape(ops.transpose(x, order), spread)
-
-    count = ops.arange(1, rows.shape[-1] + 1, dtype=t.dtype)
-    gain = ops.square(ops.maximum(top_norm - per_group(group_step), 0)) / 2
-    gain = gain - per_group(step) * count
-    best = ops.max(gain, axis=-1, keepdims=True)
-    size = ops.where(best > 0, ops.argmax(gain, axis=-1, keepdims=True) + 1, 0)
-    keep = ops.argsort(ranked, axis=-1) < size
-    rows = ops.where(keep, rows, ops.zeros_like(rows))
-    back = [order.index(axis) for axis in range(t.ndim)]
-    top = ops.transpose(ops.reshape(rows, shape), back)
-    return shrink(top, group_step, axes)
+    low = ops.zeros_like(high)
+    tolerance = _tolerance(t.dtype) * high
+    *_, level, _ = ops.while_loop(
+        lambda low, high, level, moved: ops.any(moved > tolerance),
+        newton,
+        (low, high, low, high),
+        maximum_iterations=_MOST_ROUNDS,
+    )
+    return shrink(ops.maximum(t - level, 0.0), group_step, axes)
 
 
 def shrink(t, group_step, axes):
@@ -134,129 +119,158 @@ def _tolerance(dtype):
     return 4 * float(np.finfo(keras.backend.standardize_dtype(dtype)).eps)
 
 
-def _shrinkage(radius, group_step):
-    alive = radius > 0
-    total = ops.where(alive, radius + group_step, ops.ones_like(radius))
-    return ops.where(alive, radius / total, ops.zeros_like(radius))
-
-
 def _at_radius(penalty, t, step, group_step, axes, radius):
     """x(R), and the R of the next round: ||x(R)|| / c - group_step.
 
     The round replaces r by its tangent at x(R) and solves exactly what is
     left (a block shrinkage), so it does not raise the objective.
     """
-    c = _shrinkage(radius, group_step)
+    alive = radius > 0
+    total = ops.where(alive, radius + group_step, ops.ones_like(radius))
+    c = radius / total
     x = penalty.prox(c * t, c * step)
     norm = groups.norms(x, axes)
-    c = ops.where(radius > 0, c, ops.ones_like(c))
-    larger = ops.maximum(norm / c - group_step, 0.0)
-    return x, ops.where(norm > 0, larger, ops.zeros_like(norm))
+    larger = norm / ops.where(alive, c, ops.ones_like(c)) - group_step
+    return x, ops.where(norm > 0, ops.maximum(larger, 0.0), 0.0 * radius)
 
 
-def _radius_if_convex(penalty, t, step, group_step, axes):
-    """step * weak_convexity <= 1: one stationary point, found from above.
+def _settle(advance, radius, largest):
+    """Follows rounds from `radius` to their fixed point, by Aitken's method.
+
+    It stops where the next extrapolation would be lost in rounding: the error
+    of one is about the size of its correction times the relative move.
+    """
+    tolerance = _tolerance(radius.dtype)
+
+    def unfinished(radius, error):
+        return ops.any(error > tolerance * largest)
+
+    def improve(radius, error):
+        once = advance(radius)
+        twice = advance(once)
+        gap = once - radius
+        ratio = (twice - once) / ops.where(gap == 0, ops.ones_like(gap), gap)
+        ratio = ops.minimum(ratio, 0.999)
+        better = once + (twice - once) / (1.0 - ratio)
+        # Zero is a fixed point of every group: stay off it.
+        floor = ops.minimum(once, twice) / 4.0
+        better = ops.clip(better, floor, largest)
+        moved = ops.abs(gap) / ops.maximum(ops.abs(gap), radius + floor)
+        moved = ops.where(gap == 0, ops.zeros_like(moved), moved)
+        return better, ops.abs(better - twice) * moved / (1.0 - ratio)
+
+    radius, _ = ops.while_loop(
+        unfinished,
+        improve,
+        (radius, radius),
+        maximum_iterations=_MOST_ROUNDS // 2,
+    )
+    return radius
+
+
+def _if_convex(penalty, t, step, group_step, axes):
+    """step * weak_convexity <= 1: one stationary point.
 
     Zero iff the soft-thresholded group is within `group_step`: no iteration.
-    Else the rounds lead onto R, and Aitken's extrapolation makes them few
-    even near the critical step.
     """
     at_zero = ops.maximum(t - step * penalty.slope_at_zero, 0.0)
     start = ops.maximum(groups.norms(t, axes) - group_step, 0.0)
     start = ops.where(
         groups.norms(at_zero, axes) > group_step, start, ops.zeros_like(start)
     )
-    tolerance = _tolerance(t.dtype) * start
 
-    def advance(radius):
-        return _at_radius(penalty, t, step, group_step, axes, radius)[1]
+    def at(radius):
+        return _at_radius(penalty, t, step, group_step, axes, radius)
 
-    def unfinished(radius, change):
-        return ops.any(change > tolerance)
-
-    def improve(radius, change):
-        once = advance(radius)
-        better = _extrapolated(radius, once, advance(once), start)
-        return better, ops.abs(radius - better)
-
-    radius, _ = ops.while_loop(
-        unfinished,
-        improve,
-        (start, start),
-        maximum_iterations=_MOST_ROUNDS // 2,
-    )
-    return radius
+    return at(_settle(lambda radius: at(radius)[1], start, start))[0]
 
 
-def _extrapolated(radius, once, twice, largest):
-    """Aitken: where a fixed point of radius -> once -> twice must lie."""
-    gap = once - radius
-    ratio = (twice - once) / ops.where(gap == 0, ops.ones_like(gap), gap)
-    better = once + (twice - once) / (1.0 - ops.minimum(ratio, 0.999))
-    # Zero is a fixed point of every group: stay off it.
-    floor = ops.minimum(once, twice) / 4.0
-    return ops.clip(better, floor, largest)
+def _best_basin(penalty, t, step, group_step, axes):
+    """Beyond the convex regime: all local minima, the best, against zero.
 
+    From the largest possible radius, and then from ever smaller ones, the
+    rounds are followed until they rest at a local minimum. The next R rises
+    with R, so rounds that climb into radii already `known` prove that there
+    is no other minimum in between, and end there. With x(1) the prox without the group term and G its gain over zero, R is at most
+    ||x(1)|| - group_step and G / group_step.
 
-def _radius_of_best_start(penalty, t, step, group_step, axes):
-    """Beyond the convex regime: several starts, the best, against zero.
-
-    The starts go down from the largest radius. A point of norm R gains at
-    most R L - R^2 / 2 over zero, with L the largest radius; once that is less
-    than what every group has found, no smaller one can win.
+    The walk ends where no smaller radius can win: r is concave, so on
+    magnitudes up to m it is at least k times them, k = r(m) / m, and a point
+    of norm R, with m = min(R, max x(1)), gains at most
+    R (||(t - step k)_+|| - group_step) - R^2 / 2.
     """
-    largest = ops.maximum(groups.norms(t, axes) - group_step, 0.0)
 
-    def start(j):
-        fraction = 1.0 - ops.cast(j, t.dtype) / _STARTS
-        return largest * fraction * fraction
+    def at(radius):
+        return _at_radius(penalty, t, step, group_step, axes, radius)
 
-    def advance(radius):
-        """One round, and the gain over zero of the point it went through."""
-        x, larger = _at_radius(penalty, t, step, group_step, axes, radius)
-        gain = ops.sum(x * (t - x / 2.0), axis=axes, keepdims=True)
-        values = ops.sum(penalty.value(x), axis=axes, keepdims=True)
-        gain = gain - step * values
-        return larger, gain - group_step * groups.norms(x, axes)
+    def gain_of(x):
+        """What x is better than zero by, but for the group term."""
+        values = x * (t - x / 2.0) - step * penalty.value(x)
+        return ops.sum(values, axis=axes, keepdims=True)
 
-    def unfinished(j, radius, gain):
-        below = start(j)
-        possible = below * (largest - below / 2.0)
-        return ops.logical_and(j < _STARTS, ops.any(possible > gain))
+    def whole_gain(x):
+        return gain_of(x) - group_step * groups.norms(x, axes)
 
-    def try_start(j, radius, gain):
-        new_radius, _ = advance(start(j))
-        new_radius, new_gain = advance(new_radius)
+    free = penalty.prox(t, step)
+    free_gain = gain_of(free)
+    largest = ops.maximum(groups.norms(free, axes) - group_step, 0.0)
+    divisor = ops.where(group_step > 0, group_step, 1.0)
+    largest = ops.where(
+        largest * group_step > free_gain, free_gain / divisor, largest
+    )
+    length = ops.maximum(groups.norms(t, axes) - group_step, 0.0)
+    most = ops.max(free, axis=axes, keepdims=True)
+
+    def possible(radius):
+        highest = ops.minimum(radius, most)
+        alive = highest > 0
+        highest = ops.where(alive, highest, ops.ones_like(highest))
+        chord = step * penalty.value(highest) / highest
+        left = groups.norms(ops.maximum(t - chord, 0.0), axes) - group_step
+        gain = radius * (left - ops.minimum(radius, left) / 2.0)
+        return ops.where(alive, gain, ops.zeros_like(gain))
+
+    def unfinished(radius, start, known, floor, low, best, gain):
+        return ops.any(possible(ops.maximum(start, low)) > gain)
+
+    def walk(radius, start, known, floor, low, best, gain):
+        x, new = at(radius)
+        new_gain = whole_gain(x)
         better = new_gain > gain
+        rests = ops.abs(new - radius) <= _REST * radius
+        climbs = new >= known
+        done = ops.logical_or(rests, climbs)
+        # Unknown lies between floor and known, and all below low.
+        low = ops.where(done, ops.minimum(low, ops.minimum(start, radius)), low)
+        known = ops.where(climbs, start, known)
+        found = ops.logical_and(rests, ops.logical_not(climbs))
+        floor = ops.where(found, ops.maximum(start, radius), floor)
+        gap = known > floor * _GAP
+        gap = ops.logical_and(floor > 0, gap)
+        next_start = ops.where(gap, ops.sqrt(known * floor), _BELOW * low)
+        shut = ops.logical_and(done, ops.logical_not(gap))
+        start = ops.where(done, next_start, start)
         return (
-            j + 1,
-            ops.where(better, new_radius, radius),
+            ops.where(done, start, new),
+            start,
+            ops.where(shut, low, known),
+            ops.where(shut, nothing, floor),
+            low,
+            ops.where(better, new, best),
             ops.where(better, new_gain, gain),
         )
 
     nothing = ops.zeros_like(largest)
-    _, best, _ = ops.while_loop(
-        unfinished, try_start, (ops.zeros((), "int32"), nothing, nothing)
+    *_, best, gain = ops.while_loop(
+        unfinished,
+        walk,
+        (largest, largest, largest, nothing, largest, nothing, nothing),
+        maximum_iterations=_MOST_WALKS,
     )
-    tolerance = _tolerance(t.dtype) * largest
-
-    def unsettled(radius, change, gain):
-        return ops.any(change > tolerance)
-
-    def settle(radius, change, gain):
-        once, _ = advance(radius)
-        twice, plain_gain = advance(once)
-        better = _extrapolated(radius, once, twice, largest)
-        _, better_gain = advance(better)
-        wins = better_gain >= plain_gain
-        new = ops.where(wins, better, twice)
-        gain = ops.maximum(better_gain, plain_gain)
-        return new, ops.abs(new - radius), gain
-
-    radius, _, gain = ops.while_loop(
-        unsettled,
-        settle,
-        (best, best, nothing),
-        maximum_iterations=_MOST_ROUNDS // 3,
+    radius = _settle(lambda radius: at(radius)[1], best, length)
+    x = at(radius)[0]
+    # An extrapolation that left the basin: back to where it started.
+    lost = whole_gain(x) < gain * (1.0 - _tolerance(t.dtype))
+    return ops.cond(
+        ops.any(lost), lambda: at(ops.where(lost, best, radius))[0], lambda: x
     )
-    return ops.where(gain > 0, radius, ops.zeros_like(radius))

@@ -1,0 +1,91 @@
+"""The pages under docs/ say what is so: their code runs, their names exist."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import test_penalties
+import test_sparse_group
+
+import keras_nonconvex as knc
+from keras_nonconvex import penalties
+from keras_nonconvex import regularizers
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def page():
+    """What `add-a-penalty.md` defines, once its code has run."""
+    text = (DOCS / "add-a-penalty.md").read_text()
+    names = {}
+    try:
+        for code in re.findall(r"```python\n(.*?)```", text, re.S):
+            exec(compile(code, "add-a-penalty.md", "exec"), names)
+        test_penalties.REGISTERED["Laplace"] = names["Laplace"]
+        yield names
+    finally:
+        penalties.REGISTRY.pop("Laplace", None)
+        test_penalties.REGISTERED.pop("Laplace", None)
+
+
+BATTERY = [
+    name
+    for name in dir(test_penalties.TestEveryScalarPenalty)
+    if name.startswith("test_")
+]
+JOINT = [
+    name
+    for name in dir(test_sparse_group.TestEveryPenalty)
+    if name.startswith("test_")
+]
+
+
+@pytest.mark.parametrize("test", BATTERY)
+def test_the_new_penalty_passes_the_battery(page, test):
+    getattr(test_penalties.TestEveryScalarPenalty(), test)(name="Laplace")
+
+
+@pytest.mark.parametrize("test", JOINT)
+def test_its_joint_prox_passes_too(page, test):
+    getattr(test_sparse_group.TestEveryPenalty(), test)(name="Laplace")
+
+
+def test_the_model_of_the_page_trains(page, tmp_path):
+    import keras
+
+    model = page["model"]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 8, 8, 1)), np.zeros((64, 2))
+    model.fit(x, y, epochs=30, verbose=0)
+    kernel = keras.ops.convert_to_numpy(model.layers[1].kernel)
+    assert (kernel == 0).any() and np.isfinite(kernel).all()
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    found = loaded.layers[1].kernel_regularizer
+    assert found.penalty == page["Laplace"](0.05)
+
+
+def test_the_reference_names_everything():
+    text = (DOCS / "penalties.md").read_text()
+    public = set(penalties.REGISTRY) | set(regularizers.REGISTRY)
+    for name in public:
+        assert re.search(rf"\b{name}\b", text), name
+    for name in set(re.findall(r"knc\.([A-Za-z_0-9]+)", text)):
+        assert hasattr(knc, name), name
+
+
+def test_the_figure_is_drawn_with_every_penalty(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import plot_penalties
+
+    figure = plot_penalties.figure()
+    titles = [
+        axis.get_title(loc="left")
+        for part in figure.subfigs
+        for axis in part.axes
+    ]
+    for name in penalties.REGISTRY:
+        assert any(title.startswith(f"{name}(") for title in titles), name
