@@ -25,6 +25,8 @@ from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import L1MinusL2
 from keras_nonconvex.penalties import SquaredL1
 from keras_nonconvex.penalties.vector import l1_minus_l2_prox
+from keras_nonconvex.tensors import maximum
+from keras_nonconvex.tensors import minimum
 
 _MOST_ROUNDS = 60
 # The walk through the local minima: it rests where a round moves by less than
@@ -79,11 +81,11 @@ def _(penalty: SquaredL1, t, step, group_step, axes):
     # x = shrink(soft(t, level)) with level = step ||x||_1, which falls as the
     # level rises: Newton's method on the gap, kept inside a bracket.
     def newton(low, high, level, moved):
-        soft = ops.maximum(t - level, 0.0)
+        soft = maximum(t - level, 0.0)
         count = ops.cast(soft > 0, t.dtype)
         count = ops.sum(count, axis=axes, keepdims=True)
         total = ops.sum(soft, axis=axes, keepdims=True)
-        norm = ops.maximum(groups.norms(soft, axes), group_step)
+        norm = maximum(groups.norms(soft, axes), group_step)
         norm = ops.where(norm > 0, norm, ops.ones_like(norm))
         left = 1.0 - group_step / norm
         gap = step * total * left - level
@@ -105,13 +107,13 @@ def _(penalty: SquaredL1, t, step, group_step, axes):
         (low, high, low, high),
         maximum_iterations=_MOST_ROUNDS,
     )
-    return shrink(ops.maximum(t - level, 0.0), group_step, axes)
+    return shrink(maximum(t - level, 0.0), group_step, axes)
 
 
 def shrink(t, group_step, axes):
     """Block soft thresholding: the prox of group_step ||.||_2."""
     norm = groups.norms(t, axes)
-    left = ops.maximum(norm - group_step, 0.0)
+    left = maximum(norm - group_step, 0.0)
     return t * (left / ops.where(norm > 0, norm, ops.ones_like(norm)))
 
 
@@ -131,7 +133,7 @@ def _at_radius(penalty, t, step, group_step, axes, radius):
     x = penalty.prox(c * t, c * step)
     norm = groups.norms(x, axes)
     larger = norm / ops.where(alive, c, ops.ones_like(c)) - group_step
-    return x, ops.where(norm > 0, ops.maximum(larger, 0.0), 0.0 * radius)
+    return x, ops.where(norm > 0, maximum(larger, 0.0), 0.0 * radius)
 
 
 def _settle(advance, radius, largest):
@@ -150,12 +152,12 @@ def _settle(advance, radius, largest):
         twice = advance(once)
         gap = once - radius
         ratio = (twice - once) / ops.where(gap == 0, ops.ones_like(gap), gap)
-        ratio = ops.minimum(ratio, 0.999)
+        ratio = minimum(ratio, 0.999)
         better = once + (twice - once) / (1.0 - ratio)
         # Zero is a fixed point of every group: stay off it.
-        floor = ops.minimum(once, twice) / 4.0
+        floor = minimum(once, twice) / 4.0
         better = ops.clip(better, floor, largest)
-        moved = ops.abs(gap) / ops.maximum(ops.abs(gap), radius + floor)
+        moved = ops.abs(gap) / maximum(ops.abs(gap), radius + floor)
         moved = ops.where(gap == 0, ops.zeros_like(moved), moved)
         return better, ops.abs(better - twice) * moved / (1.0 - ratio)
 
@@ -173,8 +175,8 @@ def _if_convex(penalty, t, step, group_step, axes):
 
     Zero iff the soft-thresholded group is within `group_step`: no iteration.
     """
-    at_zero = ops.maximum(t - step * penalty.slope_at_zero, 0.0)
-    start = ops.maximum(groups.norms(t, axes) - group_step, 0.0)
+    at_zero = maximum(t - step * penalty.slope_at_zero, 0.0)
+    start = maximum(groups.norms(t, axes) - group_step, 0.0)
     start = ops.where(
         groups.norms(at_zero, axes) > group_step, start, ops.zeros_like(start)
     )
@@ -191,8 +193,10 @@ def _best_basin(penalty, t, step, group_step, axes):
     From the largest possible radius, and then from ever smaller ones, the
     rounds are followed until they rest at a local minimum. The next R rises
     with R, so rounds that climb into radii already `known` prove that there
-    is no other minimum in between, and end there. With x(1) the prox without the group term and G its gain over zero, R is at most
-    ||x(1)|| - group_step and G / group_step.
+    is no other minimum in between, and end there.
+
+    With x(1) the prox without the group term and G its gain over zero, R is
+    at most ||x(1)|| - group_step and G / group_step.
 
     The walk ends where no smaller radius can win: r is concave, so on
     magnitudes up to m it is at least k times them, k = r(m) / m, and a point
@@ -213,25 +217,25 @@ def _best_basin(penalty, t, step, group_step, axes):
 
     free = penalty.prox(t, step)
     free_gain = gain_of(free)
-    largest = ops.maximum(groups.norms(free, axes) - group_step, 0.0)
+    largest = maximum(groups.norms(free, axes) - group_step, 0.0)
     divisor = ops.where(group_step > 0, group_step, 1.0)
     largest = ops.where(
         largest * group_step > free_gain, free_gain / divisor, largest
     )
-    length = ops.maximum(groups.norms(t, axes) - group_step, 0.0)
+    length = maximum(groups.norms(t, axes) - group_step, 0.0)
     most = ops.max(free, axis=axes, keepdims=True)
 
     def possible(radius):
-        highest = ops.minimum(radius, most)
+        highest = minimum(radius, most)
         alive = highest > 0
         highest = ops.where(alive, highest, ops.ones_like(highest))
         chord = step * penalty.value(highest) / highest
-        left = groups.norms(ops.maximum(t - chord, 0.0), axes) - group_step
-        gain = radius * (left - ops.minimum(radius, left) / 2.0)
+        left = groups.norms(maximum(t - chord, 0.0), axes) - group_step
+        gain = radius * (left - minimum(radius, left) / 2.0)
         return ops.where(alive, gain, ops.zeros_like(gain))
 
     def unfinished(radius, start, known, floor, low, best, gain):
-        return ops.any(possible(ops.maximum(start, low)) > gain)
+        return ops.any(possible(maximum(start, low)) > gain)
 
     def walk(radius, start, known, floor, low, best, gain):
         x, new = at(radius)
@@ -241,10 +245,10 @@ def _best_basin(penalty, t, step, group_step, axes):
         climbs = new >= known
         done = ops.logical_or(rests, climbs)
         # Unknown lies between floor and known, and all below low.
-        low = ops.where(done, ops.minimum(low, ops.minimum(start, radius)), low)
+        low = ops.where(done, minimum(low, minimum(start, radius)), low)
         known = ops.where(climbs, start, known)
         found = ops.logical_and(rests, ops.logical_not(climbs))
-        floor = ops.where(found, ops.maximum(start, radius), floor)
+        floor = ops.where(found, maximum(start, radius), floor)
         gap = known > floor * _GAP
         gap = ops.logical_and(floor > 0, gap)
         next_start = ops.where(gap, ops.sqrt(known * floor), _BELOW * low)

@@ -27,12 +27,12 @@ SCALAR, VECTOR = strategies.SCALAR, strategies.VECTOR
 
 def value(penalty, t):
     return ops.convert_to_numpy(
-        penalty.value(ops.convert_to_tensor(np.asarray(t, "float64")))
+        penalty.value(ops.convert_to_tensor(np.asarray(t), "float64"))
     )
 
 
 def prox(penalty, t, step, dtype="float64"):
-    t = ops.convert_to_tensor(np.asarray(t, dtype))
+    t = ops.convert_to_tensor(np.asarray(t), dtype)
     return ops.convert_to_numpy(penalty.prox(t, step))
 
 
@@ -193,7 +193,7 @@ class TestEveryScalarPenalty:
 
 
 def vector_prox(penalty, t, step):
-    t = ops.convert_to_tensor(t)
+    t = ops.convert_to_tensor(t, t.dtype)
     return ops.convert_to_numpy(penalty.prox(t, step, (0,)))
 
 

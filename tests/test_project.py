@@ -12,7 +12,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"version", "scope", "files", "progress"},
+    {"version", "scope", "files", "progress", "tensors"},
     {"groups", "graph", "datasets", "models"},
     {"penalties", "layouts", "constraints"},
     {"sparse_group", "counts"},

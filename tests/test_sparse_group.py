@@ -17,7 +17,7 @@ from keras_nonconvex.penalties import TransformedL1
 
 
 def joint(penalty, t, step, group_step, dtype="float64"):
-    t = ops.convert_to_tensor(np.asarray(t, dtype))
+    t = ops.convert_to_tensor(np.asarray(t), dtype)
     axes = tuple(range(t.ndim - 1))
     return ops.convert_to_numpy(
         sparse_group.prox(

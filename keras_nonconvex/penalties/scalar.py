@@ -12,6 +12,8 @@ from keras import ops
 
 from keras_nonconvex.penalties.base import Penalty
 from keras_nonconvex.penalties.base import parameter
+from keras_nonconvex.tensors import maximum
+from keras_nonconvex.tensors import minimum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class L1(Penalty):
         return t
 
     def prox(self, t, step):
-        return ops.maximum(t - step, 0.0)
+        return maximum(t - step, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Lp(Penalty):
 
     def value(self, t):
         # t slope + rest, where only the first factor has a gradient.
-        slope = self.p * _power(ops.maximum(t, 1e-8), self.p - 1.0)
+        slope = self.p * _power(maximum(t, 1e-8), self.p - 1.0)
         slope = ops.stop_gradient(_where(t > 0, slope))
         rest = _power(t, self.p) - t * slope
         return t * slope + ops.stop_gradient(rest)
@@ -98,7 +100,7 @@ class Lp(Penalty):
             for _ in range(4):
                 pull = c * ops.exp((p - 1.0) * ops.log(y))
                 y = y - (y - 1.0 + pull) / (1.0 - (1.0 - p) * pull / y)
-        return _where(alive, ops.minimum(t * y, t))
+        return _where(alive, minimum(t * y, t))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +139,7 @@ class TransformedL1(Penalty):
         # e = 4/3 (1 - c^2) where 4 c^3 - 3 c = s: the triple angle formula
         # for cosines. On [0, 1] that root is so smooth that a cubic in s comes
         # within 4e-5, and two Newton rounds reach 1e-16.
-        s = ops.sqrt(ops.maximum(1.0 - 6.75 * q, 0.0))
+        s = ops.sqrt(maximum(1.0 - 6.75 * q, 0.0))
         c = 0.86606188 + s * (0.16540417 + s * (-0.040881 + s * 0.00944355))
         for _ in range(2):
             c = c - ((4.0 * c * c - 3.0) * c - s) / (12.0 * c * c - 3.0)
@@ -150,7 +152,7 @@ class TransformedL1(Penalty):
             step * self.slope_at_zero,
             ops.sqrt(2.0 * (a + 1) * step) - a / 2,
         )
-        return _where(t > threshold, ops.maximum(t - total * e, 0.0))
+        return _where(t > threshold, maximum(t - total * e, 0.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,9 +180,9 @@ class LogSum(Penalty):
     def prox(self, t, step):
         epsilon, step = self.epsilon, ops.convert_to_tensor(step, t.dtype)
         total, twice = t + epsilon, 2.0 * ops.sqrt(step)
-        square = ops.maximum((total - twice) * (total + twice), 0.0)
+        square = maximum((total - twice) * (total + twice), 0.0)
         # step / w is t - x, and does not cancel as (t - epsilon + root) does.
-        x = ops.maximum(t - 2.0 * step / (total + ops.sqrt(square)), 0.0)
+        x = maximum(t - 2.0 * step / (total + ops.sqrt(square)), 0.0)
         gain = x * (t - x / 2.0) - step * ops.log1p(x / epsilon)
         keep = ops.where(
             step * self.weak_convexity <= 1.0,
@@ -204,7 +206,7 @@ class CappedL1(Penalty):
     weak_convexity = math.inf
 
     def value(self, t):
-        return ops.minimum(t, self.theta)
+        return minimum(t, self.theta)
 
     def prox(self, t, step):
         step = ops.convert_to_tensor(step, t.dtype)
@@ -213,7 +215,7 @@ class CappedL1(Penalty):
             self.theta + step / 2.0,
             ops.sqrt(2.0 * self.theta * step),
         )
-        return ops.where(t > switch, t, ops.maximum(t - step, 0.0))
+        return ops.where(t > switch, t, maximum(t - step, 0.0))
 
 
 class _Knots:
@@ -249,14 +251,14 @@ class _Firm:
         return self.slope_at_zero / self.flat_from
 
     def value(self, t):
-        t = ops.minimum(t, self.flat_from)
+        t = minimum(t, self.flat_from)
         return self.slope_at_zero * t * (1.0 - t / (2.0 * self.flat_from))
 
     def prox(self, t, step):
         flat = self.flat_from
         step = ops.convert_to_tensor(step, t.dtype) * self.slope_at_zero
-        rise = ops.maximum(1.0 - step / flat, 1e-12)
-        firm = ops.minimum(ops.maximum(t - step, 0.0) / rise, t)
+        rise = maximum(1.0 - step / flat, 1e-12)
+        firm = minimum(maximum(t - step, 0.0) / rise, t)
         hard = _where(t > ops.sqrt(step) * flat**0.5, t)
         return ops.where(step < flat, firm, hard)
 
@@ -343,16 +345,16 @@ class SCAD(_Knots, Penalty):
 
     def value(self, t):
         knee, width = self._knee, (self.a - 1.0) * self._knee
-        linear = ops.minimum(t, knee)
-        bent = ops.minimum(t, self.a * knee) - linear
+        linear = minimum(t, knee)
+        bent = minimum(t, self.a * knee) - linear
         return linear + bent * (1.0 - bent / (2.0 * width))
 
     def prox(self, t, step):
         a, knee, step = self.a, self._knee, ops.convert_to_tensor(step, t.dtype)
         width, total = (a - 1.0) * knee, (a + 1.0) * knee
-        soft = ops.maximum(t - step, 0.0)
-        bend = ops.maximum(1.0 - step / width, 1e-12) * width
-        bent = t - step * (ops.maximum(a * knee - t, 0.0) / bend)
+        soft = maximum(t - step, 0.0)
+        bend = maximum(1.0 - step / width, 1e-12) * width
+        bent = t - step * (maximum(a * knee - t, 0.0) / bend)
         switch = ops.where(
             step <= total,
             (total + step) / 2.0,
@@ -360,7 +362,7 @@ class SCAD(_Knots, Penalty):
         )
         return ops.where(
             step < width,
-            ops.maximum(soft, bent),
+            maximum(soft, bent),
             ops.where(t > switch, t, soft),
         )
 

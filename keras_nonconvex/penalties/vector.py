@@ -13,6 +13,7 @@ from keras import ops
 from keras_nonconvex import groups
 from keras_nonconvex.penalties.base import Penalty
 from keras_nonconvex.penalties.base import parameter
+from keras_nonconvex.tensors import maximum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +67,12 @@ class L1MinusL2(VectorPenalty):
 def l1_minus_l2_prox(t, step, bonus, axes):
     """The prox of step ||.||_1 - bonus ||.||_2, bonus of either sign."""
     largest = ops.max(t, axis=axes, keepdims=True)
-    soft = ops.maximum(t - step, 0.0)
+    soft = maximum(t - step, 0.0)
     norm = groups.norms(soft, axes)
-    scale = ops.maximum(norm + bonus, 0.0) / ops.where(
+    scale = maximum(norm + bonus, 0.0) / ops.where(
         norm > 0, norm, ops.ones_like(norm)
     )
-    alone = ops.maximum(largest - step + bonus, 0.0)
+    alone = maximum(largest - step + bonus, 0.0)
     return ops.where(
         largest > step,
         soft * scale,
@@ -111,7 +112,7 @@ class SquaredL1(VectorPenalty):
             alive = ops.cast(t > theta, t.dtype)
             count = ops.sum(alive, axis=axes, keepdims=True)
             total = ops.sum(t * alive, axis=axes, keepdims=True)
-            new = ops.maximum(step * total / (1.0 + step * count), theta)
+            new = maximum(step * total / (1.0 + step * count), theta)
             return new, new > theta
 
         below = ops.zeros_like(ops.sum(t, axis=axes, keepdims=True)) - 1.0
@@ -121,4 +122,4 @@ class SquaredL1(VectorPenalty):
             (below + 0.0 * step, ops.ones_like(below + step, dtype="bool")),
             maximum_iterations=100,
         )
-        return ops.maximum(t - theta, 0.0)
+        return maximum(t - theta, 0.0)

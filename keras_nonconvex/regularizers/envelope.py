@@ -19,6 +19,8 @@ from keras import ops
 
 from keras_nonconvex import groups as group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
+from keras_nonconvex.tensors import maximum
+from keras_nonconvex.tensors import minimum
 
 
 class GroupSparseEnvelope(Regularizer):
@@ -90,8 +92,8 @@ class GroupSparseEnvelope(Regularizer):
         _, norms, weights, k = self._parts(t)
         level = step * self.strength * weights
         if self.debiased:
-            slack = ops.maximum(1.0 - level, 1e-6)
-            level = ops.minimum(level, 1.0 - 1e-6)
+            slack = maximum(1.0 - level, 1e-6)
+            level = minimum(level, 1.0 - 1e-6)
         else:
             slack = ops.ones_like(level)
         u = saturation(ops.sqrt(weights) * norms / slack, level / slack, k)
@@ -124,8 +126,8 @@ def saturation(b, level, k):
     start = ops.min(ops.where(alive, level / safe, large))
     end = ops.max(ops.where(alive, (1.0 + level) / safe, 0.0))
     total = ops.sum(b)
-    low = ops.maximum(start, k / ops.where(total > 0, total, 1.0))
-    high = ops.maximum(ops.minimum(end, large), low)
+    low = maximum(start, k / ops.where(total > 0, total, 1.0))
+    high = maximum(minimum(end, large), low)
 
     def halve(_, bracket):
         low, high = bracket

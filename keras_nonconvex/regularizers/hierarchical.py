@@ -24,6 +24,7 @@ from keras_nonconvex.penalties import SquaredL1
 from keras_nonconvex.regularizers.base import Regularizer
 from keras_nonconvex.regularizers.base import check_choice
 from keras_nonconvex.regularizers.base import check_strength
+from keras_nonconvex.tensors import maximum
 
 # The square root with a gradient that is zero at 0 and stays finite near it.
 _root = Lp(0.5).value
@@ -177,7 +178,7 @@ def _exclusive_of_norms(soft, t, step, outer, kernel):
 
 def _tangent(slope):
     def prox(soft, t, step, outer, kernel):
-        b = ops.maximum(_l1(t, kernel), _FLOOR)
+        b = maximum(_l1(t, kernel), _FLOOR)
         return L1().prox(soft, step * slope(b, outer))
 
     return prox

@@ -38,7 +38,8 @@ class OrthoReg(Regularizer):
         p = ops.reshape(ops.transpose(w, (*kept, *axes)), (rows, -1))
         if p.shape[0] > p.shape[1]:
             p = ops.transpose(p)
-        gram = ops.matmul(p, ops.transpose(p))
+        # (`ops.matmul` rounds float64 to float32 on torch.)
+        gram = p @ ops.transpose(p)
         gap = gram - ops.eye(gram.shape[0], dtype=gram.dtype)
         entry = ops.square(gap) if self.norm == "l2" else ops.abs(gap)
         return self.strength * ops.sum(entry)

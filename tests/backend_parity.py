@@ -1,0 +1,81 @@
+"""Run by `test_backends.py` under one backend: writes what it computes.
+
+KERAS_BACKEND=jax JAX_ENABLE_X64=1 python backend_parity.py out.npz
+"""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from keras import ops
+
+import keras_nonconvex as knc
+from keras_nonconvex import penalties
+from keras_nonconvex import regularizers
+
+SHAPE = (3, 3, 4, 6)
+W = np.random.default_rng(0).normal(size=SHAPE)
+W[..., 0] = 0.0
+W[:, :, 1, 2] = 1.0
+
+
+def instances():
+    """One of everything, beside a few in other regimes."""
+    for name, cls in sorted(penalties.REGISTRY.items()):
+        if issubclass(cls, penalties.VectorPenalty):
+            yield f"group {name}", knc.Group(cls(), 0.1)
+        else:
+            yield f"elementwise {name}", knc.Elementwise(cls(), 0.1)
+            yield f"group {name}", knc.Group(cls(), 0.1)
+        yield f"sparse group {name}", knc.SparseGroup(cls(), 0.1)
+    generic = (knc.Elementwise, knc.Group, knc.SparseGroup)
+    for name, cls in sorted(regularizers.REGISTRY.items()):
+        if cls not in generic:
+            yield name, cls(strength=0.1)
+    yield "debiased", knc.GroupSparseEnvelope(2, 0.1, debiased=True)
+    for base in ("group_lasso", "exclusive", "group_half"):
+        for wrap in ("none", "root", "square"):
+            reg = knc.HierarchicalGroup(base, wrap, strength=0.1)
+            yield f"{base} {wrap}", reg
+
+
+def compute():
+    """name -> array: values, proxes at three steps, projections."""
+    found = {}
+    for dtype in ("float64", "float32"):
+        w = ops.convert_to_tensor(W, dtype)
+        for name, reg in instances():
+            found[f"{name} {dtype} value"] = reg(w)
+            if reg.has_prox:
+                for step in (0.01, 0.3, 2.0):
+                    key = f"{name} {dtype} prox {step}"
+                    found[key] = reg.proximal(w, step)
+        for k in (1, 2, 7):
+            keep = knc.constraints.MaxNonzero(k)
+            found[f"nonzero {dtype} {k}"] = keep(w)
+            keep = knc.constraints.MaxActiveGroups(k, "kernels")
+            found[f"groups {dtype} {k}"] = keep(w)
+    return {k: ops.convert_to_numpy(v) for k, v in found.items()}
+
+
+def gradients_are_finite():
+    """Trains a stock model for a step from a kernel with zeros."""
+    for _, reg in instances():
+        layer = keras.layers.Conv2D(6, 3, kernel_regularizer=reg)
+        inputs = keras.Input((5, 5, 4))
+        model = keras.Model(inputs, layer(inputs))
+        layer.kernel.assign(W)
+        model.compile(keras.optimizers.SGD(1e-3), "mse")
+        x = np.ones((2, 5, 5, 4), "float32")
+        y = np.zeros((2, 3, 3, 6), "float32")
+        model.train_on_batch(x, y)
+        assert np.isfinite(ops.convert_to_numpy(layer.kernel)).all(), reg
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], **compute())
+    if "--gradients" in sys.argv:
+        gradients_are_finite()
