@@ -4,6 +4,7 @@ import fnmatch
 
 import keras
 
+from keras_nonconvex import constraints
 from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
@@ -29,51 +30,77 @@ def attach(model, rules):
     Returns:
         A `ProximalModel` over the same layers and weights, to be compiled.
     """
-    if not isinstance(rules, dict):
+    if not isinstance(rules, dict) or {"name", "class_name"} & set(rules):
         rules = {"*": rules}
+    for key in rules:
+        if not (isinstance(key, (str, type)) or callable(key)):
+            raise ValueError(
+                "Keys of `rules` must be name patterns, layer types or "
+                f"functions of a layer. Received: {key!r}"
+            )
+    rules = {key: regularizers.get(value) for key, value in rules.items()}
     model = graph.functional(model)
-    unused = set(rules)
-    for layer in graph.layers(model):
+    unused, found = set(rules), []
+    for layer in graph.sublayers(model):
         for slot in layouts.slots(layer):
             for key, regularizer in rules.items():
                 if _matches(key, layer, slot):
                     unused.discard(key)
-                    _set(layer, slot, regularizers.get(regularizer))
+                    found.append((layer, slot, _fitted(regularizer, slot)))
                     break
     if unused:
+        names = ", ".join(layer.name for layer in graph.sublayers(model))
         raise ValueError(
-            "No weight is left for some of `rules`; the model "
-            f"has {', '.join(layer.name for layer in graph.layers(model))}. "
+            "No weight is left for some of `rules`: the first rule that "
+            "matches a weight takes it, and the scales of a batch "
+            f"normalization are reached as 'NAME/gamma'. Layers: {names}. "
             f"Received: {', '.join(map(repr, sorted(unused, key=str)))}"
         )
+    for layer, slot, regularizer in found:
+        setattr(layer, slot.attribute, regularizer)
+        slot.variable.regularizer = regularizer
     return ProximalModel(model.input, model.output, name=model.name)
 
 
 def strip(model):
-    """Takes this package's regularizers off; a plain model, same weights."""
+    """Takes this package's regularizers and constraints off.
+
+    Returns:
+        A plain `keras.Model` over the same layers and weights, whose file
+        loads without this package.
+    """
+    ours = (regularizers.Regularizer, constraints.KeepLargest)
     model = graph.functional(model)
-    for layer in graph.layers(model):
-        for slot in layouts.slots(layer):
-            if isinstance(slot.variable.regularizer, regularizers.Regularizer):
-                _set(layer, slot, None)
+    for layer in graph.sublayers(model):
+        for name, value in list(vars(layer).items()):
+            if isinstance(value, ours):
+                setattr(layer, name, None)
+        for variable in layer.variables:
+            if isinstance(variable.regularizer, ours):
+                variable.regularizer = None
+            if isinstance(variable.constraint, ours):
+                variable.constraint = None
     return keras.Model(model.input, model.output, name=model.name)
 
 
 def _matches(key, layer, slot):
     if isinstance(key, str) and "/" in key:
         return fnmatch.fnmatchcase(f"{layer.name}/{slot.variable.name}", key)
-    if isinstance(key, type):
-        return isinstance(layer, key)
     if slot.attribute == "gamma_regularizer":
-        return False
+        return (
+            isinstance(key, type)
+            and issubclass(key, keras.layers.BatchNormalization)
+            and isinstance(layer, key)
+        )
     if isinstance(key, str):
         return fnmatch.fnmatchcase(layer.name, key)
+    if isinstance(key, type):
+        return isinstance(layer, key)
     return key(layer)
 
 
-def _set(layer, slot, regularizer):
+def _fitted(regularizer, slot):
     if hasattr(regularizer, "for_layout"):
         rank = len(slot.variable.shape)
-        regularizer = regularizer.for_layout(rank, slot.layout)
-    setattr(layer, slot.attribute, regularizer)
-    slot.variable.regularizer = regularizer
+        return regularizer.for_layout(rank, slot.layout)
+    return regularizer

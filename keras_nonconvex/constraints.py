@@ -10,9 +10,11 @@ import keras
 from keras import ops
 
 from keras_nonconvex import groups as group_patterns
+from keras_nonconvex.tensors import in_full_precision
+from keras_nonconvex.tensors import largest
 
 
-class _KeepLargest(keras.constraints.Constraint):
+class KeepLargest(keras.constraints.Constraint):
     """Keeps the k largest of some scores, the first ones where scores tie."""
 
     def __init_subclass__(cls, **kwargs):
@@ -28,15 +30,10 @@ class _KeepLargest(keras.constraints.Constraint):
 
     def __call__(self, w):
         w = ops.convert_to_tensor(w)
-        scores = self.scores(w)
-        flat = ops.reshape(scores, (-1,))
+        scores = self.scores(in_full_precision(w))
         k = int(group_patterns.count_of(self.k, math.prod(scores.shape)))
-        least = ops.top_k(flat, k)[0][-1]
-        above, tied = flat > least, ops.equal(flat, least)
-        room = k - ops.sum(ops.cast(above, "int32"))
-        first = ops.cumsum(ops.cast(tied, "int32")) <= room
-        keep = ops.logical_or(above, ops.logical_and(tied, first))
-        keep = ops.reshape(keep, scores.shape)
+        # What is not a number stays so: a diverged kernel is not hidden.
+        keep = ops.logical_or(largest(scores, k), ops.isnan(w))
         return ops.where(keep, w, ops.zeros_like(w))
 
     def get_config(self):
@@ -47,7 +44,7 @@ class _KeepLargest(keras.constraints.Constraint):
         return f"{type(self).__name__}({config})"
 
 
-class MaxNonzero(_KeepLargest):
+class MaxNonzero(KeepLargest):
     """At most k nonzero weights: the k of largest magnitude.
 
     Args:
@@ -58,7 +55,7 @@ class MaxNonzero(_KeepLargest):
         return ops.abs(w)
 
 
-class MaxActiveGroups(_KeepLargest):
+class MaxActiveGroups(KeepLargest):
     """At most k nonzero groups: the k of largest l2 norm.
 
     Args:

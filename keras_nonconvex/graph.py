@@ -48,6 +48,16 @@ def layers(model):
             yield layer
 
 
+def sublayers(model):
+    """All layers of a model, with those inside of wrappers and blocks."""
+    seen = set()
+    for layer in layers(model):
+        for inner in layer._flatten_layers():
+            if id(inner) not in seen:
+                seen.add(id(inner))
+                yield inner
+
+
 def calls(model):
     """All calls of a functional model in topological order, inputs first."""
     model = functional(model)

@@ -5,7 +5,9 @@ squares over them leaves one number per group.
 """
 
 import collections
+import contextlib
 import math
+import operator
 
 import numpy as np
 from keras import ops
@@ -30,12 +32,11 @@ def check(groups):
     """Returns `groups` in its stored form, or says what is legal."""
     if isinstance(groups, str) and groups in PATTERNS:
         return groups
-    if (
-        isinstance(groups, (list, tuple))
-        and all(isinstance(axis, int) for axis in groups)
-        and len(set(groups)) == len(groups)
-    ):
-        return tuple(groups)
+    if isinstance(groups, (list, tuple)):
+        with contextlib.suppress(TypeError):
+            axes = tuple(operator.index(axis) for axis in groups)
+            if len(set(axes)) == len(axes):
+                return axes
     raise ValueError(
         "Argument `groups` must be one of "
         f"{', '.join(map(repr, PATTERNS))} or a tuple of kernel axes to "
@@ -59,7 +60,13 @@ def reduced_axes(groups, rank, layout=STANDARD):
             "Argument `groups` names an axis that the kernel does not have. "
             f"Received: groups={groups!r} for a kernel with {rank} axes"
         )
-    return tuple(sorted(axis % rank for axis in groups))
+    axes = tuple(sorted({axis % rank for axis in groups}))
+    if len(axes) < len(groups):
+        raise ValueError(
+            "Argument `groups` names an axis of the kernel twice. "
+            f"Received: groups={groups!r} for a kernel with {rank} axes"
+        )
+    return axes
 
 
 def in_layout(groups, rank, layout):
@@ -89,6 +96,8 @@ def check_weights(weights):
     if weights is None or (isinstance(weights, str) and weights == "sqrt_size"):
         return weights
     try:
+        if isinstance(weights, (str, dict, set)):
+            raise TypeError
         numbers = tuple(float(weight) for weight in weights)
         legal = numbers and all(0.0 < n < math.inf for n in numbers)
     except (TypeError, ValueError):
@@ -112,7 +121,7 @@ def weights_of(weights, shape, axes, dtype):
     if len(weights) != math.prod(shape):
         raise ValueError(
             "Argument `group_weights` must have one number per group, here "
-            f"{math.prod(shape)}. Received: {len(weights)} numbers"
+            f"{math.prod(shape)}. Received: group_weights={weights!r}"
         )
     return ops.convert_to_tensor(np.reshape(weights, shape), dtype)
 
@@ -139,5 +148,5 @@ def check_count(k, whole=False):
 def count_of(k, total):
     """How many of `total` a stored count means."""
     if isinstance(k, str):
-        return max(float(k[:-1]) / 100.0 * total, 1.0)
+        return max(round(float(k[:-1]) * total / 100.0, 6), 1.0)
     return min(k, total)

@@ -46,6 +46,8 @@ SLOTS = {
     keras.layers.Embedding: {
         "embeddings_regularizer": ("_embeddings", STANDARD)
     },
+    # What a wrapper wraps is a layer of its own.
+    keras.layers.Wrapper: {},
     keras.layers.BatchNormalization: {"gamma_regularizer": ("gamma", STANDARD)},
 }
 

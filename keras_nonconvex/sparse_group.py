@@ -140,7 +140,7 @@ def _settle(advance, radius, largest):
     """Follows rounds from `radius` to their fixed point, by Aitken's method.
 
     It stops where the next extrapolation would be lost in rounding: the error
-    of one is about the size of its correction times the relative move.
+    of one is about its own correction times the relative size of the move.
     """
     tolerance = _tolerance(radius.dtype)
 
@@ -159,7 +159,8 @@ def _settle(advance, radius, largest):
         better = ops.clip(better, floor, largest)
         moved = ops.abs(gap) / maximum(ops.abs(gap), radius + floor)
         moved = ops.where(gap == 0, ops.zeros_like(moved), moved)
-        return better, ops.abs(better - twice) * moved / (1.0 - ratio)
+        bend = maximum(ops.abs(ratio), 0.3) / (1.0 - ratio)
+        return better, ops.abs(twice - once) * bend * moved
 
     radius, _ = ops.while_loop(
         unfinished,

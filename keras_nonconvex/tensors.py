@@ -1,8 +1,10 @@
-"""Maximum and minimum that keep the precision of their first argument.
+"""Small operations on tensors that `keras.ops` lacks.
 
-`keras.ops.maximum` of two float64 tensors is float32 on the torch backend.
+`keras.ops.maximum` of two float64 tensors is float32 on the torch backend;
+the two here keep the precision of their first argument.
 """
 
+import keras
 from keras import ops
 
 
@@ -16,3 +18,21 @@ def minimum(x, bound):
     """The smaller of a tensor and a bound, elementwise; NaN stays NaN."""
     bound = ops.convert_to_tensor(bound, x.dtype)
     return ops.where(bound < x, bound, x)
+
+
+def largest(scores, k):
+    """Where the k largest of all scores are; the first ones where they tie."""
+    flat = ops.reshape(scores, (-1,))
+    least = ops.top_k(flat, k)[0][-1]
+    above, tied = flat > least, ops.equal(flat, least)
+    room = k - ops.sum(ops.cast(above, "int32"))
+    first = ops.cumsum(ops.cast(tied, "int32")) <= room
+    keep = ops.logical_or(above, ops.logical_and(tied, first))
+    return ops.reshape(keep, scores.shape)
+
+
+def in_full_precision(x):
+    """`x` as a tensor; 16-bit floats and integers as float32."""
+    x = ops.convert_to_tensor(x)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return x if dtype in ("float32", "float64") else ops.cast(x, "float32")

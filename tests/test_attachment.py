@@ -63,6 +63,40 @@ def test_strip_undoes_it(tmp_path):
     np.testing.assert_array_equal(plain.predict(x, verbose=0), outputs)
 
 
-def test_rules_that_match_nothing():
+def test_strip_takes_everything_off():
+    inputs = keras.Input((4,))
+    reg = knc.Elementwise(knc.penalties.L1(), 0.1)
+    x = layers.Dense(
+        3,
+        bias_regularizer=reg,
+        kernel_constraint=knc.constraints.MaxNonzero(3),
+    )(inputs)
+    x = layers.LayerNormalization(gamma_regularizer=reg)(x)
+    plain = knc.strip(knc.ProximalModel(inputs, x))
+    assert not plain.losses
+    assert "keras_nonconvex" not in json.dumps(plain.get_config())
+    assert all(v.constraint is None for v in plain.trainable_variables)
+
+
+def test_rules_that_match_nothing_change_nothing():
+    model = models.chain()
+    lasso = knc.GroupLasso(1e-3)
     with pytest.raises(ValueError, match="Received: 'conv_\\*'"):
-        knc.attach(models.chain(), {"conv_*": knc.GroupLasso(1e-3)})
+        knc.attach(model, {"a": lasso, "conv_*": lasso})
+    with pytest.raises(ValueError, match="NAME/gamma"):
+        knc.attach(model, {"*": lasso, "a": lasso})
+    for bad in ({3: lasso}, {"a": lasso, "b": knc.constraints.MaxNonzero(2)}):
+        with pytest.raises(ValueError, match="Received: "):
+            knc.attach(model, bad)
+    assert not model.losses
+
+
+def test_rules_as_one_dict_of_settings():
+    sparse = knc.attach(models.chain(), {"name": "l2"})
+    assert isinstance(
+        sparse.layers[1].kernel_regularizer, keras.regularizers.L2
+    )
+    sparse = knc.attach(
+        models.chain(), {"name": "group_lasso", "strength": 0.5}
+    )
+    assert sparse.layers[1].kernel_regularizer.strength == 0.5

@@ -52,6 +52,25 @@ def test_ties_go_to_the_first():
     )
 
 
+def test_percentages_do_not_lose_one_to_rounding():
+    w = np.arange(1.0, 101.0)
+    for percent in range(1, 101):
+        x = project(MaxNonzero(f"{percent}%"), w)
+        assert np.count_nonzero(x) == percent
+
+
+def test_what_diverged_is_not_hidden():
+    assert np.isnan(project(MaxNonzero(5), np.full((4, 4), np.nan))).all()
+    x = project(MaxActiveGroups(1), np.array([[np.nan, 1.0, 2.0]]))
+    assert np.isnan(x[0, 0])
+
+
+def test_small_kernels_of_16_bits():
+    w = np.array([[1e-4, 3e-4, 2e-4]], "float16")
+    x = project(MaxActiveGroups(2), w)
+    np.testing.assert_array_equal(x != 0, [[False, True, True]])
+
+
 @pytest.mark.parametrize("make", [MaxNonzero, MaxActiveGroups])
 def test_in_a_model(make, tmp_path):
     keras.utils.set_random_seed(0)

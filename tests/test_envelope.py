@@ -146,6 +146,26 @@ def test_debiased_survivors_are_not_shrunk(w, k, step):
         np.testing.assert_allclose(x, kept, atol=1e-5 * norms.max())
 
 
+@settings(max_examples=20)
+@given(array((1, 5)), st.floats(0.5, 4.5), st.sampled_from([1.0, 1.7, 100.0]))
+def test_debiased_beyond_step_one_against_brute_force(w, k, step):
+    """For fixed u the best x is closed; u is at a corner, or next to one."""
+    reg = make(k, groups="weights", debiased=True)
+    x = numpy(reg.proximal(w, step))
+
+    def objective(x):
+        return step * float(reg(x)) + ((x - w) ** 2).sum() / 2
+
+    found = objective(x)
+    for corner in itertools.product((0.0, k - int(k), 1.0), repeat=5):
+        u = np.array(corner)
+        if u.sum() <= k + 1e-12:
+            other = w * u / (u + step * (1 - u) + (u == 0))
+            assert found <= objective(other) + 1e-9
+    assert np.count_nonzero(x) <= np.ceil(k)
+
+
+@settings(max_examples=20)
 @given(array((SIZE, M)), st.integers(1, 5), WEIGHTS)
 def test_a_step_per_group_is_the_prox_in_that_metric(w, k, metric):
     """min sum_j h_j ||x_j - w_j||^2 / 2 + Theta: step 1 / h_j per group."""

@@ -256,3 +256,32 @@ def test_scales_of_batch_normalization():
         assert model.get_layer("conv1").kernel.regularizer is slim
     model = knc.attach(make(), {"conv1/kernel": slim})
     assert model.get_layer("conv1").kernel.regularizer is slim
+
+
+def test_layers_inside_of_layers():
+    def make():
+        inputs = keras.Input((5, 4))
+        x = layers.MultiHeadAttention(2, 3, name="mha")(inputs, inputs)
+        x = layers.TimeDistributed(layers.Dense(6, name="inner"))(x)
+        x = layers.SpectralNormalization(layers.Conv1DTranspose(3, 2))(x)
+        return keras.Model(inputs, x)
+
+    model = knc.attach(make(), knc.GroupLasso(1e-2))
+    model.compile("sgd", "mse")
+    attached = [
+        v for v in model.trainable_variables if v.regularizer is not None
+    ]
+    assert len(attached) == 6
+    query = model.get_layer("mha").query_dense.kernel
+    assert query.regularizer.groups == (0,)
+    assert attached[-1].regularizer.groups == (0, 2)
+    plain = knc.strip(model)
+    assert not plain.losses
+    assert "keras_nonconvex" not in repr(plain.get_config())
+    # And what was not fitted is refused.
+    inputs = keras.Input((5, 4))
+    x = layers.MultiHeadAttention(
+        2, 3, kernel_regularizer=knc.GroupLasso(1e-2)
+    )(inputs, inputs)
+    with pytest.raises(ValueError, match="other kernel axes"):
+        knc.ProximalModel(inputs, x).compile("sgd", "mse")

@@ -296,7 +296,7 @@ def test_knees_follow_the_strength(penalty):
         )
         zero = penalty.at(ops.convert_to_tensor(0.0, "float64"))
         np.testing.assert_array_equal(prox(zero, t, 0.0), t)
-    assert penalty.at(0.0) is penalty
+    assert penalty.at(0.0) == penalty
     assert penalty.get_config()["knee"] is None
 
 

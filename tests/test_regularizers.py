@@ -194,7 +194,7 @@ class TestEveryRegularizer:
         w = data.draw(strategies.array(SHAPE)).astype("float32")
         functions = [reg, lambda w: reg.proximal(w, 0.3)]
         for function in functions[: 1 + reg.has_prox]:
-            compiled = tf.function(function, jit_compile=True)
+            compiled = tf.function(function, jit_compile=True, autograph=False)
             np.testing.assert_allclose(
                 compiled(tf.constant(w)).numpy(),
                 numpy(function(keras.ops.convert_to_tensor(w))),
@@ -276,6 +276,65 @@ def test_size_one_groups_are_elementwise(name):
     np.testing.assert_allclose(
         numpy(reg.proximal(w, 0.7)), numpy(plain.proximal(w, 0.7))
     )
+
+
+@pytest.mark.parametrize(
+    "call,message",
+    [
+        (lambda: regularizers.get("group"), "cannot be made"),
+        (
+            lambda: regularizers.get(knc.constraints.MaxNonzero(2)),
+            "must be given",
+        ),
+        (lambda: regularizers.get(3), "must be given"),
+        (lambda: knc.HierarchicalGroup(base=["exclusive"]), "`base`"),
+        (lambda: knc.HierarchicalGroup(grouping=None), "`grouping`"),
+        (lambda: knc.HierarchicalGroup.released(mix=2.0), "`mix`"),
+        (lambda: knc.GroupHoyerSquare(groups=5), "`groups`"),
+        (lambda: knc.GroupHoyerSquare(groups=None), "`groups`"),
+        (lambda: knc.GroupLasso(1, groups=(0, -4))(np.ones(SHAPE)), "twice"),
+        (lambda: knc.GroupLasso(1, group_weights="123"), "`group_weights`"),
+        (lambda: knc.GroupLasso(1, group_weights={1, 2}), "`group_weights`"),
+        (
+            lambda: knc.GroupLasso(1, group_weights=[1, 2])(np.ones(SHAPE)),
+            "`group_weights`",
+        ),
+        (lambda: knc.GroupLasso(1).proximal(np.ones(SHAPE), -1.0), "`step`"),
+        (lambda: knc.Elementwise(penalties.L1MinusL2(), 1), "`penalty`"),
+    ],
+)
+def test_what_is_refused(call, message):
+    with pytest.raises(ValueError, match=message) as error:
+        call()
+    assert "Received: " in str(error.value)
+
+
+def test_keras_own_by_name():
+    assert isinstance(regularizers.get("l2"), keras.regularizers.L2)
+    assert regularizers.get(None) is None
+    assert type(knc.GroupLasso(1, groups=(np.int64(0),)).groups[0]) is int
+
+
+def test_hierarchical_step_among_dead_kernels_lowers_the_objective():
+    w = np.zeros((3, 3, 1, 512))
+    w[..., 0] = 1e-3 / 9
+    reg = knc.HierarchicalGroup("group_half", "square", strength=1e-3)
+    x = numpy(reg.proximal(w, 0.01))
+    assert objective(reg, x, w, 0.01) <= objective(reg, w, w, 0.01)
+
+
+def test_hoyer_of_tiny_weights():
+    import tensorflow as tf
+
+    w = tf.random.stateless_normal((3, 3, 2, 4), (0, 0)) * 1e-20
+    for reg in (knc.HoyerSquare(1.0), knc.GroupHoyerSquare(1.0)):
+        assert float(reg(w)) == pytest.approx(float(reg(w * 1e20)), rel=1e-5)
+
+        @tf.function(jit_compile=True, autograph=False)
+        def slope(w, reg=reg):
+            return tf.gradients(reg(w), w)[0]
+
+        assert np.isfinite(slope(w).numpy()).all()
 
 
 def test_snake_names():

@@ -49,10 +49,7 @@ class Penalty:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             received = getattr(self, field.name)
-            # A tensor is a knee that follows a strength in training: `at`.
-            if field.metadata["optional"] and (
-                received is None or ops.is_tensor(received)
-            ):
+            if field.metadata["optional"] and received is None:
                 continue
             low, high = field.metadata["above"], field.metadata["below"]
             try:
@@ -63,10 +60,10 @@ class Penalty:
             else:
                 legal |= field.metadata["closed"] and number in (low, high)
             if not legal:
-                within = ["from", "to"] if field.metadata["closed"] else []
-                within = within or ["above", "below"]
-                bounds = [f"{within[0]} {low:g}"] if low > -math.inf else []
-                bounds += [f"{within[1]} {high:g}"] if high < math.inf else []
+                closed = field.metadata["closed"]
+                below, above = (">=", "<=") if closed else ("above", "below")
+                bounds = [f"{below} {low:g}"] if low > -math.inf else []
+                bounds += [f"{above} {high:g}"] if high < math.inf else []
                 also = ", or None" if field.metadata["optional"] else ""
                 raise ValueError(
                     f"Argument `{field.name}` of {type(self).__name__} must "

@@ -5,6 +5,7 @@ look-up, the figure and the saving find it by themselves
 (`docs/add-a-penalty.md`).
 """
 
+import copy
 import dataclasses
 import math
 
@@ -83,7 +84,7 @@ class Lp(Penalty):
         p, step = self.p, ops.convert_to_tensor(step, t.dtype)
         lowest = 2.0 * (1.0 - p) / (2.0 - p)  # y at the threshold
         highest = p / (2.0 * (1.0 - p)) * lowest ** (2.0 - p)  # c there
-        root = _power(step, 1.0 / (2.0 - p))
+        root = ops.power(step, 1.0 / (2.0 - p))
         jump = (2.0 * (1.0 - p)) ** (1.0 / (2.0 - p)) * root
         alive = t > jump / lowest
         ratio = _where(alive, root / ops.where(alive, t, ops.ones_like(t)))
@@ -225,13 +226,13 @@ class _Knots:
         """With `knee=None` the knee becomes `strength`, where it is not 0."""
         if self.knee is not None:
             return self
-        if ops.is_tensor(strength):
-            strength = ops.where(strength > 0, strength, 1.0)
-        return (
-            dataclasses.replace(self, knee=strength)
-            if (ops.is_tensor(strength) or strength > 0)
-            else self
-        )
+        if not ops.is_tensor(strength):
+            return dataclasses.replace(self, knee=strength or None)
+        # A strength that changes in training, or one per group.
+        bound = copy.copy(self)
+        knee = ops.where(strength > 0, strength, ops.ones_like(strength))
+        object.__setattr__(bound, "knee", knee)
+        return bound
 
     @property
     def _knee(self):

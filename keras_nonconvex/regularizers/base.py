@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_nonconvex import groups as group_patterns
 from keras_nonconvex import scope
+from keras_nonconvex.tensors import in_full_precision
 
 REGISTRY = {}
 
@@ -41,7 +42,7 @@ class Regularizer(keras.regularizers.Regularizer):
         self.strength = check_strength("strength", strength)
 
     def __call__(self, x):
-        x = _in_full_precision(x)
+        x = in_full_precision(x)
         value = self.value(x)
         if scope.is_proximal() and self.has_prox:
             return ops.stop_gradient(value)
@@ -65,9 +66,15 @@ class Regularizer(keras.regularizers.Regularizer):
                 f"{self!r} has no prox: train it by its gradient. A "
                 "ProximalModel does so by itself."
             )
+        if isinstance(step, (int, float)) and not step >= 0:
+            raise ValueError(
+                f"Argument `step` must be a number >= 0. Received: step={step}"
+            )
         w = ops.convert_to_tensor(w)
+        if not keras.backend.is_float_dtype(w.dtype):
+            w = ops.cast(w, "float32")
         dtype = keras.backend.standardize_dtype(w.dtype)
-        w = _in_full_precision(w)
+        w = in_full_precision(w)
         magnitude = self.magnitude_prox(
             ops.abs(w), ops.convert_to_tensor(step, w.dtype)
         )
@@ -128,15 +135,9 @@ def check_strength(name, value):
 
 def check_choice(name, value, choices):
     """`value`, if it is one of `choices`."""
-    if value not in choices:
+    if value not in list(choices):
         raise ValueError(
             f"Argument `{name}` must be one of "
             f"{', '.join(map(repr, choices))}. Received: {name}={value!r}"
         )
     return value
-
-
-def _in_full_precision(x):
-    x = ops.convert_to_tensor(x)
-    dtype = keras.backend.standardize_dtype(x.dtype)
-    return ops.cast(x, "float32") if dtype in ("float16", "bfloat16") else x

@@ -19,6 +19,7 @@ from keras import ops
 
 from keras_nonconvex import groups as group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
+from keras_nonconvex.tensors import largest
 from keras_nonconvex.tensors import maximum
 from keras_nonconvex.tensors import minimum
 
@@ -44,8 +45,9 @@ class GroupSparseEnvelope(Regularizer):
         debiased: Takes strength * sum_j d_j ||w_j||^2 / 2 off: zero on k
             groups or fewer, without shrinkage of the survivors (the quadratic
             envelope of Larsson & Olsson 2016, Carlsson 2019). Weakly convex.
-            Where step * strength * d_j >= 1 the prox is the projection onto
-            k groups; that is exact for equal d_j.
+            Where step * strength * d_j >= 1 for some j the prox keeps the k
+            largest groups (shrinking the last one, for a k that is not
+            whole); that is exact for equal d_j.
     """
 
     def __init__(
@@ -91,14 +93,25 @@ class GroupSparseEnvelope(Regularizer):
     def magnitude_prox(self, t, step):
         _, norms, weights, k = self._parts(t)
         level = step * self.strength * weights
-        if self.debiased:
-            slack = maximum(1.0 - level, 1e-6)
-            level = minimum(level, 1.0 - 1e-6)
+        b = ops.sqrt(weights) * norms
+        if not self.debiased:
+            u = saturation(b, level, k)
+            total = u + level
         else:
-            slack = ops.ones_like(level)
-        u = saturation(ops.sqrt(weights) * norms / slack, level / slack, k)
-        total = u * slack + level
+            # The part that is taken off leaves a curvature of 1 - level.
+            slack = 1.0 - level
+            safe = maximum(slack, _LEAST_SLACK)
+            u = ops.cond(
+                ops.any(slack < _LEAST_SLACK),
+                lambda: _share_of_largest(norms, k),
+                lambda: saturation(b / safe, level / safe, k),
+            )
+            total = u * slack + level
         return t * (u / ops.where(total > 0, total, ops.ones_like(total)))
+
+    @property
+    def exact(self):
+        return not (self.debiased and isinstance(self.group_weights, tuple))
 
     def get_config(self):
         return {
@@ -108,6 +121,24 @@ class GroupSparseEnvelope(Regularizer):
             "group_weights": self.group_weights,
             "debiased": self.debiased,
         }
+
+
+# Closer to 1, `level` is taken for 1: what then separates kept from dropped
+# groups is in the rounding.
+_LEAST_SLACK = 1e-4
+
+
+def _share_of_largest(norms, k):
+    """u for the k largest groups: ones, and what is left of k for the next."""
+    whole = min(int(k), math.prod(norms.shape))
+    u = ops.zeros_like(norms)
+    if whole > 0:
+        u = ops.where(largest(norms, whole), ops.ones_like(u), u)
+    if whole < k and whole < math.prod(norms.shape):
+        upto = largest(norms, whole + 1)
+        rest = ops.full_like(u, k - whole)
+        u = ops.where(ops.logical_and(upto, u == 0), rest, u)
+    return u
 
 
 def saturation(b, level, k):

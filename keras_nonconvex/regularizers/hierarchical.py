@@ -74,12 +74,8 @@ class HierarchicalGroup(Regularizer):
         super().__init__(strength)
         self.base = check_choice("base", base, _BASES)
         self.wrap = check_choice("wrap", wrap, _WRAPS)
-        if not isinstance(grouping, str):
-            outer, kernel = grouping
-            self.grouping = (
-                group_patterns.check(outer),
-                group_patterns.check(kernel),
-            )
+        if isinstance(grouping, (tuple, list)) and len(grouping) == 2:
+            self.grouping = tuple(map(group_patterns.check, grouping))
         else:
             self.grouping = check_choice("grouping", grouping, _GROUPINGS)
         self.l1_strength = check_strength("l1_strength", l1_strength)
@@ -91,6 +87,14 @@ class HierarchicalGroup(Regularizer):
         mix * strength times the squared group_half over input channels, and
         (1 - mix) * strength times L1.
         """
+        strength, mix = (
+            check_strength("strength", strength),
+            check_strength("mix", mix),
+        )
+        if mix > 1.0:
+            raise ValueError(
+                f"Argument `mix` must be from 0 to 1. Received: mix={mix!r}"
+            )
         return cls(
             strength=mix * strength,
             l1_strength=(1.0 - mix) * strength,
@@ -178,22 +182,22 @@ def _exclusive_of_norms(soft, t, step, outer, kernel):
 
 def _tangent(slope):
     def prox(soft, t, step, outer, kernel):
-        b = maximum(_l1(t, kernel), _FLOOR)
-        return L1().prox(soft, step * slope(b, outer))
+        return L1().prox(soft, step * slope(_l1(t, kernel), outer))
 
     return prox
 
 
 def _slope_of_root(b, outer):
-    return 0.5 / ops.sqrt(_l1(b, outer))
+    return 0.5 / ops.sqrt(maximum(_l1(b, outer), _FLOOR))
 
 
 def _slope_of_root_of_roots(b, outer):
-    return 0.25 / ops.sqrt(_l1(ops.sqrt(b), outer) * b)
+    total = maximum(_l1(ops.sqrt(b), outer), _FLOOR)
+    return 0.25 / ops.sqrt(total * maximum(b, _FLOOR))
 
 
 def _slope_of_square_of_roots(b, outer):
-    return _l1(ops.sqrt(b), outer) / ops.sqrt(b)
+    return _l1(ops.sqrt(b), outer) / ops.sqrt(maximum(b, _FLOOR))
 
 
 _PROXES = {

@@ -11,6 +11,12 @@ from keras_nonconvex import groups as group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
 
 
+def _scaled(w):
+    """The measure is scale-free: at scale 1 its squares cannot underflow."""
+    scale = ops.stop_gradient(ops.max(ops.abs(w)))
+    return w / ops.where(scale > 0, scale, ops.ones_like(scale))
+
+
 def _ratio(total, squares):
     positive = squares > 0
     safe = ops.where(positive, squares, ops.ones_like(squares))
@@ -30,6 +36,7 @@ class HoyerSquare(Regularizer):
         super().__init__(strength)
 
     def value(self, w):
+        w = _scaled(w)
         return self.strength * _ratio(
             ops.sum(ops.abs(w)), ops.sum(ops.square(w))
         )
@@ -48,12 +55,15 @@ class GroupHoyerSquare(Regularizer):
 
     def __init__(self, strength=1e-4, groups=("filters", "input_channels")):
         super().__init__(strength)
-        if isinstance(groups, str) or all(isinstance(g, int) for g in groups):
-            groups = [groups]
-        self.groups = tuple(group_patterns.check(g) for g in groups)
+        several = isinstance(groups, (list, tuple)) and not all(
+            isinstance(g, int) for g in groups
+        )
+        self.groups = tuple(
+            group_patterns.check(g) for g in (groups if several else [groups])
+        )
 
     def value(self, w):
-        total = 0.0
+        w, total = _scaled(w), 0.0
         for groups in self.groups:
             axes = group_patterns.reduced_axes(groups, len(w.shape))
             total = total + _ratio(

@@ -7,7 +7,6 @@ import keras
 
 from keras_nonconvex import penalties
 from keras_nonconvex.regularizers.base import REGISTRY
-from keras_nonconvex.regularizers.base import Regularizer
 
 
 def get(identifier):
@@ -15,14 +14,17 @@ def get(identifier):
 
     Args:
         identifier: "SparseGroupTL1" or "sparse_group_tl1" (defaults of the
-            class), `{"name": "sparse_group_tl1", "strength": 1e-4, ...}`, a
-            serialized Keras object, or a regularizer.
+            class), `{"name": "sparse_group_tl1", "strength": 1e-4, ...}`, one
+            of Keras' names "l1", "l2", "l1l2", a serialized Keras object, a
+            regularizer, or None.
     """
-    if isinstance(identifier, Regularizer):
-        return identifier
     if isinstance(identifier, str):
-        return find(REGISTRY, identifier, "regularizer")()
-    if isinstance(identifier, dict) and "name" in identifier:
+        identifier = {"name": identifier}
+    if isinstance(identifier, dict) and "name" not in identifier:
+        identifier = keras.regularizers.get(identifier)
+    elif identifier in [{"name": name} for name in ("l1", "l2", "l1l2")]:
+        identifier = keras.regularizers.get(identifier["name"])
+    if isinstance(identifier, dict):
         options = {k: v for k, v in identifier.items() if k != "name"}
         cls = find(REGISTRY, identifier["name"], "regularizer")
         try:
@@ -32,7 +34,14 @@ def get(identifier):
                 f"Regularizer {cls.__name__} cannot be made from its "
                 f"settings ({error}). Received: {identifier!r}"
             ) from error
-    return keras.regularizers.get(identifier)
+    if identifier is None or isinstance(
+        identifier, keras.regularizers.Regularizer
+    ):
+        return identifier
+    raise ValueError(
+        "A regularizer must be given as an object, a name, a dict of its "
+        f"settings, or None. Received: {identifier!r}"
+    )
 
 
 def penalty(spec):

@@ -50,9 +50,8 @@ class ProximalGradient:
                 f"Received: optimizer={type(optimizer).__name__}(use_ema=True)"
             )
         step_size.check(optimizer, self.step)
-        for layer in graph.layers(model):
-            if layer.built:
-                _check_layout(layer)
+        for layer in graph.sublayers(model):
+            _check_layout(layer)
         if not hasattr(optimizer, "prox_reach"):
             if optimizer.built:
                 raise ValueError(
