@@ -139,28 +139,25 @@ def _at_radius(penalty, t, step, group_step, axes, radius):
 def _settle(advance, radius, largest):
     """Follows rounds from `radius` to their fixed point, by Aitken's method.
 
-    It stops where the next extrapolation would be lost in rounding: the error
-    of one is about its own correction times the relative size of the move.
+    Two rounds, then where they lead if each move is the same fraction of the
+    one before. It stops where that changes nothing but the rounding.
     """
-    tolerance = _tolerance(radius.dtype)
+    tolerance = _tolerance(radius.dtype) * largest
 
-    def unfinished(radius, error):
-        return ops.any(error > tolerance * largest)
+    def unfinished(radius, change):
+        return ops.any(change > tolerance)
 
-    def improve(radius, error):
+    def improve(radius, change):
         once = advance(radius)
         twice = advance(once)
         gap = once - radius
-        ratio = (twice - once) / ops.where(gap == 0, ops.ones_like(gap), gap)
-        ratio = minimum(ratio, 0.999)
-        better = once + (twice - once) / (1.0 - ratio)
+        close = ops.abs(gap) <= tolerance
+        ratio = (twice - once) / ops.where(close, ops.ones_like(gap), gap)
+        better = once + (twice - once) / (1.0 - minimum(ratio, 0.999))
         # Zero is a fixed point of every group: stay off it.
-        floor = minimum(once, twice) / 4.0
-        better = ops.clip(better, floor, largest)
-        moved = ops.abs(gap) / maximum(ops.abs(gap), radius + floor)
-        moved = ops.where(gap == 0, ops.zeros_like(moved), moved)
-        bend = maximum(ops.abs(ratio), 0.3) / (1.0 - ratio)
-        return better, ops.abs(twice - once) * bend * moved
+        better = ops.clip(better, minimum(once, twice) / 4.0, largest)
+        better = ops.where(close, twice, better)
+        return better, ops.abs(better - twice)
 
     radius, _ = ops.while_loop(
         unfinished,

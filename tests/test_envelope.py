@@ -165,7 +165,7 @@ def test_debiased_beyond_step_one_against_brute_force(w, k, step):
     assert np.count_nonzero(x) <= np.ceil(k)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(array((SIZE, M)), st.integers(1, 5), WEIGHTS)
 def test_a_step_per_group_is_the_prox_in_that_metric(w, k, metric):
     """min sum_j h_j ||x_j - w_j||^2 / 2 + Theta: step 1 / h_j per group."""
@@ -179,7 +179,7 @@ def test_a_step_per_group_is_the_prox_in_that_metric(w, k, metric):
 
     found = objective(x)
     rng = np.random.default_rng(0)
-    for scale, _ in itertools.product((1e-1, 1e-3, 1e-5), range(30)):
+    for scale, _ in itertools.product((1e-1, 1e-3, 1e-5), range(10)):
         other = x + scale * rng.normal(size=w.shape) * (rng.random(M) < 0.5)
         assert found <= objective(other) + 1e-10
 

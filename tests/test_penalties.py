@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import strategies
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -114,6 +115,7 @@ class TestEveryScalarPenalty:
         error = np.abs(single - x)[steady]
         assert np.all(error <= 2e-5 * x[steady])
 
+    @settings(max_examples=10)
     @given(data=st.data())
     def test_float32_threshold(self, name, data):
         penalty = data.draw(strategies.penalty(REGISTERED[name]))
@@ -133,7 +135,7 @@ class TestEveryScalarPenalty:
         penalty = data.draw(strategies.penalty(REGISTERED[name]))
         t = np.sort(data.draw(MAGNITUDES))
         assert value(penalty, 0.0) == 0
-        assert np.all(np.diff(value(penalty, t)) >= 0)
+        assert np.all(np.diff(value(penalty, t)) >= -1e-15)
 
     @given(data=st.data())
     def test_declared_slope_and_curvature(self, name, data):

@@ -335,7 +335,7 @@ def test_stock_model_trains_from_zero_without_nan():
         if cls in (knc.Elementwise, knc.Group, knc.SparseGroup):
             reg = cls(knc.penalties.TransformedL1(), 1e-3)
         else:
-            reg = cls(1e-3)
+            reg = cls(strength=1e-3)
         model = compile_(classifier(keras.Model, reg))
         model.layers[1].kernel.assign(np.zeros((3, 3, 1, 6)))
         model.fit(x, y, batch_size=40, verbose=0)
