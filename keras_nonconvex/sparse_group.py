@@ -191,7 +191,8 @@ def _best_basin(penalty, t, step, group_step, axes):
     From the largest possible radius, and then from ever smaller ones, the
     rounds are followed until they rest at a local minimum. The next R rises
     with R, so rounds that climb into radii already `known` prove that there
-    is no other minimum in between, and end there.
+    is no other minimum in between, and end there. Only one that lies within
+    10 % of another can be missed; it is then close in value too.
 
     With x(1) the prox without the group term and G its gain over zero, R is
     at most ||x(1)|| - group_step and G / group_step.
@@ -233,16 +234,20 @@ def _best_basin(penalty, t, step, group_step, axes):
         return ops.where(alive, gain, ops.zeros_like(gain))
 
     def unfinished(radius, start, known, floor, low, best, gain):
-        return ops.any(possible(maximum(start, low)) > gain)
+        return ops.any(possible(known) > gain)
 
     def walk(radius, start, known, floor, low, best, gain):
+        """One round from `radius`; at the end of a climb, the next start.
+
+        All minima above `known` have been seen, and those between `low` and
+        `floor`; `floor` is 0 while nothing between is open.
+        """
         x, new = at(radius)
         new_gain = whole_gain(x)
         better = new_gain > gain
         rests = ops.abs(new - radius) <= _REST * radius
         climbs = new >= known
         done = ops.logical_or(rests, climbs)
-        # Unknown lies between floor and known, and all below low.
         low = ops.where(done, minimum(low, minimum(start, radius)), low)
         known = ops.where(climbs, start, known)
         found = ops.logical_and(rests, ops.logical_not(climbs))
