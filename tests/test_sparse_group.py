@@ -67,7 +67,7 @@ def search(penalty, t, step, group_step):
 
 @pytest.mark.parametrize("name", sorted(penalties.REGISTRY))
 class TestEveryPenalty:
-    @settings(max_examples=25)
+    @settings(max_examples=20)
     @given(data=st.data())
     def test_search_does_not_beat_it(self, name, data):
         penalty = data.draw(strategies.penalty(penalties.REGISTRY[name]))

@@ -84,7 +84,7 @@ class Lp(Penalty):
         p, step = self.p, ops.convert_to_tensor(step, t.dtype)
         lowest = 2.0 * (1.0 - p) / (2.0 - p)  # y at the threshold
         highest = p / (2.0 * (1.0 - p)) * lowest ** (2.0 - p)  # c there
-        root = ops.power(step, 1.0 / (2.0 - p))
+        root = step ** (1.0 / (2.0 - p))
         jump = (2.0 * (1.0 - p)) ** (1.0 / (2.0 - p)) * root
         alive = t > jump / lowest
         ratio = _where(alive, root / ops.where(alive, t, ops.ones_like(t)))
