@@ -44,7 +44,7 @@ def scalar_proxes():
 
 
 def group_proxes():
-    """Joint proxes at training size, near and beyond the critical step."""
+    """Joint proxes at training size; `worst_steps` has the others."""
     cases = {}
     for cls in (
         knc.SparseGroupTL1,

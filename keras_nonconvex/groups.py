@@ -91,6 +91,11 @@ def norms(w, axes):
     return ops.where(zero, ops.zeros_like(squares), root)
 
 
+def rescaled(t, norms, new_norms):
+    """`t` with the norms of its groups changed; zero groups stay zero."""
+    return t * (new_norms / ops.where(norms > 0, norms, ops.ones_like(norms)))
+
+
 def check_weights(weights):
     """Returns group weights in their stored form, or says what is legal."""
     if weights is None or (isinstance(weights, str) and weights == "sqrt_size"):

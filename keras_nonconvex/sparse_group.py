@@ -61,7 +61,8 @@ def prox(penalty, t, step, group_step, axes):
 
 def composition(penalty, t, step, group_step, axes):
     """The penalty's prox, then block shrinkage: exact for L1 alone."""
-    return shrink(penalty.weights_prox(t, step, axes), group_step, axes)
+    x = penalty.weights_prox(t, step, axes)
+    return L1().norm_prox(x, group_step, axes)
 
 
 @prox.register
@@ -78,8 +79,9 @@ def _(penalty: L1MinusL2, t, step, group_step, axes):
 
 @prox.register
 def _(penalty: SquaredL1, t, step, group_step, axes):
-    # x = shrink(soft(t, level)) with level = step ||x||_1, which falls as the
-    # level rises: Newton's method on the gap, kept inside a bracket.
+    # x is soft(t, level), then shrunk as a block, with level = step ||x||_1,
+    # which falls as the level rises: Newton's method on the gap, kept inside
+    # a bracket.
     def newton(low, high, level, moved):
         soft = maximum(t - level, 0.0)
         count = ops.cast(soft > 0, t.dtype)
@@ -107,14 +109,7 @@ def _(penalty: SquaredL1, t, step, group_step, axes):
         (low, high, low, high),
         maximum_iterations=_MOST_ROUNDS,
     )
-    return shrink(maximum(t - level, 0.0), group_step, axes)
-
-
-def shrink(t, group_step, axes):
-    """Block soft thresholding: the prox of group_step ||.||_2."""
-    norm = groups.norms(t, axes)
-    left = maximum(norm - group_step, 0.0)
-    return t * (left / ops.where(norm > 0, norm, ops.ones_like(norm)))
+    return L1().norm_prox(maximum(t - level, 0.0), group_step, axes)
 
 
 def _tolerance(dtype):

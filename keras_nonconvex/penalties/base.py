@@ -110,10 +110,7 @@ class Penalty:
     def norm_prox(self, t, step, axes):
         """The prox of `norm_value`: t_g prox_r(||t_g||) / ||t_g||."""
         norms = groups.norms(t, axes)
-        new_norms = self.prox(norms, step)
-        return t * (
-            new_norms / ops.where(norms > 0, norms, ops.ones_like(norms))
-        )
+        return groups.rescaled(t, norms, self.prox(norms, step))
 
     @property
     def slope_at_zero(self):

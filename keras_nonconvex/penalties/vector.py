@@ -52,8 +52,11 @@ class L1MinusL2(VectorPenalty):
 
     alpha: float = parameter(1.0, above=0.0, below=1.0, closed=True)
 
-    slope_at_zero = 0.0
     weak_convexity = math.inf
+
+    @property
+    def slope_at_zero(self):
+        return 1.0 - self.alpha
 
     def value(self, t, axes):
         total = ops.sum(t, axis=axes, keepdims=True)
@@ -69,13 +72,11 @@ def l1_minus_l2_prox(t, step, bonus, axes):
     largest = ops.max(t, axis=axes, keepdims=True)
     soft = maximum(t - step, 0.0)
     norm = groups.norms(soft, axes)
-    scale = maximum(norm + bonus, 0.0) / ops.where(
-        norm > 0, norm, ops.ones_like(norm)
-    )
+    several = groups.rescaled(soft, norm, maximum(norm + bonus, 0.0))
     alone = maximum(largest - step + bonus, 0.0)
     return ops.where(
         largest > step,
-        soft * scale,
+        several,
         ops.where(_first(ops.equal(t, largest), axes), alone, 0.0 * t),
     )
 

@@ -17,7 +17,6 @@ for the size of a group.
 from keras import ops
 
 from keras_nonconvex import groups as group_patterns
-from keras_nonconvex import sparse_group
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import Lp
 from keras_nonconvex.penalties import SquaredL1
@@ -167,7 +166,7 @@ class HierarchicalGroup(Regularizer):
 
 
 def _block_shrinkage(soft, t, step, outer, kernel):
-    return sparse_group.shrink(soft, step, outer)
+    return L1().norm_prox(soft, step, outer)
 
 
 def _exclusive(soft, t, step, outer, kernel):
@@ -177,7 +176,7 @@ def _exclusive(soft, t, step, outer, kernel):
 def _exclusive_of_norms(soft, t, step, outer, kernel):
     norms = group_patterns.norms(soft, kernel)
     left = SquaredL1().prox(norms, 2.0 * step, outer)
-    return soft * (left / ops.where(norms > 0, norms, ops.ones_like(norms)))
+    return group_patterns.rescaled(soft, norms, left)
 
 
 def _tangent(slope):
