@@ -1,7 +1,5 @@
 """Put regularizers on the layers of a built model, or take them off."""
 
-import fnmatch
-
 import keras
 
 from keras_nonconvex import constraints
@@ -44,9 +42,11 @@ def attach(model, rules):
     for layer in graph.sublayers(model):
         for slot in layouts.slots(layer):
             for key, regularizer in rules.items():
-                if _matches(key, layer, slot):
+                if layouts.matches(key, layer, slot):
                     unused.discard(key)
-                    found.append((layer, slot, _fitted(regularizer, slot)))
+                    found.append(
+                        (layer, slot, layouts.fitted(regularizer, slot))
+                    )
                     break
     if unused:
         names = ", ".join(layer.name for layer in graph.sublayers(model))
@@ -81,26 +81,3 @@ def strip(model):
             if isinstance(variable.constraint, ours):
                 variable.constraint = None
     return keras.Model(model.input, model.output, name=model.name)
-
-
-def _matches(key, layer, slot):
-    if isinstance(key, str) and "/" in key:
-        return fnmatch.fnmatchcase(f"{layer.name}/{slot.variable.name}", key)
-    if slot.attribute == "gamma_regularizer":
-        return (
-            isinstance(key, type)
-            and issubclass(key, keras.layers.BatchNormalization)
-            and isinstance(layer, key)
-        )
-    if isinstance(key, str):
-        return fnmatch.fnmatchcase(layer.name, key)
-    if isinstance(key, type):
-        return isinstance(layer, key)
-    return key(layer)
-
-
-def _fitted(regularizer, slot):
-    if hasattr(regularizer, "for_layout"):
-        rank = len(slot.variable.shape)
-        return regularizer.for_layout(rank, slot.layout)
-    return regularizer

@@ -5,6 +5,7 @@ row to `SLOTS`.
 """
 
 import collections
+import fnmatch
 
 import keras
 
@@ -64,3 +65,36 @@ def slots(layer):
             layout = layout(layer) if callable(layout) else layout
             found.append(Slot(attribute, variable, layout))
     return found
+
+
+def matches(key, layer, slot):
+    """Whether a rule's key means this weight of this layer.
+
+    Args:
+        key: A layer name pattern ("conv*"), a weight pattern with a slash
+            ("*/gamma"), a layer type, or a function of a layer. The scales of
+            batch normalization are meant by that layer type or by a weight
+            pattern alone.
+        layer: A Keras layer.
+        slot: One of its `slots`.
+    """
+    if isinstance(key, str) and "/" in key:
+        return fnmatch.fnmatchcase(f"{layer.name}/{slot.variable.name}", key)
+    if slot.attribute == "gamma_regularizer":
+        return (
+            isinstance(key, type)
+            and issubclass(key, keras.layers.BatchNormalization)
+            and isinstance(layer, key)
+        )
+    if isinstance(key, str):
+        return fnmatch.fnmatchcase(layer.name, key)
+    if isinstance(key, type):
+        return isinstance(layer, key)
+    return key(layer)
+
+
+def fitted(owner, slot):
+    """A regularizer or constraint whose groups suit the slot's layout."""
+    if hasattr(owner, "for_layout"):
+        return owner.for_layout(len(slot.variable.shape), slot.layout)
+    return owner

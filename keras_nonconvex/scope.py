@@ -1,4 +1,4 @@
-"""The scope in which penalties keep their value and drop their gradient."""
+"""The scope in which a solver decides how penalties enter the loss."""
 
 import contextlib
 import threading
@@ -6,17 +6,17 @@ import threading
 _state = threading.local()
 
 
-def is_proximal():
-    """Whether a solver in this thread will apply the prox itself."""
-    return getattr(_state, "proximal", False)
+def treatment():
+    """The function (regularizer, w) -> loss term in force, or None."""
+    return getattr(_state, "treatment", None)
 
 
 @contextlib.contextmanager
-def proximal():
-    """Detaches every penalty that is evaluated inside."""
-    before = is_proximal()
-    _state.proximal = True
+def treating(treatment):
+    """Penalties that this thread evaluates inside go through `treatment`."""
+    before = getattr(_state, "treatment", None)
+    _state.treatment = treatment
     try:
         yield
     finally:
-        _state.proximal = before
+        _state.treatment = before

@@ -1,9 +1,21 @@
-"""`ProximalModel`: Keras' own train step, then the solver's."""
+"""`ProximalModel`: Keras' own train step, with a solver around it."""
+
+import contextlib
+import functools
+import warnings
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_nonconvex import scope
 from keras_nonconvex.solvers import ProximalGradient
+from keras_nonconvex.solvers import Solver
+from keras_nonconvex.solvers.backends import build_before_training
+from keras_nonconvex.solvers.backends import no_gradients
+from keras_nonconvex.solvers.backends import replicas
+from keras_nonconvex.solvers.backends import strategy_scope
+from keras_nonconvex.solvers.state import State
 
 
 class ProximalMixin:
@@ -11,11 +23,14 @@ class ProximalMixin:
 
     For Sequential and subclassed models:
     `class Mine(knc.ProximalMixin, keras.Sequential)`. Everything else of the
-    model stays Keras'. The logged loss is data loss + penalty; the penalty's
-    gradient is left out of the optimizer's step and its prox follows it.
+    model stays Keras'. The logged loss is data loss + penalty, at the
+    strength that a `StrengthSchedule` has reached. A NaN or infinite loss
+    ends training with the weights that the epoch began with.
     """
 
     solver = None
+    # The solver's variables: neither tracked as a layer nor as weights.
+    solver_state = None
 
     def compile(self, *args, solver=None, **kwargs):
         """As `keras.Model.compile`.
@@ -26,14 +41,38 @@ class ProximalMixin:
                 `ProximalGradient()` if None.
             **kwargs: Passed on.
         """
-        super().compile(*args, **kwargs)
-        if solver is not None and not hasattr(solver, "after_update"):
+        if solver is not None and not isinstance(solver, Solver):
             raise ValueError(
                 "Argument `solver` must be a solver of "
                 f"keras_nonconvex.solvers. Received: solver={solver!r}"
             )
+        super().compile(*args, **kwargs)
         self.solver = solver or ProximalGradient()
-        self.solver.bind(self)
+        self.__dict__["solver_state"] = None
+        if self.built:
+            self._bind()
+        else:
+            build_before_training(self)
+
+    def _bind(self):
+        self.solver.check(self)
+        with strategy_scope(self):
+            # Not through setattr, which would track it as a layer.
+            self.__dict__["solver_state"] = State()
+            self.solver.bind(self)
+            self.solver_state.built = True
+
+    def make_train_function(self, force=False):
+        if self.solver_state is None:
+            self._bind()
+        return super().make_train_function(force)
+
+    @property
+    def variables(self):
+        # Through these, JAX hands the state to train and test steps.
+        if self.solver_state is None:
+            return super().variables
+        return [*super().variables, *self.solver_state.variables]
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -48,20 +87,58 @@ class ProximalMixin:
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
+        """As `keras.Model.fit`."""
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(_Hooks())
+        else:
+            callbacks = [*(callbacks or []), _Hooks()]
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks, **kwargs
+        )
+
+    def compute_loss(self, *args, training=True, **kwargs):
+        loss = super().compute_loss(*args, training=training, **kwargs)
+        coupling = self.solver.coupling(self) if training else None
+        if coupling is None:
+            return loss
+        # Its gradient alone: the logged loss is data loss + penalty.
+        coupling = coupling - ops.stop_gradient(coupling)
+        return loss + ops.cast(coupling, loss.dtype) / replicas()
+
+    def test_step(self, *args):
+        with self._penalties():
+            return super().test_step(*args)
+
     def train_step(self, *args):
         if keras.backend.backend() == "jax":
             return self._stateless_train_step(*args)
         before = self.solver.before_update(self)
-        with scope.proximal():
+        with self._penalties():
             logs = super().train_step(*args)
-        self.solver.after_update(self, before)
+        with no_gradients():
+            self.solver.after_update(self, before)
         return logs
+
+    def _penalties(self):
+        if self.solver_state is None:  # evaluate() before the first fit()
+            return contextlib.nullcontext()
+        return scope.treating(functools.partial(self.solver.penalty, self))
 
     def _stateless_train_step(self, state, data):
         # JAX: variables are values in `state`, not in the model.
         with keras.StatelessScope(self._mapping(state)):
             before = self.solver.before_update(self)
-        with scope.proximal():
+        with self._penalties():
             logs, state = super().train_step(state, data)
         with keras.StatelessScope(self._mapping(state)) as after:
             self.solver.after_update(self, before)
@@ -100,3 +177,37 @@ class ProximalModel(ProximalMixin, keras.Model):
 
     `ProximalModel(inputs, outputs)`, then `compile` and `fit` as always.
     """
+
+
+class _Hooks(keras.callbacks.Callback):
+    """Tells the solver of epochs; goes back where the loss is no number."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.solver.begin_epoch(self.model, epoch)
+        self._good = self._values()
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if np.isfinite(loss) and all(
+            np.isfinite(ops.convert_to_numpy(v)).all()
+            for v in self.model.trainable_variables
+        ):
+            return
+        for variable, value in zip(self._variables(), self._good, strict=True):
+            variable.assign(value)
+        self.model.stop_training = True
+        warnings.warn(
+            f"The loss of epoch {epoch + 1} is not finite: training stops, "
+            "with the weights that the epoch began with. "
+            f"Received: loss={loss}",
+            stacklevel=2,
+        )
+
+    def on_train_end(self, logs=None):
+        self.model.solver.finish(self.model)
+
+    def _variables(self):
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def _values(self):
+        return [ops.convert_to_numpy(v) for v in self._variables()]

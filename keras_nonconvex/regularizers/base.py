@@ -1,6 +1,7 @@
 """What a regularizer of this package is, and the registry of all of them."""
 
 import collections
+import copy
 import math
 
 import keras
@@ -18,7 +19,7 @@ Terms = collections.namedtuple("Terms", "group elementwise")
 
 
 class Regularizer(keras.regularizers.Regularizer):
-    """strength * something, on a kernel; detached inside a proximal step.
+    """strength * something, on a kernel.
 
     Subclasses state `value` and, unless `has_prox` is False, `magnitude_prox`.
     A `ProximalModel` trains those without a prox by their gradient, as any
@@ -31,6 +32,8 @@ class Regularizer(keras.regularizers.Regularizer):
     has_prox = True
     # Whether `proximal` is the exact minimiser, or only lowers the objective.
     exact = True
+    # The arguments that a schedule of the strength multiplies.
+    strengths = ("strength",)
 
     def __init_subclass__(cls, abstract=False, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -43,10 +46,17 @@ class Regularizer(keras.regularizers.Regularizer):
 
     def __call__(self, x):
         x = in_full_precision(x)
-        value = self.value(x)
-        if scope.is_proximal() and self.has_prox:
-            return ops.stop_gradient(value)
-        return value
+        treatment = scope.treatment()
+        return treatment(self, x) if treatment else self.value(x)
+
+    def scaled(self, multiplier):
+        """The same with its strengths times a number or a scalar tensor."""
+        scaled = copy.copy(self)
+        for name in self.strengths:
+            strength = getattr(self, name)
+            if strength is not None:
+                setattr(scaled, name, strength * multiplier)
+        return scaled
 
     def value(self, w):
         """The loss term of a kernel `w`: a scalar."""
@@ -87,6 +97,18 @@ class Regularizer(keras.regularizers.Regularizer):
     def group_axes(self, rank):
         """The axes that share one step: a group's, () for single weights."""
         return ()
+
+    def floor(self, total):
+        """How many of `total` groups no half-space step shall go below."""
+        return 1
+
+    def half_space_limit(self, w, step):
+        """The largest epsilon of a half-space step that healthy groups pass.
+
+        A group that the prox with `step` merely shrinks must keep
+        <new, old> / ||old||^2 above it.
+        """
+        return 1.0
 
     @property
     def terms(self):

@@ -109,6 +109,16 @@ class GroupSparseEnvelope(Regularizer):
             total = u * slack + level
         return t * (u / ops.where(total > 0, total, ops.ones_like(total)))
 
+    def floor(self, total):
+        return max(int(group_patterns.count_of(self.k, total)), 1)
+
+    def half_space_limit(self, w, step):
+        if self.debiased:
+            return 1.0
+        # Saturated groups are shrunk by 1 / (1 + step strength d_j).
+        _, _, weights, _ = self._parts(w)
+        return 0.95 / (1.0 + step * self.strength * weights)
+
     @property
     def exact(self):
         return not (self.debiased and isinstance(self.group_weights, tuple))

@@ -154,6 +154,8 @@ class SparseGroup(Group):
             from the minimiser unless r is L1.
     """
 
+    strengths = ("strength", "group_strength")
+
     def __init__(
         self,
         penalty,

@@ -62,6 +62,8 @@ class HierarchicalGroup(Regularizer):
         l1_strength: Number >= 0, of an L1 term on the single weights.
     """
 
+    strengths = ("strength", "l1_strength")
+
     def __init__(
         self,
         base="group_half",

@@ -2,79 +2,96 @@
 
 import collections
 
-import keras
 from keras import ops
 
-from keras_nonconvex import graph
-from keras_nonconvex import layouts
-from keras_nonconvex import regularizers
+from keras_nonconvex import groups
+from keras_nonconvex.solvers import half_space
 from keras_nonconvex.solvers import step_size
-from keras_nonconvex.solvers.compiled import compiled
+from keras_nonconvex.solvers.backends import assign
+from keras_nonconvex.solvers.backends import compiled
+from keras_nonconvex.solvers.base import Solver
+from keras_nonconvex.solvers.state import read
 
-Before = collections.namedtuple("Before", "iterations learning_rate")
+Before = collections.namedtuple("Before", "iterations learning_rate values")
 
 
-@keras.saving.register_keras_serializable("keras_nonconvex")
-class ProximalGradient:
+class ProximalGradient(Solver):
     """w <- prox_{s penalty}(optimizer step on the data loss).
 
     Weights and groups whose data gradient does not outweigh the penalty
     become exactly zero, and stay so until it does.
 
+    With `half_space` a group also becomes zero when one update turns it by
+    too much: <new, old> < half_space ||old||^2. It finds zeros that the prox
+    alone, under the noise of small batches, leaves near zero; groups that are
+    zero then stay so. References: Chen et al., Half-Space Proximal Stochastic
+    Gradient Method (HSPG), 2020; Refael, Arbel, Huleihel (WGSEF), 2023.
+
     Args:
         step: "auto" for the step at which the optimizer's fixed point is the
-            minimiser of the logged loss (`step_size.py`), or
-            "learning_rate".
+            minimiser of the logged loss (`step_size.py`); "preconditioned"
+            for the same, refused where the optimizer has no metric of its
+            own; or "learning_rate".
+        half_space: A number in [0, 1), or None for no such step. Kept below
+            the shrinkage of groups that the envelope keeps.
+        half_space_from: The epoch, counted from 0, from which on it is taken.
+        keep_at_least: Groups of each weight that the half-space step leaves:
+            a whole number or a percentage; the envelope's own k if None, and
+            1 for other penalties.
     """
 
-    def __init__(self, step="auto"):
-        if step not in ("auto", "learning_rate"):
+    def __init__(
+        self,
+        step="auto",
+        half_space=None,
+        half_space_from=0,
+        keep_at_least=None,
+    ):
+        if step not in ("auto", "learning_rate", "preconditioned"):
             raise ValueError(
-                "Argument `step` must be 'auto' or 'learning_rate'. "
-                f"Received: step={step!r}"
+                "Argument `step` must be 'auto', 'preconditioned' or "
+                f"'learning_rate'. Received: step={step!r}"
             )
+        if half_space is not None and not 0.0 <= half_space < 1.0:
+            raise ValueError(
+                "Argument `half_space` must be a number in [0, 1) or None. "
+                f"Received: half_space={half_space!r}"
+            )
+        if not (isinstance(half_space_from, int) and half_space_from >= 0):
+            raise ValueError(
+                "Argument `half_space_from` must be a whole number >= 0. "
+                f"Received: half_space_from={half_space_from!r}"
+            )
+        if keep_at_least is not None:
+            keep_at_least = groups.check_count(keep_at_least, whole=True)
         self.step = step
-        self._prox = compiled(_prox_all)
+        self.half_space = half_space
+        self.half_space_from = half_space_from
+        self.keep_at_least = keep_at_least
+        self._prox = compiled(self._new_values)
+
+    def check(self, model):
+        super().check(model)
+        step_size.check(model.optimizer, self.step)
 
     def bind(self, model):
-        """Checks a compiled model; makes this solver's state.
+        # The recursion of `step_size`, and whether the half-space step is on.
+        model.solver_state.reach = model.solver_state.scalar("reach")
+        model.solver_state.half_space = model.solver_state.scalar("half_space")
 
-        Refuses what would undo the zeros or cut the wrong groups. The state
-        rides in the optimizer, which saves, restores and threads it.
-        """
-        optimizer = step_size.innermost(model.optimizer)
-        if getattr(optimizer, "use_ema", False):
-            raise ValueError(
-                "use_ema=True overwrites exact zeros with running averages; "
-                "use an optimizer without it. "
-                f"Received: optimizer={type(optimizer).__name__}(use_ema=True)"
-            )
-        step_size.check(optimizer, self.step)
-        for layer in graph.sublayers(model):
-            _check_layout(layer)
-        if not hasattr(optimizer, "prox_reach"):
-            if optimizer.built:
-                raise ValueError(
-                    "This optimizer was already used by a model without a "
-                    "solver; compile with a new one. "
-                    f"Received: optimizer={type(optimizer).__name__}"
-                )
-            optimizer.prox_reach = optimizer.add_variable((), name="prox_reach")
-
-    def targets(self, model):
-        """[(variable, regularizer)] that this solver applies a prox to."""
-        return [
-            (v, v.regularizer)
-            for v in model.trainable_variables
-            if isinstance(v.regularizer, regularizers.Regularizer)
-            and v.regularizer.has_prox
-        ]
+    def begin_epoch(self, model, epoch):
+        on = self.half_space is not None and epoch >= self.half_space_from
+        model.solver_state.half_space.assign(float(on))
 
     def before_update(self, model):
-        """What `after_update` must know of the time before the update."""
+        values = [
+            read(variable) if self._looks_back(model, variable, reg) else None
+            for variable, reg in self.targets(model)
+        ]
         return Before(
-            step_size.read(model.optimizer.iterations),
-            step_size.read(step_size.innermost(model.optimizer).learning_rate),
+            read(model.optimizer.iterations),
+            read(step_size.innermost(model.optimizer).learning_rate),
+            values,
         )
 
     def after_update(self, model, before=None):
@@ -85,73 +102,97 @@ class ProximalGradient:
             before: What `before_update` returned ahead of the step. With it
                 the prox is the identity where the optimizer only
                 accumulated gradients, and a learning-rate schedule is read
-                at the right iteration.
+                at the right iteration. Adaptive optimizers with group
+                penalties, and the half-space step, need it.
         """
         targets = self.targets(model)
         if not targets:
             return
-        lr = (before or self.before_update(model)).learning_rate
-        state = step_size.innermost(model.optimizer).prox_reach
-        before_reach = step_size.read(state)
-        reach = step_size.momentum(model.optimizer) * before_reach + ops.cast(
-            lr, before_reach.dtype
-        )
+        state, optimizer = model.solver_state, model.optimizer
         if before is None:
-            state.assign(reach)
+            before = self._without_before(model)
+            updated = ops.ones((), "bool")
         else:
             updated = ops.not_equal(
-                step_size.read(model.optimizer.iterations), before.iterations
+                read(optimizer.iterations), before.iterations
             )
-            state.assign(ops.where(updated, reach, before_reach))
-            reach = reach * ops.cast(updated, reach.dtype)
-            lr = lr * ops.cast(updated, lr.dtype)
+        last = read(state.reach)
+        lr = ops.cast(before.learning_rate, last.dtype)
+        reach = step_size.momentum(optimizer) * last + lr
+        new_reach = ops.where(updated, reach, last)
+        reach = ops.where(updated, reach, ops.zeros_like(reach))
+        lr = ops.where(updated, lr, ops.zeros_like(lr))
         points, steps = zip(
             *(
-                step_size.point_and_step(
-                    model.optimizer,
-                    variable,
-                    reach,
-                    lr,
-                    self.step,
-                    regularizer.group_axes(len(variable.shape)),
+                self._point_and_step(optimizer, variable, reg, old, reach, lr)
+                for (variable, reg), old in zip(
+                    targets, before.values, strict=True
                 )
-                for variable, regularizer in targets
             ),
             strict=True,
         )
         variables, active = zip(*targets, strict=True)
-        new_values = self._prox(active, points, steps)
-        for variable, value in zip(variables, new_values, strict=True):
-            variable.assign(value)
+        turned = ops.logical_and(read(state.half_space) > 0, updated)
+        values = self._prox(
+            active,
+            points,
+            steps,
+            before.values,
+            read(state.strength),
+            turned,
+        )
+        assign([*variables, state.reach], [*values, new_reach])
+
+    def _point_and_step(self, optimizer, variable, reg, old, reach, lr):
+        now = read(variable)
+        lr = ops.cast(lr, now.dtype)
+        if self.step == "learning_rate":
+            return now, lr
+        if step_size.metric_of(optimizer) is None:
+            return now, ops.cast(reach, now.dtype)
+        axes = reg.group_axes(len(variable.shape))
+        return step_size.point_and_step(optimizer, variable, old, now, lr, axes)
+
+    def _new_values(self, active, points, steps, olds, strength, turned):
+        values = []
+        for reg, point, step, old in zip(
+            active, points, steps, olds, strict=True
+        ):
+            scaled = reg.scaled(ops.cast(strength, point.dtype))
+            new = scaled.proximal(point, step)
+            if self.half_space is not None:
+                alive = half_space.alive(
+                    new, old, scaled, step, self.half_space, self.keep_at_least
+                )
+                dies = ops.logical_and(turned, ops.logical_not(alive))
+                new = ops.where(dies, ops.zeros_like(new), new)
+            values.append(new)
+        return values
+
+    def _looks_back(self, model, variable, reg):
+        """Whether the value before the update is needed."""
+        grouped = reg.group_axes(len(variable.shape)) != ()
+        adaptive = (
+            self.step != "learning_rate"
+            and step_size.metric_of(model.optimizer) is not None
+        )
+        return self.half_space is not None or (adaptive and grouped)
+
+    def _without_before(self, model):
+        for variable, reg in self.targets(model):
+            if self._looks_back(model, variable, reg):
+                raise ValueError(
+                    "This optimizer or half-space step needs the weights "
+                    "before the update: call solver.before_update(model) "
+                    "ahead of the step and pass what it returns. "
+                    "Received: before=None"
+                )
+        return self.before_update(model)
 
     def get_config(self):
-        return {"step": self.step}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-
-def _check_layout(layer):
-    """Refuses groups that mean something else in this layer's kernel."""
-    for slot in layouts.slots(layer):
-        rank = len(slot.variable.shape)
-        for owner in (slot.variable.regularizer, slot.variable.constraint):
-            if not hasattr(owner, "for_layout"):
-                continue
-            needed = owner.for_layout(rank, slot.layout)
-            if needed is not owner:
-                raise ValueError(
-                    f"Layer '{layer.name}' ({type(layer).__name__}) has its "
-                    "filters or input channels on other kernel axes than "
-                    f"Dense and Conv2D: write {needed!r}, or let "
-                    "knc.attach choose the axes. "
-                    f"Received: {owner!r}"
-                )
-
-
-def _prox_all(active, points, steps):
-    return [
-        regularizer.proximal(point, step)
-        for regularizer, point, step in zip(active, points, steps, strict=True)
-    ]
+        return {
+            "step": self.step,
+            "half_space": self.half_space,
+            "half_space_from": self.half_space_from,
+            "keep_at_least": self.keep_at_least,
+        }

@@ -8,7 +8,7 @@ there, so s is what the optimizer multiplies a *constant* gradient by:
     SGD                        s = lr
     SGD, momentum or Nesterov  s <- momentum s + lr, so s = lr / (1 - momentum)
                                where lr is constant
-    Adam, AdamW                s_i = lr_t / (sqrt(v_i) + epsilon), per weight
+    Adam, AdamW, Nadam, ...    s_i = 1 / metric_i, per weight: `METRICS`
 
 The recursion matters: under a decaying schedule the momentum still carries
 gradients that were scaled by larger rates, and with lr / (1 - momentum) the
@@ -17,9 +17,12 @@ zeros would come loose in the last epochs.
 With momentum m, a concave penalty adds a condition for the fixed point to be
 stable: lr strength |r''| < (1 - m)^2. Training sizes are far below it.
 
-Groups need one s for all their weights. For Adam types that is the inverse of
-the group's mean metric, and the group moves along the optimizer's momentum
-with that one step, so the argument above holds for it too.
+Groups need one s for all their weights. In an adaptive optimizer that is the
+inverse of the group's mean metric, and the group moves along the optimizer's
+direction with that one step, so the argument above holds for it too.
+
+References: Yun, Lozano, Yang, Adaptive Proximal Gradient Methods for
+Structured Neural Networks (ProxGen), 2021.
 """
 
 import warnings
@@ -28,39 +31,93 @@ import keras
 from keras import ops
 
 
+def _adam(optimizer, index, lr, count):
+    velocities = optimizer._velocities
+    if getattr(optimizer, "amsgrad", False):
+        velocities = optimizer._velocity_hats
+    # Keras folds both bias corrections into the rate.
+    rate = (
+        lr
+        * ops.sqrt(1.0 - ops.power(optimizer.beta_2, count))
+        / (1.0 - ops.power(optimizer.beta_1, count))
+    )
+    return (ops.sqrt(velocities[index]) + optimizer.epsilon) / rate
+
+
+def _nadam(optimizer, index, lr, count):
+    corrected = optimizer._velocities[index] / (
+        1.0 - ops.power(optimizer.beta_2, count)
+    )
+    return (ops.sqrt(corrected) + optimizer.epsilon) / lr
+
+
+def _adamax(optimizer, index, lr, count):
+    rate = lr / (1.0 - ops.power(optimizer.beta_1, count))
+    return (optimizer._u[index] + optimizer.epsilon) / rate
+
+
+def _rmsprop(optimizer, index, lr, count):
+    squares = ops.convert_to_tensor(optimizer._velocities[index])
+    if optimizer.centered:
+        squares = squares - ops.square(optimizer._average_gradients[index])
+    rate = lr / (1.0 - optimizer.momentum)
+    return ops.sqrt(squares + optimizer.epsilon) / rate
+
+
+def _adagrad(optimizer, index, lr, count):
+    squares = ops.convert_to_tensor(optimizer._accumulators[index])
+    return ops.sqrt(squares + optimizer.epsilon) / lr
+
+
+# Optimizer -> the metric in which it moves: w <- w - direction / metric.
+METRICS = {
+    keras.optimizers.Adam: _adam,
+    keras.optimizers.Nadam: _nadam,
+    keras.optimizers.Adamax: _adamax,
+    keras.optimizers.RMSprop: _rmsprop,
+    keras.optimizers.Adagrad: _adagrad,
+}
+
+
 def innermost(optimizer):
     """The optimizer inside a loss-scaling wrapper."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def read(variable):
-    """The value that a variable has now, also after it changes.
+def metric_of(optimizer):
+    """The function of `METRICS` for an optimizer, or None."""
+    for cls in type(innermost(optimizer)).__mro__:
+        if cls in METRICS:
+            return METRICS[cls]
+    return None
 
-    On TensorFlow the conversion to a tensor alone is the live variable.
-    """
-    return ops.copy(ops.convert_to_tensor(variable))
 
-
-def check(optimizer, step):
-    """Warns where `step` makes the strength mean something else."""
+def check(optimizer, mode):
+    """Refuses or warns where `mode` makes the strength mean something else."""
     optimizer = innermost(optimizer)
-    if step == "learning_rate":
-        if momentum(optimizer) or isinstance(optimizer, keras.optimizers.Adam):
+    kind, adaptive = type(optimizer).__name__, metric_of(optimizer)
+    if mode == "preconditioned":
+        if adaptive is None:
+            names = ", ".join(cls.__name__ for cls in METRICS)
+            raise ValueError(
+                "step='preconditioned' needs an optimizer with a metric of "
+                f"its own ({names}, AdamW). Received: optimizer={kind}"
+            )
+    elif mode == "learning_rate":
+        if momentum(optimizer) or adaptive:
             warnings.warn(
                 "step='learning_rate' with this optimizer makes the penalty "
                 "act weaker than the logged loss says; step='auto' does not. "
-                f"Received: optimizer={type(optimizer).__name__}",
-                stacklevel=4,
+                f"Received: optimizer={kind}",
+                stacklevel=5,
             )
-    elif not isinstance(
-        optimizer, (keras.optimizers.SGD, keras.optimizers.Adam)
-    ):
+    elif not (adaptive or isinstance(optimizer, keras.optimizers.SGD)):
+        names = ", ".join(cls.__name__ for cls in METRICS)
         warnings.warn(
-            "step='auto' knows SGD, Adam and AdamW; for others the prox uses "
+            f"step='auto' knows SGD, AdamW, {names}; for others the prox uses "
             "the learning rate, and the effective strength may differ from "
-            "the logged one. "
-            f"Received: optimizer={type(optimizer).__name__}",
-            stacklevel=4,
+            f"the logged one. Received: optimizer={kind}",
+            stacklevel=5,
         )
 
 
@@ -72,16 +129,15 @@ def momentum(optimizer):
     return 0.0
 
 
-def point_and_step(optimizer, variable, reach, learning_rate, mode, axes):
-    """Where the prox of `variable` is taken, and its step.
+def point_and_step(optimizer, variable, before, now, lr, axes):
+    """Where the prox of `variable` is taken in its metric, and the step.
 
     Args:
-        optimizer: The optimizer that has just updated `variable`.
+        optimizer: The adaptive optimizer that has just updated `variable`.
         variable: A Keras variable.
-        reach: What the update multiplied a constant gradient by: the
-            recursion above.
-        learning_rate: The learning rate which the update used.
-        mode: "auto" or "learning_rate".
+        before: Its value before the update; None if `axes` is empty.
+        now: Its value.
+        lr: The learning rate which the update used.
         axes: The axes that one group of `variable` spans; () for single
             weights.
 
@@ -90,34 +146,15 @@ def point_and_step(optimizer, variable, reach, learning_rate, mode, axes):
         broadcastable to it.
     """
     optimizer = innermost(optimizer)
-    w = read(variable)
-    lr = ops.cast(learning_rate, w.dtype)
-    if mode == "learning_rate":
-        return w, lr
-    if isinstance(optimizer, keras.optimizers.Adam):
-        return _in_adam_metric(optimizer, variable, w, lr, axes)
-    return w, ops.cast(reach, w.dtype)
-
-
-def _in_adam_metric(optimizer, variable, w, lr, axes):
-    # Keras' Adam: w <- w - m lr_t / (sqrt(v) + epsilon).
-    index = optimizer._get_variable_index(variable)
-    first_moment = ops.convert_to_tensor(optimizer._momentums[index])
-    velocities = (
-        optimizer._velocity_hats if optimizer.amsgrad else optimizer._velocities
-    )
     # Before the first real update (accumulation, a skipped loss scale) the
-    # count is 0 and the learning rate given here as well.
-    count = ops.cast(ops.maximum(optimizer.iterations, 1), w.dtype)
-    lr_t = (
-        lr
-        * ops.sqrt(1.0 - ops.power(optimizer.beta_2, count))
-        / (1.0 - ops.power(optimizer.beta_1, count))
+    # count is 0, and the learning rate given here as well.
+    count = ops.cast(ops.maximum(optimizer.iterations, 1), now.dtype)
+    metric = metric_of(optimizer)(
+        optimizer, optimizer._get_variable_index(variable), lr, count
     )
-    metric = (
-        ops.sqrt(ops.convert_to_tensor(velocities[index])) + optimizer.epsilon
-    ) / lr_t
     if not axes:
-        return w, 1.0 / metric
+        return now, 1.0 / metric
     step = 1.0 / ops.mean(metric, axis=axes, keepdims=True)
-    return w + first_moment * (1.0 / metric - step), step
+    # A rate of 0 makes the metric infinite; then nothing has moved.
+    stretch = ops.where(lr > 0, metric * step, ops.ones_like(metric))
+    return before + (now - before) * stretch, step

@@ -1,0 +1,151 @@
+"""ADMM: training pulled towards the nearest point with k weights or groups."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_nonconvex import constraints
+from keras_nonconvex import graph
+from keras_nonconvex import layouts
+from keras_nonconvex.solvers.base import Solver
+from keras_nonconvex.solvers.base import pull
+from keras_nonconvex.solvers.state import read
+
+
+class ADMM(Solver):
+    """Minimises the loss over weights with at most k nonzeros, or k groups.
+
+    The optimizer's step follows loss + rho / 2 ||W - Z + U||^2. Before every
+    `every`-th epoch Z <- the projection of W + U, U <- U + W - Z. rho grows
+    from stage to stage, each of which starts with Z <- the projection of W,
+    U <- 0. At the end of `fit` W itself is projected; go on with the `Freeze`
+    callback to retrain what is left. Penalties act by their gradient.
+
+    Zhang et al., A Systematic DNN Weight Pruning Framework using Alternating
+    Direction Method of Multipliers, 2018; Ren et al., ADMM-NN, 2019.
+
+    Args:
+        keep: `MaxNonzero(k)` or `MaxActiveGroups(k)` for all kernels, or a
+            dict of layer name pattern -> one of them or None. The first
+            pattern that matches a layer counts.
+        rho: A number above 0, in the first stage.
+        growth: Factor on rho from stage to stage, at least 1.
+        stage: Epochs in a stage.
+        every: Epochs between two updates of Z and U.
+    """
+
+    needs = "what to keep"
+
+    def __init__(self, keep, rho=1e-3, growth=10.0, stage=10, every=1):
+        if not isinstance(keep, dict):
+            keep = {"*": keep}
+        for pattern, constraint in keep.items():
+            legal = isinstance(
+                constraint, (constraints.KeepLargest, type(None))
+            )
+            if not (legal and isinstance(pattern, str)):
+                raise ValueError(
+                    "Argument `keep` must be MaxNonzero(k), MaxActiveGroups(k)"
+                    " or a dict of layer name pattern -> one of these or "
+                    f"None. Received: keep={keep!r}"
+                )
+        for name, value, least in (("rho", rho, 0.0), ("growth", growth, 1.0)):
+            if not (least <= value < math.inf and value > 0):
+                raise ValueError(
+                    f"Argument `{name}` must be a finite number "
+                    f"{'above 0' if least == 0 else '>= 1'}. "
+                    f"Received: {name}={value!r}"
+                )
+        for name, value in (("stage", stage), ("every", every)):
+            if not (isinstance(value, int) and value >= 1):
+                raise ValueError(
+                    f"Argument `{name}` must be a whole number of epochs >= "
+                    f"1. Received: {name}={value!r}"
+                )
+        self.keep = keep
+        self.rho = rho
+        self.growth = growth
+        self.stage = stage
+        self.every = every
+
+    def handles(self, regularizer):
+        return False
+
+    def pairs(self, model):
+        """[(variable, its projection)]."""
+        found = []
+        for layer in graph.sublayers(model):
+            for slot in layouts.slots(layer):
+                for pattern, constraint in self.keep.items():
+                    if layouts.matches(pattern, layer, slot):
+                        if constraint and slot.variable.trainable:
+                            fitted = layouts.fitted(constraint, slot)
+                            found.append((slot.variable, fitted))
+                        break
+        return found
+
+    def check(self, model):
+        super().check(model)
+        if not self.pairs(model):
+            raise ValueError(
+                "Argument `keep` matches no kernel of the model. "
+                f"Received: keep={self.keep!r}"
+            )
+
+    def bind(self, model):
+        state = model.solver_state
+        state.rho = state.scalar("rho", self.rho)
+        variables = [variable for variable, _ in self.pairs(model)]
+        state.add_like("Z", variables)
+        state.add_like("U", variables)
+
+    def begin_epoch(self, model, epoch):
+        state, (stage, within) = model.solver_state, divmod(epoch, self.stage)
+        state.rho.assign(self.rho * self.growth**stage)
+        if within % self.every:
+            return
+        for variable, project in self.pairs(model):
+            z, u = state.like("Z", variable), state.like("U", variable)
+            w = read(variable)
+            if within == 0:
+                u.assign(ops.zeros_like(w))
+            moved = w + u
+            z.assign(project(moved))
+            if within:
+                u.assign(moved - z)
+
+    def coupling(self, model):
+        state, rho = model.solver_state, read(model.solver_state.rho)
+        return sum(
+            pull(
+                variable,
+                state.like("Z", variable) - state.like("U", variable),
+                ops.cast(rho, variable.dtype),
+            )
+            for variable, _ in self.pairs(model)
+        )
+
+    def finish(self, model):
+        for variable, project in self.pairs(model):
+            variable.assign(project(variable))
+
+    def get_config(self):
+        return {
+            "keep": {
+                pattern: keras.saving.serialize_keras_object(constraint)
+                for pattern, constraint in self.keep.items()
+            },
+            "rho": self.rho,
+            "growth": self.growth,
+            "stage": self.stage,
+            "every": self.every,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        keep = {
+            pattern: keras.saving.deserialize_keras_object(constraint)
+            for pattern, constraint in config["keep"].items()
+        }
+        return cls(**{**config, "keep": keep})

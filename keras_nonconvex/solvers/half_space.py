@@ -1,0 +1,49 @@
+"""The half-space step: groups that an update turns too far become zero.
+
+Per group: <new, old> < epsilon ||old||^2. Chen et al., HSPG, 2020.
+"""
+
+import math
+
+from keras import ops
+
+from keras_nonconvex import groups
+from keras_nonconvex.tensors import largest
+from keras_nonconvex.tensors import minimum
+
+
+def alive(new, old, regularizer, step, epsilon, keep):
+    """Which groups the step leaves, broadcastable to `new`.
+
+    Groups that were zero stay so. At least `keep` of those that are not zero
+    in `new` live, the ones that turned least.
+
+    Args:
+        new: A weight after the update.
+        old: The same before.
+        regularizer: Its regularizer, which says what a group is.
+        step: The step of its prox.
+        epsilon: A number in [0, 1).
+        keep: A stored count (`groups.check_count`), or None for the
+            regularizer's own.
+    """
+    axes = regularizer.group_axes(len(new.shape))
+    total = math.prod(n for i, n in enumerate(new.shape) if i not in axes)
+    keep = regularizer.floor(total) if keep is None else keep
+    keep = int(groups.count_of(keep, total))
+    square = _sum(old * old, axes)
+    was, now = square > 0, _sum(new * new, axes) > 0
+    ratio = _sum(new * old, axes) / ops.where(
+        was, square, ops.ones_like(square)
+    )
+    standing = ops.logical_and(was, now)
+    limit = regularizer.half_space_limit(new, step)
+    turned_less = ratio >= minimum(ops.ones_like(ratio) * limit, epsilon)
+    ranked = ops.where(standing, ratio, -ops.ones_like(ratio) * math.inf)
+    return ops.logical_and(
+        standing, ops.logical_or(turned_less, largest(ranked, keep))
+    )
+
+
+def _sum(x, axes):
+    return ops.sum(x, axis=axes, keepdims=True) if axes else x

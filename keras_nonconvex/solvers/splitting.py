@@ -1,0 +1,156 @@
+"""Variable splitting: a gradient step on W, thresholding of its copy V."""
+
+import math
+
+from keras import ops
+
+from keras_nonconvex.solvers.backends import assign
+from keras_nonconvex.solvers.backends import compiled
+from keras_nonconvex.solvers.base import Solver
+from keras_nonconvex.solvers.base import pull
+from keras_nonconvex.solvers.state import read
+
+
+class VariableSplitting(Solver):
+    """Minimises loss(W) + group term(W) + r(V) + beta / 2 ||W - V||^2.
+
+    Each step: the optimizer moves W along the gradient of everything but r;
+    then V <- prox_{r / beta}(W). Between epochs beta grows. r is the
+    regularizer's term on single weights, where it has one, and all of it
+    otherwise. The logged loss is loss + penalty at W.
+
+    Bui, Park, Zhang, Qi, Xin, Structured Sparsity of Convolutional Neural
+    Networks via Nonconvex Sparse Group Regularization, 2021; with r on
+    groups, RVSM / RGSM (Dinh & Xin 2018; Yang et al. 2019).
+
+    Args:
+        beta: A number above 0; 25 times each regularizer's strength if None
+            (the authors' ratio). Their strength and beta are divided by the
+            number of training samples.
+        growth: Factor on beta, at least 1.
+        every: Epochs between two growths.
+        return_: What the weights hold after `fit`: "V", thresholded and
+            with exact zeros, or "W", as the authors evaluate.
+    """
+
+    needs = "a prox of its term on single weights, or of the whole"
+
+    def __init__(self, beta=None, growth=1.25, every=20, return_="V"):
+        if beta is not None and not 0.0 < beta < math.inf:
+            raise ValueError(
+                "Argument `beta` must be a finite number above 0, or None. "
+                f"Received: beta={beta!r}"
+            )
+        if not 1.0 <= growth < math.inf:
+            raise ValueError(
+                "Argument `growth` must be a finite number >= 1. "
+                f"Received: growth={growth!r}"
+            )
+        if not (isinstance(every, int) and every >= 1):
+            raise ValueError(
+                "Argument `every` must be a whole number of epochs >= 1. "
+                f"Received: every={every!r}"
+            )
+        if return_ not in ("W", "V"):
+            raise ValueError(
+                "Argument `return_` must be 'W' or 'V'. "
+                f"Received: return_={return_!r}"
+            )
+        self.beta = beta
+        self.growth = growth
+        self.every = every
+        self.return_ = return_
+        self._threshold = compiled(self._thresholded)
+
+    def handles(self, regularizer):
+        return regularizer.has_prox and self._beta_of(regularizer) > 0
+
+    def check(self, model):
+        super().check(model)
+        if not self.targets(model):
+            raise ValueError(
+                "VariableSplitting needs a weight whose regularizer has a "
+                "prox and a strength above 0. "
+                f"Received: model={model.name!r}, where no weight has one"
+            )
+
+    def bind(self, model):
+        state = model.solver_state
+        state.growth = state.scalar("growth", 1.0)
+        state.add_like("V", [variable for variable, _ in self.targets(model)])
+
+    def begin_epoch(self, model, epoch):
+        growth = self.growth ** (epoch // self.every)
+        model.solver_state.growth.assign(growth)
+        if int(model.optimizer.iterations) == 0:
+            self.after_update(model)
+
+    def penalty(self, model, regularizer, w):
+        if not self.handles(regularizer):
+            return self.current(model, regularizer).value(w)
+        kept, moved = _split(regularizer)
+        value = ops.stop_gradient(self.current(model, moved).value(w))
+        if kept is None:
+            return value
+        return value + self.current(model, kept).value(w)
+
+    def coupling(self, model):
+        state, growth = model.solver_state, read(model.solver_state.growth)
+        return sum(
+            pull(
+                variable,
+                state.like("V", variable),
+                self._beta_of(reg) * ops.cast(growth, variable.dtype),
+            )
+            for variable, reg in self.targets(model)
+        )
+
+    def after_update(self, model, before=None):
+        state = model.solver_state
+        variables, active = zip(*self.targets(model), strict=True)
+        values = self._threshold(
+            active,
+            [read(variable) for variable in variables],
+            read(state.strength),
+            read(state.growth),
+        )
+        assign([state.like("V", v) for v in variables], values)
+
+    def finish(self, model):
+        if self.return_ == "W":
+            return
+        # Another callback may have changed W since the last update.
+        self.after_update(model)
+        for variable, _ in self.targets(model):
+            variable.assign(read(model.solver_state.like("V", variable)))
+
+    def _thresholded(self, active, values, strength, growth):
+        found = []
+        for reg, w in zip(active, values, strict=True):
+            _, moved = _split(reg)
+            beta = self._beta_of(reg) * ops.cast(growth, w.dtype)
+            moved = moved.scaled(ops.cast(strength, w.dtype))
+            found.append(moved.proximal(w, 1.0 / beta))
+        return found
+
+    def _beta_of(self, regularizer):
+        if self.beta is not None:
+            return self.beta
+        _, moved = _split(regularizer)
+        return 25.0 * moved.strength
+
+    def get_config(self):
+        return {
+            "beta": self.beta,
+            "growth": self.growth,
+            "every": self.every,
+            "return_": self.return_,
+        }
+
+
+def _split(regularizer):
+    """(what stays on W or None, what moves to V)."""
+    terms = regularizer.terms
+    if terms.elementwise is None:
+        return None, regularizer
+    return terms.group, terms.elementwise
