@@ -1,22 +1,212 @@
 """Callbacks for sparse training."""
 
+import contextlib
+import math
+import warnings
+
 import keras
+from keras import ops
 
 from keras_nonconvex import counts
 from keras_nonconvex import graph
+from keras_nonconvex import pruning
+from keras_nonconvex import regularizers
 
 
 class SparsityMonitor(keras.callbacks.Callback):
-    """Adds `zero_weights` and `zero_filters` to the logs of each epoch.
+    """Adds counts of exact zeros to the logs of each epoch.
 
-    Both count exact zeros in the kernels of dense and convolution layers.
-    Put it before callbacks that write logs, such as `CSVLogger`.
+    `zero_weights` and `zero_filters` of dense and convolution kernels,
+    `zero_groups` of all group regularizers, and `macs_left`, the fraction of
+    multiply-adds that remains when zero filters are removed (of models that
+    can be pruned). Where the solver sets zeros at the end of `fit` only, the
+    counts are those that it would leave now.
+
+    Put it before callbacks that write logs, such as `CSVLogger` and
+    `TensorBoard`.
+
+    Args:
+        per_layer: Also add the fraction of zero weights and of zero filters
+            of every layer, as `zero_weights/NAME` and `zero_filters/NAME`.
     """
 
+    def __init__(self, per_layer=False):
+        super().__init__()
+        self.per_layer = per_layer
+
     def on_epoch_end(self, epoch, logs=None):
-        found = [counts.zeros(layer) for layer in graph.layers(self.model)]
-        for key in ("zero_weights", "zero_filters"):
-            logs[key] = sum(count[key] for count in found)
+        with _finished(self.model):
+            found = sparsity(self.model, self.per_layer)
+        logs.update(found)
+
+
+class StrengthSchedule(keras.callbacks.Callback):
+    """Multiplies all strengths by a factor that changes through training.
+
+    factor = start + (stop - start) curve(progress), with progress from 0 at
+    `begin` to 1 at `end`. The logged loss uses the strength of the moment,
+    and the logs of an epoch show the factor as `strength`. Needs a
+    `ProximalModel`.
+
+    Args:
+        curve: "linear"; "cosine", (1 - cos(pi p)) / 2; "polynomial",
+            1 - (1 - p)^power; or a function of progress.
+        start: Factor before `begin`.
+        stop: Factor from `end` on.
+        begin: Epoch, not necessarily whole.
+        end: Epoch; the middle of training if None.
+        power: Of the polynomial; 3 is that of Zhu & Gupta, To Prune, or Not
+            to Prune, 2017.
+    """
+
+    CURVES = {
+        "linear": lambda p, power: p,
+        "cosine": lambda p, power: (1.0 - math.cos(math.pi * p)) / 2.0,
+        "polynomial": lambda p, power: 1.0 - (1.0 - p) ** power,
+    }
+
+    def __init__(
+        self,
+        curve="cosine",
+        start=0.0,
+        stop=1.0,
+        begin=0.0,
+        end=None,
+        power=3.0,
+    ):
+        super().__init__()
+        if not (callable(curve) or curve in self.CURVES):
+            raise ValueError(
+                "Argument `curve` must be a function or one of "
+                f"{', '.join(self.CURVES)}. Received: curve={curve!r}"
+            )
+        for name, value in (("start", start), ("stop", stop)):
+            if not 0.0 <= value < math.inf:
+                raise ValueError(
+                    f"Argument `{name}` must be a finite number >= 0. "
+                    f"Received: {name}={value!r}"
+                )
+        if not (0.0 <= begin and (end is None or begin < end)):
+            raise ValueError(
+                "Arguments `begin` and `end` must be epochs with 0 <= begin < "
+                f"end. Received: begin={begin!r}, end={end!r}"
+            )
+        self.curve = curve
+        self.start = start
+        self.stop = stop
+        self.begin = begin
+        self.end = end
+        self.power = power
+
+    def factor(self, epoch, epochs):
+        """The factor at an `epoch`, not necessarily whole, of `epochs`."""
+        end = epochs / 2.0 if self.end is None else self.end
+        length = max(end - self.begin, 1e-9)
+        progress = min(max((epoch - self.begin) / length, 0.0), 1.0)
+        curve = self.curve
+        if not callable(curve):
+            known = self.CURVES[curve]
+            curve = lambda p: known(p, self.power)  # noqa: E731
+        return self.start + (self.stop - self.start) * curve(progress)
+
+    def on_train_begin(self, logs=None):
+        _strength(self.model, "StrengthSchedule")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        self._set(epoch)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # The number of batches may be unknown, in the first epoch.
+        if self.params.get("steps"):
+            self._set(self._epoch + batch / self.params["steps"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["strength"] = float(self.model.solver_state.strength)
+
+    def _set(self, epoch):
+        factor = self.factor(epoch, self.params["epochs"])
+        if factor != getattr(self, "_last", None):
+            _set_strength(self.model, factor)
+            self._last = factor
+
+
+class TargetSparsity(keras.callbacks.Callback):
+    """Stops at a wanted fraction of zeros, or adapts the strength to reach it.
+
+    Adapting multiplies all strengths after each epoch by
+    speed^((target - fraction) / target), with the exponent within [-1, 1]:
+    far from the target by `speed`, and gently near it. The logs show the
+    factor as `strength`. Says so at the end where the target was missed by
+    more than `tolerance`.
+
+    Args:
+        target: Fraction in (0, 1).
+        of: "filters", "weights" or "groups" of the group regularizers.
+        mode: "adapt" or "stop".
+        speed: Number above 1.
+        tolerance: Fraction.
+    """
+
+    def __init__(
+        self, target, of="filters", mode="adapt", speed=2.0, tolerance=0.05
+    ):
+        super().__init__()
+        for name, value, low, high in (
+            ("target", target, 0.0, 1.0),
+            ("speed", speed, 1.0, math.inf),
+            ("tolerance", tolerance, 0.0, 1.0),
+        ):
+            if not low < value < high:
+                raise ValueError(
+                    f"Argument `{name}` must be a number in ({low:g}, "
+                    f"{high:g}). Received: {name}={value!r}"
+                )
+        for name, value, known in (
+            ("of", of, ("filters", "weights", "groups")),
+            ("mode", mode, ("adapt", "stop")),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"Argument `{name}` must be one of {', '.join(known)}. "
+                    f"Received: {name}={value!r}"
+                )
+        self.target = target
+        self.of = of
+        self.mode = mode
+        self.speed = speed
+        self.tolerance = tolerance
+        self.fraction = 0.0
+
+    def on_train_begin(self, logs=None):
+        if self.mode == "adapt":
+            _strength(self.model, "TargetSparsity")
+
+    def on_epoch_end(self, epoch, logs=None):
+        with _finished(self.model):
+            zeros, total = _zeros(self.model)[self.of]
+        self.fraction = zeros / max(total, 1)
+        if self.mode == "stop":
+            if self.fraction >= self.target:
+                self.model.stop_training = True
+            return
+        strength = _strength(self.model, "TargetSparsity")
+        logs["strength"] = float(strength)
+        pull = (self.target - self.fraction) / self.target
+        factor = self.speed ** min(max(pull, -1.0), 1.0)
+        _set_strength(self.model, float(strength) * factor)
+
+    def on_train_end(self, logs=None):
+        missed = self.target - self.fraction
+        if self.mode == "adapt":
+            missed = abs(missed)
+        if missed > self.tolerance:
+            warnings.warn(
+                f"TargetSparsity: {self.fraction:.1%} of the {self.of} are "
+                f"zero at the end, and {self.target:.1%} were wanted: train "
+                "for more epochs or start from another strength.",
+                stacklevel=2,
+            )
 
 
 class Freeze(keras.callbacks.Callback):
@@ -28,8 +218,11 @@ class Freeze(keras.callbacks.Callback):
             kernel = getattr(layer, "kernel", None)
             if kernel is None or not kernel.trainable:
                 continue
-            self._before.append((kernel, kernel.constraint))
-            kernel.constraint = _Mask(kernel, kernel.constraint)
+            inner = kernel.constraint
+            if isinstance(inner, _Mask):  # left by an interrupted training
+                inner = inner.inner
+            self._before.append((kernel, inner))
+            kernel.constraint = _Mask(kernel, inner)
         self._retrace()
 
     def on_train_end(self, logs=None):
@@ -50,3 +243,72 @@ class _Mask(keras.constraints.Constraint):
     def __call__(self, w):
         w = w if self.inner is None else self.inner(w)
         return w * keras.ops.cast(self.mask, w.dtype)
+
+
+def sparsity(model, per_layer=False):
+    """What `SparsityMonitor` logs, for a model as it is."""
+    found = {
+        f"zero_{kind}": zeros for kind, (zeros, _) in _zeros(model).items()
+    }
+    try:
+        plan = pruning.plan(model, "zeros")
+        found["macs_left"] = plan.after["macs"] / max(plan.before["macs"], 1)
+    except ValueError:
+        pass  # A subclassed model, or one of unknown input size.
+    if per_layer:
+        for layer in graph.layers(model):
+            count = counts.zeros(layer)
+            for kind in ("weights", "filters"):
+                if count[kind]:
+                    fraction = count[f"zero_{kind}"] / count[kind]
+                    found[f"zero_{kind}/{layer.name}"] = fraction
+    return found
+
+
+def _zeros(model):
+    """{"weights", "filters", "groups"} -> (zeros, in all)."""
+    rows = [counts.zeros(layer) for layer in graph.layers(model)]
+    found = {
+        kind: (
+            sum(row[f"zero_{kind}"] for row in rows),
+            sum(row[kind] for row in rows),
+        )
+        for kind in ("weights", "filters")
+    }
+    zeros = total = 0
+    for variable in model.trainable_variables:
+        reg = variable.regularizer
+        if not isinstance(reg, regularizers.Regularizer):
+            continue
+        axes = reg.group_axes(len(variable.shape))
+        if axes:
+            alive = (ops.convert_to_numpy(variable) != 0).any(axis=axes)
+            zeros, total = zeros + int((~alive).sum()), total + alive.size
+    found["groups"] = zeros, total
+    return found
+
+
+def _finished(model):
+    """The scope in which the weights are those that the solver leaves."""
+    solver = getattr(model, "solver", None)
+    if solver is None:
+        return contextlib.nullcontext()
+    return solver.finished(model)
+
+
+def _strength(model, callback):
+    """The variable that multiplies the strengths of a model."""
+    state = getattr(model, "solver_state", None)
+    if state is None:
+        raise ValueError(
+            f"{callback} needs a knc.ProximalModel; knc.attach makes one. "
+            f"Received: model={model.name!r} ({type(model).__name__})"
+        )
+    return state.strength
+
+
+def _set_strength(model, value):
+    if hasattr(model, "jax_state_sync"):
+        # On JAX the variables are elsewhere while an epoch goes on.
+        model.jax_state_sync()
+    model.solver_state.strength.assign(value)

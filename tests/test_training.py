@@ -11,83 +11,6 @@ from keras import layers
 import keras_nonconvex as knc
 
 
-def least_squares(regularizer, seed=0, shape=(6, 4)):
-    """A model whose loss is ||W - W0||^2 / 2 + const + penalty(W).
-
-    Its minimiser is then the prox of the penalty at W0 with step 1.
-    """
-    rng = np.random.default_rng(seed)
-    w0 = rng.normal(size=shape).astype("float32")
-    w0[:, -1] *= 0.1  # A group that goes.
-    n, k = shape[0], shape[1]
-    x = np.linalg.qr(rng.normal(size=(n, n)))[0] * np.sqrt(n * k / 2)
-    x = x.astype("float32")
-    inputs = keras.Input((shape[0],))
-    outputs = layers.Dense(
-        shape[1], use_bias=False, kernel_regularizer=regularizer
-    )(inputs)
-    return knc.ProximalModel(inputs, outputs), x, x @ w0, w0
-
-
-def fit_full_batches(model, x, y, steps):
-    """`steps` updates, each on all of the data."""
-    tiled = [np.tile(array, (steps, 1)) for array in (x, y)]
-    model.fit(*tiled, batch_size=len(x), verbose=0, shuffle=False)
-
-
-def kernel_of(model):
-    return keras.ops.convert_to_numpy(model.layers[-1].kernel)
-
-
-REGULARIZERS = {
-    "l1": lambda: knc.Elementwise(knc.penalties.L1(), 0.3),
-    "tl1": lambda: knc.Elementwise(knc.penalties.TransformedL1(1.0), 0.2),
-    "group_lasso": lambda: knc.GroupLasso(0.6),
-    "group_tl1": lambda: knc.GroupTL1(0.1, a=1.0),
-    "sparse_group_l1": lambda: knc.SparseGroupL1(0.2, group_strength=0.4),
-    "sparse_group_tl1": lambda: knc.SparseGroupTL1(0.15, group_strength=0.4),
-}
-OPTIMIZERS = {
-    "sgd": lambda: keras.optimizers.SGD(0.3),
-    "momentum": lambda: keras.optimizers.SGD(0.005, momentum=0.9),
-    "nesterov": lambda: keras.optimizers.SGD(
-        0.005, momentum=0.9, nesterov=True
-    ),
-    "adam": lambda: keras.optimizers.Adam(
-        keras.optimizers.schedules.ExponentialDecay(0.05, 400, 0.3),
-        epsilon=1e-4,
-    ),
-}
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("regularizer", REGULARIZERS)
-def test_fixed_point_minimises_the_logged_objective(regularizer, optimizer):
-    reg = REGULARIZERS[regularizer]()
-    model, x, y, w0 = least_squares(reg)
-    model.compile(OPTIMIZERS[optimizer](), "mse")
-    fit_full_batches(model, x, y, 2500)
-    exact = keras.ops.convert_to_numpy(reg.proximal(w0, 1.0))
-    found = kernel_of(model)
-    tolerance = 2e-3 if optimizer == "adam" else 2e-5
-    np.testing.assert_allclose(found, exact, atol=tolerance)
-    np.testing.assert_array_equal(found == 0, exact == 0)
-    assert (exact == 0).any() and (exact != 0).any()
-    if "group" in regularizer:
-        assert not exact[:, -1].any()
-
-
-def test_objective_never_rises_below_the_critical_step():
-    reg = knc.SparseGroupTL1(0.15, group_strength=0.4)
-    model, x, y, _ = least_squares(reg)
-    model.compile(keras.optimizers.SGD(0.5), "mse")
-    history = model.fit(
-        x, y, batch_size=len(x), epochs=60, verbose=0, shuffle=False
-    )
-    loss = np.array(history.history["loss"])
-    assert np.all(np.diff(loss) <= 1e-5 * loss[0])
-
-
 def classifier(cls, regularizer=None, seed=0):
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((8, 8, 1))
@@ -174,18 +97,6 @@ def test_exact_zeros_appear_and_accuracy_stays():
     assert history["zero_weights"][-1] == found.zero_weights > 0
     assert history["zero_filters"][-1] == found.zero_filters > 0
     assert history["accuracy"][-1] > 0.95
-
-
-def test_zeros_survive_a_decaying_schedule():
-    # The momentum still carries gradients of larger rates than the last.
-    reg = knc.GroupLasso(0.6)
-    model, x, y, w0 = least_squares(reg)
-    steps = 400
-    schedule = keras.optimizers.schedules.CosineDecay(0.05, steps)
-    model.compile(keras.optimizers.SGD(schedule, momentum=0.9), "mse")
-    fit_full_batches(model, x, y, steps)
-    exact = keras.ops.convert_to_numpy(reg.proximal(w0, 1.0))
-    np.testing.assert_array_equal(kernel_of(model) == 0, exact == 0)
 
 
 def test_saved_in_the_middle_resumes_bit_for_bit(tmp_path):

@@ -1,5 +1,7 @@
 """What a solver is: how loss + penalty is minimised."""
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -72,7 +74,7 @@ class Solver:
         Its value is logged; its gradient is the part of the penalty that the
         optimizer's step follows.
         """
-        value = self.current(model, regularizer).value(w)
+        value = self.value(model, regularizer, w)
         if self.handles(regularizer):
             return ops.stop_gradient(value)
         return value
@@ -89,9 +91,21 @@ class Solver:
     def finish(self, model):
         """What follows the last epoch."""
 
-    def current(self, model, regularizer):
-        """`regularizer` at the strength that it has now."""
-        return regularizer.scaled(read(model.solver_state.strength))
+    @contextlib.contextmanager
+    def finished(self, model):
+        """A scope in which the weights are as `finish` would leave them."""
+        kept = [(v, read(v)) for v in model.trainable_variables]
+        self.finish(model)
+        try:
+            yield
+        finally:
+            for variable, value in kept:
+                variable.assign(value)
+
+    def value(self, model, regularizer, w):
+        """The penalty on `w` at the strength that it has now."""
+        strength = ops.cast(read(model.solver_state.strength), w.dtype)
+        return regularizer.scaled(strength).value(w)
 
     def get_config(self):
         return {}
@@ -101,7 +115,9 @@ class Solver:
         return cls(**config)
 
     def __repr__(self):
-        config = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        config = ", ".join(
+            f"{k}={getattr(self, k)!r}" for k in self.get_config()
+        )
         return f"{type(self).__name__}({config})"
 
 

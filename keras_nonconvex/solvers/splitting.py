@@ -87,12 +87,12 @@ class VariableSplitting(Solver):
 
     def penalty(self, model, regularizer, w):
         if not self.handles(regularizer):
-            return self.current(model, regularizer).value(w)
+            return self.value(model, regularizer, w)
         kept, moved = _split(regularizer)
-        value = ops.stop_gradient(self.current(model, moved).value(w))
+        value = ops.stop_gradient(self.value(model, moved, w))
         if kept is None:
             return value
-        return value + self.current(model, kept).value(w)
+        return value + self.value(model, kept, w)
 
     def coupling(self, model):
         state, growth = model.solver_state, read(model.solver_state.growth)
