@@ -122,7 +122,7 @@ class StrengthSchedule(keras.callbacks.Callback):
             self._set(self._epoch + batch / self.params["steps"])
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["strength"] = float(self.model.solver_state.strength)
+        logs["strength"] = _strength(self.model, "StrengthSchedule")
 
     def _set(self, epoch):
         factor = self.factor(epoch, self.params["epochs"])
@@ -191,10 +191,10 @@ class TargetSparsity(keras.callbacks.Callback):
                 self.model.stop_training = True
             return
         strength = _strength(self.model, "TargetSparsity")
-        logs["strength"] = float(strength)
+        logs["strength"] = strength
         pull = (self.target - self.fraction) / self.target
         factor = self.speed ** min(max(pull, -1.0), 1.0)
-        _set_strength(self.model, float(strength) * factor)
+        _set_strength(self.model, strength * factor)
 
     def on_train_end(self, logs=None):
         missed = self.target - self.fraction
@@ -297,14 +297,14 @@ def _finished(model):
 
 
 def _strength(model, callback):
-    """The variable that multiplies the strengths of a model."""
+    """The number that multiplies the strengths of a model."""
     state = getattr(model, "solver_state", None)
     if state is None:
         raise ValueError(
             f"{callback} needs a knc.ProximalModel; knc.attach makes one. "
             f"Received: model={model.name!r} ({type(model).__name__})"
         )
-    return state.strength
+    return ops.convert_to_numpy(state.strength).item()
 
 
 def _set_strength(model, value):

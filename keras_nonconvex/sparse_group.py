@@ -177,7 +177,20 @@ def _if_convex(penalty, t, step, group_step, axes):
     def at(radius):
         return _at_radius(penalty, t, step, group_step, axes, radius)
 
-    return at(_settle(lambda radius: at(radius)[1], start, start))[0]
+    # Training steps are so small that one round from the start is enough: an
+    # error of R moves x by group_step / R of it, and more near the critical
+    # step.
+    x, once = at(start)
+    ease = (1.0 - step * penalty.weak_convexity) * start
+    ease = ease / ops.where(group_step > 0, group_step, 1.0)
+    close = ops.abs(once - start) <= (
+        _tolerance(t.dtype) * start * maximum(ease, 1.0)
+    )
+    return ops.cond(
+        ops.all(close),
+        lambda: x,
+        lambda: at(_settle(lambda radius: at(radius)[1], once, start))[0],
+    )
 
 
 def _best_basin(penalty, t, step, group_step, axes):

@@ -11,8 +11,9 @@ from keras import ops
 from keras_nonconvex import scope
 from keras_nonconvex.solvers import ProximalGradient
 from keras_nonconvex.solvers import Solver
-from keras_nonconvex.solvers.backends import build_before_training
+from keras_nonconvex.solvers.backends import first_batch
 from keras_nonconvex.solvers.backends import no_gradients
+from keras_nonconvex.solvers.backends import reducible
 from keras_nonconvex.solvers.backends import replicas
 from keras_nonconvex.solvers.backends import strategy_scope
 from keras_nonconvex.solvers.state import State
@@ -51,8 +52,6 @@ class ProximalMixin:
         self.__dict__["solver_state"] = None
         if self.built:
             self._bind()
-        else:
-            build_before_training(self)
 
     def _bind(self):
         self.solver.check(self)
@@ -66,6 +65,17 @@ class ProximalMixin:
         if self.solver_state is None:
             self._bind()
         return super().make_train_function(force)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras on TensorFlow builds a model while its first step is traced,
+        # too late for a solver's variables; and its own way of doing it
+        # earlier fails with several workers (keras-team/keras#20585).
+        if self.built and self._distribute_strategy is None:
+            return
+        if data_batch is None:
+            data_batch = first_batch(self, iterator)
+        with strategy_scope(self):
+            self._symbolic_build(data_batch=data_batch)
 
     @property
     def variables(self):
@@ -108,16 +118,18 @@ class ProximalMixin:
 
     def compute_loss(self, *args, training=True, **kwargs):
         loss = super().compute_loss(*args, training=training, **kwargs)
-        coupling = self.solver.coupling(self) if training else None
-        if coupling is None:
+        if scope.treatment() is None:  # Not in a step of this class.
             return loss
-        # Its gradient alone: the logged loss is data loss + penalty.
-        coupling = coupling - ops.stop_gradient(coupling)
-        return loss + ops.cast(coupling, loss.dtype) / replicas()
+        more = self.solver.handled_value(self)
+        coupling = self.solver.coupling(self) if training else None
+        if coupling is not None:
+            # Its gradient alone: what is logged is data loss + penalty.
+            more = more + coupling - ops.stop_gradient(coupling)
+        return loss + ops.cast(more, loss.dtype) / replicas()
 
     def test_step(self, *args):
         with self._penalties():
-            return super().test_step(*args)
+            return reducible(super().test_step(*args))
 
     def train_step(self, *args):
         if keras.backend.backend() == "jax":
@@ -127,7 +139,7 @@ class ProximalMixin:
             logs = super().train_step(*args)
         with no_gradients():
             self.solver.after_update(self, before)
-        return logs
+        return reducible(logs)
 
     def _penalties(self):
         if self.solver_state is None:  # evaluate() before the first fit()

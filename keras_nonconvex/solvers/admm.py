@@ -35,8 +35,6 @@ class ADMM(Solver):
         every: Epochs between two updates of Z and U.
     """
 
-    needs = "what to keep"
-
     def __init__(self, keep, rho=1e-3, growth=10.0, stage=10, every=1):
         if not isinstance(keep, dict):
             keep = {"*": keep}
@@ -63,14 +61,15 @@ class ADMM(Solver):
                     f"Argument `{name}` must be a whole number of epochs >= "
                     f"1. Received: {name}={value!r}"
                 )
+        super().__init__()
         self.keep = keep
         self.rho = rho
         self.growth = growth
         self.stage = stage
         self.every = every
 
-    def handles(self, regularizer):
-        return False
+    def parts(self, regularizer):
+        return regularizer, None
 
     def pairs(self, model):
         """[(variable, its projection)]."""

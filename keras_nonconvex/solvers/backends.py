@@ -26,14 +26,33 @@ def strategy_scope(model):
     return model.distribute_strategy.scope()
 
 
-def build_before_training(model):
-    """Has `fit` build an unbuilt model from its data, as on JAX and torch.
+def first_batch(model, iterator):
+    """The first batch that this worker's first replica would see."""
+    _, _, batches = next(iter(iterator))
+    return keras.tree.map_structure(
+        lambda value: model.distribute_strategy.experimental_local_results(
+            value
+        )[0],
+        next(batches),
+    )
 
-    TensorFlow builds it while the first step is traced, which is too late for
-    variables in the shapes of weights; but not under a strategy.
+
+def reducible(logs):
+    """Logs of a step as Keras can average them over several workers.
+
+    It does so along an axis that scalars do not have (Keras 3.15).
     """
-    if keras.backend.backend() == "tensorflow":
-        model._distribute_strategy = model.distribute_strategy
+    if not _in_a_replica():
+        return logs
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return logs
+    return keras.tree.map_structure(
+        lambda value: tf.reshape(value, (1,)) if value.shape == () else value,
+        logs,
+    )
 
 
 def replicas():
@@ -48,12 +67,28 @@ def replicas():
 def assign(variables, values):
     """Assigns to variables, on every replica of a `tf.distribute.Strategy`.
 
-    Called by each replica, with values that are the same on all.
+    Called by each replica with values that are the same on all, or outside of
+    any replica.
     """
-    if keras.backend.backend() != "tensorflow":
+    if _in_a_replica():
+        _assign_on_replicas(variables, values)
+    else:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        return
+
+
+def _in_a_replica():
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return (
+        tf.distribute.has_strategy()
+        and not tf.distribute.in_cross_replica_context()
+    )
+
+
+def _assign_on_replicas(variables, values):
     import tensorflow as tf
 
     def update(strategy, values):

@@ -9,20 +9,20 @@ from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
 from keras_nonconvex.solvers import step_size
+from keras_nonconvex.solvers.backends import compiled
 from keras_nonconvex.solvers.state import read
 
 
 class Solver:
     """What happens around the optimizer's step.
 
-    A subclass says which regularizers it handles itself (`handles`); the
-    others, and those of other packages, act by their gradient, as in any
-    Keras model. The hooks, in the order of their calls:
+    A subclass says which part of a regularizer it handles itself (`parts`);
+    the rest, and regularizers of other packages, act by their gradient, as in
+    any Keras model. The hooks, in the order of their calls:
 
         bind            once, when the model is compiled and built
         begin_epoch     before each epoch
-        penalty         a regularizer's term in the loss
-        coupling        a further term, which moves the weights unlogged
+        coupling        a term that moves the weights and is not logged
         before_update   before each step
         after_update    after each step
         finish          at the end of `fit`
@@ -31,24 +31,31 @@ class Solver:
     training is in `model.solver_state`.
     """
 
-    needs = "a prox"
+    def __init__(self):
+        self._values = compiled(_sum_of_values)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         keras.saving.register_keras_serializable("keras_nonconvex")(cls)
 
-    def handles(self, regularizer):
-        """Whether this solver minimises `regularizer` in its own way."""
-        return regularizer.has_prox
+    def parts(self, regularizer):
+        """(what the optimizer's step follows, what this solver handles).
+
+        Two regularizers that add up to the given one; either may be None.
+        """
+        if regularizer.has_prox:
+            return None, regularizer
+        return regularizer, None
 
     def targets(self, model):
-        """[(variable, regularizer)] that this solver handles."""
-        return [
-            (v, v.regularizer)
-            for v in model.trainable_variables
-            if isinstance(v.regularizer, regularizers.Regularizer)
-            and self.handles(v.regularizer)
-        ]
+        """[(variable, the part of its regularizer that this one handles)]."""
+        found = []
+        for variable in model.trainable_variables:
+            if isinstance(variable.regularizer, regularizers.Regularizer):
+                _, handled = self.parts(variable.regularizer)
+                if handled is not None:
+                    found.append((variable, handled))
+        return found
 
     def check(self, model):
         """Refuses what would undo the zeros or cut the wrong groups."""
@@ -69,15 +76,24 @@ class Solver:
         """Told before each epoch; counts from 0."""
 
     def penalty(self, model, regularizer, w):
-        """The term of `regularizer` in the loss.
+        """The part of a regularizer's value that keeps its gradient."""
+        followed, _ = self.parts(regularizer)
+        if followed is None:
+            return ops.zeros((), w.dtype)
+        strength = ops.cast(read(model.solver_state.strength), w.dtype)
+        return followed.scaled(strength).value(w)
 
-        Its value is logged; its gradient is the part of the penalty that the
-        optimizer's step follows.
-        """
-        value = self.value(model, regularizer, w)
-        if self.handles(regularizer):
-            return ops.stop_gradient(value)
-        return value
+    def handled_value(self, model):
+        """The rest of all regularizers' values, without a gradient."""
+        targets = self.targets(model)
+        if not targets:
+            return 0.0
+        variables, active = zip(*targets, strict=True)
+        return self._values(
+            active,
+            [ops.stop_gradient(read(variable)) for variable in variables],
+            read(model.solver_state.strength),
+        )
 
     def coupling(self, model):
         """A scalar whose gradient the optimizer follows too, or None."""
@@ -102,11 +118,6 @@ class Solver:
             for variable, value in kept:
                 variable.assign(value)
 
-    def value(self, model, regularizer, w):
-        """The penalty on `w` at the strength that it has now."""
-        strength = ops.cast(read(model.solver_state.strength), w.dtype)
-        return regularizer.scaled(strength).value(w)
-
     def get_config(self):
         return {}
 
@@ -119,6 +130,16 @@ class Solver:
             f"{k}={getattr(self, k)!r}" for k in self.get_config()
         )
         return f"{type(self).__name__}({config})"
+
+
+def _sum_of_values(active, values, strength):
+    return sum(
+        ops.cast(
+            reg.scaled(ops.cast(strength, w.dtype)).value(w),
+            keras.config.floatx(),
+        )
+        for reg, w in zip(active, values, strict=True)
+    )
 
 
 def pull(variable, target, weight):

@@ -64,6 +64,7 @@ class ProximalGradient(Solver):
             )
         if keep_at_least is not None:
             keep_at_least = groups.check_count(keep_at_least, whole=True)
+        super().__init__()
         self.step = step
         self.half_space = half_space
         self.half_space_from = half_space_from

@@ -33,8 +33,6 @@ class VariableSplitting(Solver):
             with exact zeros, or "W", as the authors evaluate.
     """
 
-    needs = "a prox of its term on single weights, or of the whole"
-
     def __init__(self, beta=None, growth=1.25, every=20, return_="V"):
         if beta is not None and not 0.0 < beta < math.inf:
             raise ValueError(
@@ -56,14 +54,22 @@ class VariableSplitting(Solver):
                 "Argument `return_` must be 'W' or 'V'. "
                 f"Received: return_={return_!r}"
             )
+        super().__init__()
         self.beta = beta
         self.growth = growth
         self.every = every
         self.return_ = return_
         self._threshold = compiled(self._thresholded)
 
-    def handles(self, regularizer):
-        return regularizer.has_prox and self._beta_of(regularizer) > 0
+    def parts(self, regularizer):
+        terms = regularizer.terms
+        if terms.elementwise is None:
+            followed, handled = None, regularizer
+        else:
+            followed, handled = terms
+        if not handled.has_prox or self._beta_of(handled) == 0:
+            return regularizer, None
+        return followed, handled
 
     def check(self, model):
         super().check(model)
@@ -82,17 +88,8 @@ class VariableSplitting(Solver):
     def begin_epoch(self, model, epoch):
         growth = self.growth ** (epoch // self.every)
         model.solver_state.growth.assign(growth)
-        if int(model.optimizer.iterations) == 0:
+        if ops.convert_to_numpy(model.optimizer.iterations) == 0:
             self.after_update(model)
-
-    def penalty(self, model, regularizer, w):
-        if not self.handles(regularizer):
-            return self.value(model, regularizer, w)
-        kept, moved = _split(regularizer)
-        value = ops.stop_gradient(self.value(model, moved, w))
-        if kept is None:
-            return value
-        return value + self.value(model, kept, w)
 
     def coupling(self, model):
         state, growth = model.solver_state, read(model.solver_state.growth)
@@ -127,17 +124,15 @@ class VariableSplitting(Solver):
     def _thresholded(self, active, values, strength, growth):
         found = []
         for reg, w in zip(active, values, strict=True):
-            _, moved = _split(reg)
             beta = self._beta_of(reg) * ops.cast(growth, w.dtype)
-            moved = moved.scaled(ops.cast(strength, w.dtype))
-            found.append(moved.proximal(w, 1.0 / beta))
+            scaled = reg.scaled(ops.cast(strength, w.dtype))
+            found.append(scaled.proximal(w, 1.0 / beta))
         return found
 
     def _beta_of(self, regularizer):
         if self.beta is not None:
             return self.beta
-        _, moved = _split(regularizer)
-        return 25.0 * moved.strength
+        return 25.0 * regularizer.strength
 
     def get_config(self):
         return {
@@ -146,11 +141,3 @@ class VariableSplitting(Solver):
             "every": self.every,
             "return_": self.return_,
         }
-
-
-def _split(regularizer):
-    """(what stays on W or None, what moves to V)."""
-    terms = regularizer.terms
-    if terms.elementwise is None:
-        return None, regularizer
-    return terms.group, terms.elementwise

@@ -13,7 +13,5 @@ class Subgradient(Solver):
     this solver a `StrengthSchedule` acts on them.
     """
 
-    needs = "no prox"
-
-    def handles(self, regularizer):
-        return False
+    def parts(self, regularizer):
+        return regularizer, None
