@@ -6,6 +6,7 @@ The public page: everything a user types, re-exported.
 from keras_nonconvex import callbacks
 from keras_nonconvex import constraints
 from keras_nonconvex import datasets
+from keras_nonconvex import distribution
 from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import penalties
@@ -78,6 +79,7 @@ __all__ = [
     "compress",
     "constraints",
     "datasets",
+    "distribution",
     "files",
     "models",
     "penalties",

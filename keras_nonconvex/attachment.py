@@ -1,5 +1,7 @@
 """Put regularizers on the layers of a built model, or take them off."""
 
+import warnings
+
 import keras
 
 from keras_nonconvex import constraints
@@ -14,7 +16,8 @@ def attach(model, rules):
 
     Setting `layer.kernel_regularizer` after a layer is built does nothing in
     Keras 3; this sets the variable's regularizer too. Group patterns are
-    adapted to each layer's kernel layout.
+    adapted to each layer's kernel layout. Warns about layers with a kernel
+    that no rule matches.
 
     Args:
         model: A built model, possibly pretrained.
@@ -38,16 +41,18 @@ def attach(model, rules):
             )
     rules = {key: regularizers.get(value) for key, value in rules.items()}
     model = graph.functional(model)
-    unused, found = set(rules), []
+    unused, found, left = set(rules), [], []
     for layer in graph.sublayers(model):
         for slot in layouts.slots(layer):
             for key, regularizer in rules.items():
                 if layouts.matches(key, layer, slot):
                     unused.discard(key)
-                    found.append(
-                        (layer, slot, layouts.fitted(regularizer, slot))
-                    )
+                    fitted = layouts.fitted(regularizer, slot)
+                    found.append((layer, slot, fitted))
                     break
+            else:
+                if slot.attribute != "gamma_regularizer":
+                    left.append(layer.name)
     if unused:
         names = ", ".join(layer.name for layer in graph.sublayers(model))
         raise ValueError(
@@ -55,6 +60,14 @@ def attach(model, rules):
             "matches a weight takes it, and the scales of a batch "
             f"normalization are reached as 'NAME/gamma'. Layers: {names}. "
             f"Received: {', '.join(map(repr, sorted(unused, key=str)))}"
+        )
+    if rules and left:
+        warnings.warn(
+            "No rule matches these layers, which stay without a penalty (a "
+            "rule with the value None says that this is meant): "
+            f"{', '.join(left)}. Received: rules for "
+            f"{', '.join(map(repr, rules))}",
+            stacklevel=2,
         )
     for layer, slot, regularizer in found:
         setattr(layer, slot.attribute, regularizer)

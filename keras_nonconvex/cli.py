@@ -40,6 +40,8 @@ def main(arguments=None):
 
 
 def _compress(options):
+    # Before anything else: a cluster must be known when TensorFlow starts.
+    strategy = options.strategy and knc.distribution.get(options.strategy)
     recipe = knc.Recipe.load(options.recipe)
     changes = {
         key: value
@@ -56,6 +58,7 @@ def _compress(options):
         resume=options.resume,
         force=options.force,
         console=_console(),
+        strategy=strategy,
     )
     return 0
 
@@ -134,6 +137,12 @@ def _parser():
     )
     job.add_argument(
         "--force", action="store_true", help="replace an existing run folder"
+    )
+    job.add_argument(
+        "--strategy",
+        choices=knc.distribution.STRATEGIES,
+        help="train on all GPUs of this machine, or on the machines of "
+        "TF_CONFIG, each of which runs this command",
     )
     job.set_defaults(run=_compress)
 

@@ -18,6 +18,7 @@ import tflite_export
 from keras_nonconvex import callbacks
 from keras_nonconvex import counts
 from keras_nonconvex import datasets
+from keras_nonconvex import distribution
 from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import progress
@@ -35,6 +36,8 @@ _COLUMNS = (
     "val_accuracy",
     "zero_filters",
     "zero_weights",
+    "zero_groups",
+    "macs_left",
 )
 
 
@@ -46,7 +49,14 @@ class Result:
     metrics: dict
 
 
-def compress(recipe, out=None, resume=False, force=False, console=None):
+def compress(
+    recipe,
+    out=None,
+    resume=False,
+    force=False,
+    console=None,
+    strategy=None,
+):
     """Runs a recipe and writes the run folder.
 
     While it works, everything is in `OUT.part`; the folder gets its name when
@@ -60,18 +70,26 @@ def compress(recipe, out=None, resume=False, force=False, console=None):
         resume: Go on with an interrupted run of the same recipe.
         force: Replace a run folder that exists.
         console: A rich console; the terminal if None.
+        strategy: Trains on several devices: "mirrored", "multi-worker"
+            (`distribution.get`) or a `tf.distribute` strategy. The recipe's
+            batch is then that of all together. Workers beyond the first
+            write folders of their own, OUT.worker1 and so on.
 
     Returns:
         A `Result`.
     """
+    if isinstance(strategy, str):
+        strategy = distribution.get(strategy)
     if isinstance(recipe, dict):
         recipe = Recipe.from_dict(recipe)
     elif not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
     out = pathlib.Path(out or pathlib.Path("runs") / recipe.name)
+    if strategy is not None and distribution.worker():
+        out = out.with_name(f"{out.name}.worker{distribution.worker()}")
     part = out.with_name(out.name + ".part")
     _check_folders(recipe, out, part, resume, force)
-    run = _Run(recipe, part, console or Console(), resume)
+    run = _Run(recipe, part, console or Console(), resume, strategy)
     if part.exists() and not resume:
         shutil.rmtree(part)
     part.mkdir(parents=True, exist_ok=True)
@@ -141,10 +159,11 @@ class _Backup(keras.callbacks.BackupAndRestore):
 class _Run:
     """One run in its folder; a stage that is on disk is not done again."""
 
-    def __init__(self, recipe, folder, console, resume):
+    def __init__(self, recipe, folder, console, resume, strategy):
         self.given = self.recipe = recipe
         self.folder = folder
         self.console = console
+        self.strategy = strategy
         state = folder / ".state.json"
         saved = {"metrics": {}, "history": [], "seconds": 0.0}
         if resume and state.exists():
@@ -320,6 +339,16 @@ class _Run:
         return model
 
     def _fit(self, stage, model, epochs, *extra):
+        if self.strategy is None:
+            return self._fit_here(stage, model, epochs, *extra)
+        with self.strategy.scope():
+            # A ProximalModel, since it trains on several workers too.
+            replicas = attach(keras.models.clone_model(model), {})
+            replicas.set_weights(model.get_weights())
+            self._fit_here(stage, replicas, epochs, *extra)
+        model.set_weights(replicas.get_weights())
+
+    def _fit_here(self, stage, model, epochs, *extra):
         data, recipe = self.data, self.recipe
         keras.utils.set_random_seed(recipe.seed)
         steps = math.ceil(len(data.x_train) / recipe.batch_size)
