@@ -20,6 +20,8 @@ from keras_nonconvex.counts import summary
 from keras_nonconvex.pruning import PruningPlan
 from keras_nonconvex.pruning import prune
 from keras_nonconvex.recipe import Recipe
+from keras_nonconvex.recovery import fine_tune
+from keras_nonconvex.recovery import recalibrate
 from keras_nonconvex.regularizers import Elementwise
 from keras_nonconvex.regularizers import ExclusiveSparsity
 from keras_nonconvex.regularizers import Group
@@ -42,6 +44,8 @@ from keras_nonconvex.regularizers import SparseGroupLp
 from keras_nonconvex.regularizers import SparseGroupMCP
 from keras_nonconvex.regularizers import SparseGroupSCAD
 from keras_nonconvex.regularizers import SparseGroupTL1
+from keras_nonconvex.strength import strength_max
+from keras_nonconvex.strength import strength_path
 from keras_nonconvex.training import ProximalMixin
 from keras_nonconvex.training import ProximalModel
 from keras_nonconvex.version import __version__
@@ -81,12 +85,16 @@ __all__ = [
     "datasets",
     "distribution",
     "files",
+    "fine_tune",
     "models",
     "penalties",
     "prune",
     "pruning",
     "regularizers",
+    "recalibrate",
     "solvers",
+    "strength_max",
+    "strength_path",
     "strip",
     "summary",
 ]

@@ -210,11 +210,20 @@ class TargetSparsity(keras.callbacks.Callback):
 
 
 class Freeze(keras.callbacks.Callback):
-    """Kernel weights that are zero when training begins stay exactly zero."""
+    """Kernel weights that are zero when training begins stay exactly zero.
+
+    Args:
+        part: The model whose zeros are meant, where it is a part of the one
+            that is trained; that one if None.
+    """
+
+    def __init__(self, part=None):
+        super().__init__()
+        self.part = part
 
     def on_train_begin(self, logs=None):
         self._before = []
-        for layer in graph.layers(self.model):
+        for layer in graph.layers(self.part or self.model):
             kernel = getattr(layer, "kernel", None)
             if kernel is None or not kernel.trainable:
                 continue

@@ -22,7 +22,7 @@ LAYERS = [
     {"attachment"},
     {"pruning"},
     {"callbacks"},
-    {"recipe", "report"},
+    {"recovery", "strength", "recipe", "report"},
     {"compression"},
     {"cli"},
     {"__main__"},

@@ -1,0 +1,254 @@
+"""Which strength? Where all is zero, and what lies below."""
+
+import csv
+import io
+import math
+import pathlib
+
+import keras
+import numpy as np
+from keras import ops
+from matplotlib.figure import Figure
+
+from keras_nonconvex import callbacks
+from keras_nonconvex import files
+from keras_nonconvex import regularizers
+from keras_nonconvex.solvers import step_size
+
+
+def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
+    """The strength from which on everything that is penalised stays zero.
+
+    Zero is where prox(-step * gradient) = 0, with the gradient of the data
+    loss over all of `x`: for the lasso, max |X'y| / n. It is taken at zero
+    weights; where a weight's gradient vanishes there, as the layers of a deep
+    network hide each other at zero, at the weights that the model has now. So
+    for linear models the answer is exact, and for deep ones a scale: a search
+    may start there and go down.
+
+    All strengths of a regularizer grow together; the answer is the
+    `strength` of the one that is zero last.
+
+    Args:
+        model: A compiled `ProximalModel`.
+        x: Inputs, an array or arrays.
+        y: Targets.
+        batch_size: Samples per gradient; the sum is over all of them.
+        step: The step of the prox; that of the model's optimizer if None.
+            Penalties with a finite slope at zero do not depend on it, others
+            (L0, Lp) do.
+        per_weight: Whether to return a strength for each weight instead.
+
+    Returns:
+        A number, or a dict of weight path -> number.
+    """
+    targets = _targets(model)
+    if step is None:
+        optimizer = step_size.innermost(model.optimizer)
+        lr = ops.convert_to_numpy(optimizer.learning_rate).item()
+        step = lr / (1.0 - step_size.momentum(optimizer))
+    zeroed = {id(variable) for variable, _ in targets}
+    at_zero = _gradients(model, x, y, batch_size, zeroed)
+    here = None
+    found = {}
+    for variable, reg in targets:
+        gradient = at_zero[variable.path]
+        if not np.any(gradient):
+            if here is None:
+                here = _gradients(model, x, y, batch_size, set())
+            gradient = here[variable.path]
+        found[variable.path] = reg.strength * _least_multiplier(
+            reg, gradient, step
+        )
+    return found if per_weight else max(found.values())
+
+
+def strength_path(
+    model,
+    x,
+    y=None,
+    validation_data=None,
+    multipliers=None,
+    epochs=5,
+    out=None,
+    **fit_options,
+):
+    """Trains at ever larger strengths, each from where the last one ended.
+
+    Args:
+        model: A compiled `ProximalModel`; trained in place.
+        x, y: As in `fit`.
+        validation_data: As in `fit`; what each point is measured on. The
+            training data if None.
+        multipliers: Factors on the strengths of the model, in the order in
+            which they are trained; 0 and ten from 1/30 to 30 if None.
+        epochs: Of each point.
+        out: A folder for `curve.csv`, `curve.png` and the model of each
+            point. A point whose file is there is not trained again.
+        **fit_options: Passed on to `fit`.
+
+    Returns:
+        A list of dicts: multiplier, the metrics of `evaluate`, zero_weights,
+        zero_filters, zero_groups and macs_left.
+    """
+    _targets(model)
+    if multipliers is None:
+        multipliers = [0.0, *np.geomspace(1 / 30, 30, 10)]
+    if not all(0.0 <= m < math.inf for m in multipliers):
+        raise ValueError(
+            "Argument `multipliers` must be finite numbers >= 0. "
+            f"Received: multipliers={multipliers!r}"
+        )
+    model.optimizer.build(model.trainable_variables)
+    measured = validation_data if validation_data is not None else (x, y)
+    points = []
+    for multiplier in map(float, multipliers):
+        weights = out and pathlib.Path(out) / f"x{multiplier:.6g}.weights.h5"
+        if weights and weights.exists():
+            model.load_weights(weights)
+        else:
+            model.solver_state.strength.assign(multiplier)
+            model.fit(x, y, epochs=epochs, **fit_options)
+            if weights:
+                with files.replacing(weights) as path:
+                    model.save_weights(path)
+        point = {"multiplier": multiplier}
+        point.update(_evaluate(model, measured))
+        point.update(callbacks.sparsity(model))
+        points.append(point)
+        if out:
+            _write(pathlib.Path(out), points)
+    return points
+
+
+def _evaluate(model, data):
+    if isinstance(data, (tuple, list)):
+        return model.evaluate(*data, verbose=0, return_dict=True)
+    return model.evaluate(data, verbose=0, return_dict=True)
+
+
+def _write(out, points):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(points[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(points)
+    files.write_text(out / "curve.csv", text.getvalue())
+    quality = next(
+        (name for name in points[0] if name.endswith("accuracy")), "loss"
+    )
+    cost = "macs_left" if "macs_left" in points[0] else "zero_weights"
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(
+        [point[cost] for point in points],
+        [point[quality] for point in points],
+        "o-",
+        color="#2a6f97",
+    )
+    for point in points:
+        axes.annotate(
+            f"{point['multiplier']:.2g}",
+            (point[cost], point[quality]),
+            xytext=(4, 5),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.set_xlabel(
+        "MACs left, as a fraction" if cost == "macs_left" else "zero weights"
+    )
+    axes.set_ylabel(quality)
+    axes.set_title("Each point: its factor on the strengths", fontsize=10)
+    axes.grid(alpha=0.3)
+    with files.replacing(out / "curve.png") as path:
+        figure.savefig(path, dpi=130)
+
+
+def _targets(model):
+    """The penalised weights of a compiled model, or what is missing."""
+    if getattr(model, "solver_state", None) is None:
+        raise ValueError(
+            "Argument `model` must be a compiled knc.ProximalModel; "
+            f"knc.attach makes one. Received: model={model!r}"
+        )
+    targets = [
+        (v, v.regularizer)
+        for v in model.trainable_variables
+        if isinstance(v.regularizer, regularizers.Regularizer)
+        and v.regularizer.has_prox
+    ]
+    if not targets:
+        raise ValueError(
+            "The model has no weight with a penalty that has a prox. "
+            f"Received: model={model.name!r}"
+        )
+    return targets
+
+
+def _gradients(model, x, y, batch_size, zeroed):
+    """weight path -> gradient of the data loss, as float64 arrays.
+
+    A backend-free way to a gradient: one step of SGD at rate 1 with momentum,
+    whose first velocity is minus the gradient, on a model that shares no
+    weight with this one.
+    """
+    copy = keras.models.clone_model(model)
+    values = [
+        np.zeros(v.shape) if id(v) in zeroed else ops.convert_to_numpy(v)
+        for v in model.weights
+    ]
+    for variable in copy.weights:
+        variable.regularizer = None
+    optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
+    copy.compile(optimizer, model.loss)
+    optimizer.build(copy.trainable_variables)
+    total = {v.path: 0.0 for v in model.trainable_variables}
+    samples = len(keras.tree.flatten(x)[0])
+    for start in range(0, samples, batch_size):
+        batch = [
+            None
+            if data is None
+            else keras.tree.map_structure(
+                lambda a, start=start: a[start : start + batch_size], data
+            )
+            for data in (x, y)
+        ]
+        copy.set_weights(values)
+        for momentum in optimizer.momentums:
+            momentum.assign(ops.zeros_like(momentum))
+        copy.train_on_batch(*batch)
+        size = len(keras.tree.flatten(batch[0])[0])
+        for variable, momentum in zip(
+            model.trainable_variables, optimizer.momentums, strict=True
+        ):
+            gradient = -ops.convert_to_numpy(momentum).astype("float64")
+            total[variable.path] += gradient * (size / samples)
+    return total
+
+
+def _least_multiplier(reg, gradient, step):
+    """The least m at which the prox of m * reg zeroes -step * gradient."""
+    point = ops.convert_to_tensor(-step * gradient, "float64")
+
+    def dead(m):
+        scaled = reg.scaled(ops.convert_to_tensor(m, "float64"))
+        return not np.any(
+            ops.convert_to_numpy(scaled.proximal(point, step)) != 0
+        )
+
+    if not np.any(gradient):
+        return 0.0
+    low, high = 0.0, 1.0
+    while not dead(high):
+        low, high = high, 4.0 * high
+        if high > 1e15:
+            raise ValueError(
+                "This regularizer leaves some weights alive at any strength "
+                f"(an envelope keeps k groups). Received: {reg!r}"
+            )
+    while dead(high / 4.0) and high > 1e-15:
+        high /= 4.0
+    low = max(low, high / 4.0)
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if dead(middle) else (middle, high)
+    return high

@@ -1,0 +1,148 @@
+"""`strength_max` against closed forms; `strength_path` on real images."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_nonconvex as knc
+
+
+def linear_model(reg, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(60, 8)).astype("float32")
+    w = rng.normal(size=(8, 3))
+    y = (x @ w + rng.normal(size=(60, 3))).astype("float32")
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((8,))
+    outputs = layers.Dense(3, use_bias=False, kernel_regularizer=reg)(inputs)
+    model = knc.ProximalModel(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.02), "mse")
+    # The loss is the mean over samples and outputs.
+    return model, x, y, 2.0 * x.T @ y / (60 * 3)
+
+
+CASES = {
+    "l1": (
+        lambda s: knc.Elementwise(knc.penalties.L1(), s),
+        lambda g: np.abs(g).max(),
+    ),
+    "tl1": (
+        lambda s: knc.Elementwise(knc.penalties.TransformedL1(0.5), s),
+        lambda g: np.abs(g).max() / 3.0,
+    ),
+    "group_lasso": (
+        lambda s: knc.GroupLasso(s),
+        lambda g: np.linalg.norm(g, axis=0).max() / np.sqrt(8),
+    ),
+    "l0": (
+        # sqrt(2 step strength) = step |gradient|
+        lambda s: knc.Elementwise(knc.penalties.L0(), s),
+        lambda g: 0.02 * np.square(g).max() / 2.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_strength_max_is_the_textbook_one(name):
+    make, exact = CASES[name]
+    model, x, y, gradient = linear_model(make(0.37))
+    before = [w.copy() for w in model.get_weights()]
+    found = knc.strength_max(model, x, y, batch_size=17)
+    assert found == pytest.approx(exact(gradient), rel=1e-5)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # And training agrees.
+    for factor, dead in ((1.02, True), (0.9, False)):
+        model, x, y, _ = linear_model(make(found * factor))
+        model.layers[-1].kernel.assign(np.zeros((8, 3)))
+        model.fit(x, y, batch_size=60, epochs=100, verbose=0)
+        assert (not model.get_weights()[0].any()) == dead
+
+
+def test_strength_max_of_a_deep_net_kills_it(digits):
+    def net(strength):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input(digits.input_shape)
+        x = layers.Flatten()(inputs)
+        x = layers.Dense(20, "relu", kernel_regularizer=knc.GroupLasso(1.0))(x)
+        x = layers.Dense(
+            10, "softmax", kernel_regularizer=knc.GroupLasso(strength)
+        )(x)
+        model = knc.ProximalModel(inputs, x)
+        model.layers[2].kernel.regularizer = knc.GroupLasso(strength)
+        model.compile(
+            keras.optimizers.SGD(0.05), "sparse_categorical_crossentropy"
+        )
+        return model
+
+    model = net(1e-3)
+    each = knc.strength_max(
+        model, digits.x_train, digits.y_train, per_weight=True
+    )
+    found = max(each.values())
+    assert len(each) == 2 and min(each.values()) > 0
+    zeros = []
+    for strength in (found, found / 100):
+        model = net(strength)
+        model.fit(digits.x_train, digits.y_train, epochs=12, verbose=0)
+        zeros.append(knc.summary(model).zero_filters)
+    assert zeros[0] == 30 and zeros[1] < 10
+
+
+def test_strength_max_says_what_it_needs():
+    model, x, y, _ = linear_model(None)
+    with pytest.raises(ValueError, match="no weight with a penalty"):
+        knc.strength_max(model, x, y)
+    with pytest.raises(ValueError, match="must be a compiled"):
+        knc.strength_max(keras.Model(model.inputs, model.outputs), x, y)
+    model, x, y, _ = linear_model(knc.GroupSparseEnvelope(2, 1.0))
+    with pytest.raises(ValueError, match="alive at any strength"):
+        knc.strength_max(model, x, y)
+
+
+def test_strength_path_writes_the_curve_and_resumes(digits, tmp_path):
+    def net():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input(digits.input_shape)
+        reg = knc.SparseGroupTL1(1e-3)
+        x = layers.Conv2D(8, 3, activation="relu", kernel_regularizer=reg)(
+            inputs
+        )
+        x = layers.Flatten()(layers.MaxPooling2D(4)(x))
+        model = knc.ProximalModel(inputs, layers.Dense(10, "softmax")(x))
+        model.compile(
+            keras.optimizers.SGD(0.05, momentum=0.9),
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+        )
+        return model
+
+    options = {
+        "validation_data": (digits.x_test, digits.y_test),
+        "epochs": 4,
+        "verbose": 0,
+        "shuffle": False,
+    }
+    train = digits.x_train, digits.y_train
+    path = knc.strength_path(
+        net(), *train, multipliers=(0, 1, 30), out=tmp_path, **options
+    )
+    assert [point["multiplier"] for point in path] == [0, 1, 30]
+    assert path[0]["zero_weights"] == 0 and path[0]["macs_left"] == 1
+    assert path[-1]["zero_weights"] > path[1]["zero_weights"] > 0
+    assert path[0]["accuracy"] > 0.5
+    with open(tmp_path / "curve.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["accuracy"]) for row in rows] == [
+        point["accuracy"] for point in path
+    ]
+    assert (tmp_path / "curve.png").stat().st_size > 5000
+    # Interrupted after two points, it goes on to the same end.
+    (tmp_path / "x30.weights.h5").unlink()
+    again = knc.strength_path(
+        net(), *train, multipliers=(0, 1, 30), out=tmp_path, **options
+    )
+    assert again == path
