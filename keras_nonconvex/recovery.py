@@ -114,7 +114,9 @@ class _SoftTargets(keras.distillation.LogitsDistillation):
     """Keras' distillation of logits, also for outputs of a softmax."""
 
     def __init__(self, probabilities, temperature):
-        super().__init__(temperature)
+        # By the name that is its default, Keras 3.15 takes the divergence of
+        # the logits themselves.
+        super().__init__(temperature, keras.losses.KLDivergence())
         self.probabilities = probabilities
 
     def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
@@ -139,12 +141,14 @@ def _gives_probabilities(model):
 def _batches(x, batch_size):
     """Batches of inputs from an array, arrays or a dataset."""
     arrays = keras.tree.flatten(x)
-    if not all(hasattr(array, "shape") for array in arrays):
-        for batch in x:
-            yield batch[0] if isinstance(batch, (tuple, list)) else batch
+    if all(hasattr(array, "shape") for array in arrays):
+        size = min(batch_size, len(arrays[0]))
+        for start in range(0, len(arrays[0]) - size + 1, size):
+            yield keras.tree.map_structure(
+                lambda array, start=start: array[start : start + size], x
+            )
         return
-    size = min(batch_size, len(arrays[0]))
-    for start in range(0, len(arrays[0]) - size + 1, size):
-        yield keras.tree.map_structure(
-            lambda array, start=start: array[start : start + size], x
-        )
+    if isinstance(x, keras.utils.PyDataset):
+        x = (x[i] for i in range(len(x)))
+    for batch in x:
+        yield batch[0] if isinstance(batch, (tuple, list)) else batch

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import backend_parity
+import backend_training
 import numpy as np
 import pytest
 
@@ -68,3 +69,62 @@ def test_golden_values(backend):
         "no:cacheprovider",
     )
     assert int(re.search(r"(\d+) passed", out)[1]) >= 20
+
+
+# What takes long without a compiler is left out on torch.
+TRAINING = {
+    "jax": "not eager and not deep_net",
+    "torch": "strength_zero or logged_loss or saved_in_the_middle or refused "
+    "or never_rises or (fixed_point and sgd) or splitting or admm_stages or "
+    "slimming or frozen or shared or accumulated or no_number or any_optim "
+    "or weight_files or schedule_of_the_strength or subclassed or textbook",
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_training(backend):
+    out = child(
+        backend,
+        "-m",
+        "pytest",
+        "tests/test_training.py",
+        "tests/test_solvers.py",
+        "tests/test_conditions.py",
+        "tests/test_strength.py",
+        "tests/test_recovery.py",
+        "-k",
+        TRAINING[backend],
+        "-p",
+        "no:cacheprovider",
+    )
+    assert int(re.search(r"(\d+) passed", out)[1]) >= 40
+
+
+def test_backends_agree_on_real_images(fashion_mnist, tmp_path):
+    """200 steps from the same weights: the same filters die."""
+    count = 200 * backend_training.BATCH
+    weights = backend_training.network().get_weights()
+    given = tmp_path / "given.npz"
+    np.savez(
+        given,
+        x=fashion_mnist.x_train[:count],
+        y=fashion_mnist.y_train[:count],
+        **{f"w{i}": w for i, w in enumerate(weights)},
+    )
+    found = {}
+    for backend in ("tensorflow", *BACKENDS):
+        try:
+            __import__(backend)
+        except ImportError:
+            continue
+        out = tmp_path / f"{backend}.npz"
+        child(backend, "tests/backend_training.py", given, out)
+        found[backend] = dict(np.load(out))
+    assert len(found) >= 2
+    first = found["tensorflow"]
+    assert 10 < first["alive"].sum() < first["alive"].size - 10
+    for backend, other in found.items():
+        agree = np.mean(first["alive"] == other["alive"])
+        print(backend, agree, other["loss"], first["alive"].mean())
+        assert agree >= 0.95, backend
+        assert other["loss"] == pytest.approx(first["loss"], rel=0.02)

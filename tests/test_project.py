@@ -2,13 +2,10 @@
 
 import ast
 import configparser
-import os
 import pathlib
 import re
 import subprocess
 import sys
-
-import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
@@ -114,27 +111,3 @@ def test_readme_names_what_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make ([a-z]+)", text, re.M):
         assert re.search(rf"^{target}:", makefile, re.M), target
-
-
-def test_jax_backend():
-    pytest.importorskip("jax")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "tests/test_training.py",
-            "tests/test_regularizers.py",
-            "-k",
-            "(test_training and not eager) or serialization or saved "
-            "or precision or by_name or refused or by_hand",
-            "-p",
-            "no:cacheprovider",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert " passed" in done.stdout

@@ -32,6 +32,8 @@ class Regularizer(keras.regularizers.Regularizer):
     has_prox = True
     # Whether `proximal` is the exact minimiser, or only lowers the objective.
     exact = True
+    # Whether it shrinks what survives, as a weight decay does.
+    decays = False
     # The arguments that a schedule of the strength multiplies.
     strengths = ("strength",)
 

@@ -120,6 +120,10 @@ class GroupSparseEnvelope(Regularizer):
         return 0.95 / (1.0 + step * self.strength * weights)
 
     @property
+    def decays(self):
+        return not self.debiased
+
+    @property
     def exact(self):
         return not (self.debiased and isinstance(self.group_weights, tuple))
 

@@ -1,6 +1,7 @@
 """What a solver is: how loss + penalty is minimised."""
 
 import contextlib
+import warnings
 
 import keras
 from keras import ops
@@ -65,6 +66,17 @@ class Solver:
                 "use_ema=True overwrites exact zeros with running averages; "
                 "use an optimizer without it. "
                 f"Received: optimizer={type(optimizer).__name__}(use_ema=True)"
+            )
+        if getattr(optimizer, "weight_decay", None) and any(
+            regularizer.decays for _, regularizer in self.targets(model)
+        ):
+            warnings.warn(
+                "The envelope is a weight decay already, and the optimizer's "
+                "acts on top of it: leave one of the two off, or take "
+                "debiased=True. Received: optimizer="
+                f"{type(optimizer).__name__}(weight_decay="
+                f"{optimizer.weight_decay})",
+                stacklevel=5,
             )
         for layer in graph.sublayers(model):
             _check_layout(layer)
