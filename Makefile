@@ -27,7 +27,7 @@ demo: .venv/installed
 	$(BIN)/keras-nonconvex compress demo --force
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,9 +1,11 @@
 """Data for the tests: real images, or a skip with the reason."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The figures are drawn without a screen.
@@ -31,6 +33,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def _prepare(name):
+    """Makes a data set's cache, whole or not at all: others may do the same."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        subprocess.run(
+            [sys.executable, STORE, "--tfds", folder, name],
+            check=True,
+            capture_output=True,
+        )
+        with contextlib.suppress(OSError):  # Another was first.
+            os.rename(pathlib.Path(folder) / name, CACHE / name)
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist():
     """Fashion-MNIST, prepared once from the offline store if need be."""
@@ -39,17 +54,7 @@ def fashion_mnist():
     if "TFDS_DATA_DIR" not in os.environ and STORE.exists():
         os.environ["TFDS_DATA_DIR"] = str(CACHE)
         if not (CACHE / "fashion_mnist").exists():
-            subprocess.run(
-                [
-                    sys.executable,
-                    STORE,
-                    "--tfds",
-                    CACHE,
-                    "fashion_mnist",
-                ],
-                check=True,
-                capture_output=True,
-            )
+            _prepare("fashion_mnist")
     try:
         return datasets.load("fashion_mnist")
     except datasets.NotAvailable as error:

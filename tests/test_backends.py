@@ -125,6 +125,5 @@ def test_backends_agree_on_real_images(fashion_mnist, tmp_path):
     assert 10 < first["alive"].sum() < first["alive"].size - 10
     for backend, other in found.items():
         agree = np.mean(first["alive"] == other["alive"])
-        print(backend, agree, other["loss"], first["alive"].mean())
         assert agree >= 0.95, backend
         assert other["loss"] == pytest.approx(first["loss"], rel=0.02)
