@@ -214,7 +214,7 @@ def _gradients(model, x, y, batch_size, zeroed):
         ]
         copy.set_weights(values)
         for momentum in optimizer.momentums:
-            momentum.assign(ops.zeros_like(momentum))
+            momentum.assign(np.zeros(momentum.shape))
         copy.train_on_batch(*batch)
         size = len(keras.tree.flatten(batch[0])[0])
         for variable, momentum in zip(
@@ -227,10 +227,10 @@ def _gradients(model, x, y, batch_size, zeroed):
 
 def _least_multiplier(reg, gradient, step):
     """The least m at which the prox of m * reg zeroes -step * gradient."""
-    point = ops.convert_to_tensor(-step * gradient, "float64")
+    point = ops.convert_to_tensor(-step * gradient, "float32")
 
     def dead(m):
-        scaled = reg.scaled(ops.convert_to_tensor(m, "float64"))
+        scaled = reg.scaled(ops.convert_to_tensor(m, "float32"))
         return not np.any(
             ops.convert_to_numpy(scaled.proximal(point, step)) != 0
         )

@@ -9,15 +9,11 @@ import pytest
 from keras import layers
 from test_training import classifier
 from test_training import compile_
+from test_training import make
 from test_training import small_data
 from test_training import weights_of
 
 import keras_nonconvex as knc
-
-
-def make():
-    """Its regularizer compiles fast; the others are tested elsewhere."""
-    return classifier(knc.ProximalModel, knc.SparseGroupL1(2e-3))
 
 
 def fit(model, epochs=2, **options):
