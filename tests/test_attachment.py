@@ -100,3 +100,13 @@ def test_rules_as_one_dict_of_settings():
         models.chain(), {"name": "group_lasso", "strength": 0.5}
     )
     assert sparse.layers[1].kernel_regularizer.strength == 0.5
+
+
+def test_layers_without_a_rule_are_named(recwarn):
+    model = knc.models.lenet5()
+    with pytest.warns(UserWarning, match="conv1, dense1, dense2. Received"):
+        knc.attach(model, {"conv2": knc.GroupLasso(1e-3)})
+    recwarn.clear()
+    knc.attach(model, {"conv2": knc.GroupLasso(1e-3), "*": None})
+    knc.attach(model, knc.GroupLasso(1e-3))
+    assert not recwarn.list

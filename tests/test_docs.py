@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -90,3 +92,15 @@ def test_the_figure_is_drawn_with_every_penalty(monkeypatch):
     ]
     for name in penalties.REGISTRY:
         assert any(title.startswith(f"{name}(") for title in titles), name
+
+
+def test_own_training_loop_runs():
+    done = subprocess.run(
+        [sys.executable, "examples/own_training_loop.py", "--epochs", "10"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    zeros, filters = re.search(r"(\d+) of (\d+) filters", done.stdout).groups()
+    assert 0 < int(zeros) < int(filters)
