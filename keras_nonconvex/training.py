@@ -111,7 +111,8 @@ class ProximalMixin:
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(_Hooks())
         else:
-            callbacks = [*(callbacks or []), _Hooks()]
+            given = [] if callbacks is None else keras.tree.flatten(callbacks)
+            callbacks = [*given, _Hooks()]
         return super().fit(
             x, y, batch_size, epochs, verbose, callbacks, **kwargs
         )
@@ -193,6 +194,10 @@ class ProximalModel(ProximalMixin, keras.Model):
 
 class _Hooks(keras.callbacks.Callback):
     """Tells the solver of epochs; goes back where the loss is no number."""
+
+    def on_train_begin(self, logs=None):
+        with strategy_scope(self.model):
+            self.model.optimizer.build(self.model.trainable_variables)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.solver.begin_epoch(self.model, epoch)

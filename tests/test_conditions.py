@@ -307,6 +307,11 @@ def test_a_loss_that_is_no_number_ends_training(where):
     assert len(history.history["loss"]) == 1
     for a, b in zip(before, weights_of(model), strict=True):
         np.testing.assert_array_equal(a, b)
+    # In the very first epoch as well, when the optimizer is new.
+    fresh = compile_(make())
+    with pytest.warns(UserWarning, match="not finite: training stops"):
+        fresh.fit(bad, y, batch_size=16, verbose=0)
+    check_equal(fresh, make())
     # It goes on from there with data that are sound.
     fit(model)
     assert all(np.isfinite(w).all() for w in weights_of(model))
