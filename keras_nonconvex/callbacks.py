@@ -7,8 +7,10 @@ import warnings
 import keras
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex import counts
 from keras_nonconvex import graph
+from keras_nonconvex import layouts
 from keras_nonconvex import pruning
 from keras_nonconvex import regularizers
 
@@ -17,7 +19,7 @@ class SparsityMonitor(keras.callbacks.Callback):
     """Adds counts of exact zeros to the logs of each epoch.
 
     `zero_weights` and `zero_filters` of dense and convolution kernels,
-    `zero_groups` of all group regularizers, and `macs_left`, the fraction of
+    `zero_groups` of all group regularizers and penalised scales, and `macs_left`, the fraction of
     multiply-adds that remains when zero filters are removed (of models that
     can be pruned). Where the solver sets zeros at the end of `fit` only, the
     counts are those that it would leave now.
@@ -75,22 +77,19 @@ class StrengthSchedule(keras.callbacks.Callback):
         power=3.0,
     ):
         super().__init__()
-        if not (callable(curve) or curve in self.CURVES):
-            raise ValueError(
-                "Argument `curve` must be a function or one of "
-                f"{', '.join(self.CURVES)}. Received: curve={curve!r}"
+        if not callable(curve):
+            checks.choice("curve", curve, self.CURVES)
+        factors = "a number >= 0", lambda v: v >= 0.0
+        start = checks.number("start", start, *factors)
+        stop = checks.number("stop", stop, *factors)
+        begin = checks.number("begin", begin, *factors)
+        if end is not None:
+            end = checks.number(
+                "end", end, "an epoch after `begin`", lambda v: v > begin
             )
-        for name, value in (("start", start), ("stop", stop)):
-            if not 0.0 <= value < math.inf:
-                raise ValueError(
-                    f"Argument `{name}` must be a finite number >= 0. "
-                    f"Received: {name}={value!r}"
-                )
-        if not (0.0 <= begin and (end is None or begin < end)):
-            raise ValueError(
-                "Arguments `begin` and `end` must be epochs with 0 <= begin < "
-                f"end. Received: begin={begin!r}, end={end!r}"
-            )
+        power = checks.number(
+            "power", power, "a number above 0", lambda v: v > 0.0
+        )
         self.curve = curve
         self.start = start
         self.stop = stop
@@ -114,10 +113,11 @@ class StrengthSchedule(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
+        self._last = None
         self._set(epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
-        # The number of batches may be unknown, in the first epoch.
+        # Where the number of batches is unknown, it goes by whole epochs.
         if self.params.get("steps"):
             self._set(self._epoch + batch / self.params["steps"])
 
@@ -126,7 +126,7 @@ class StrengthSchedule(keras.callbacks.Callback):
 
     def _set(self, epoch):
         factor = self.factor(epoch, self.params["epochs"])
-        if factor != getattr(self, "_last", None):
+        if factor != self._last:
             _set_strength(self.model, factor)
             self._last = factor
 
@@ -142,7 +142,9 @@ class TargetSparsity(keras.callbacks.Callback):
 
     Args:
         target: Fraction in (0, 1).
-        of: "filters", "weights" or "groups" of the group regularizers.
+        of: "filters", "weights", "groups" of the group regularizers with the
+            penalised scales of batch normalization, or "macs", those that
+            removing the zeros saves.
         mode: "adapt" or "stop".
         speed: Number above 1.
         tolerance: Fraction.
@@ -152,25 +154,14 @@ class TargetSparsity(keras.callbacks.Callback):
         self, target, of="filters", mode="adapt", speed=2.0, tolerance=0.05
     ):
         super().__init__()
-        for name, value, low, high in (
-            ("target", target, 0.0, 1.0),
-            ("speed", speed, 1.0, math.inf),
-            ("tolerance", tolerance, 0.0, 1.0),
-        ):
-            if not low < value < high:
-                raise ValueError(
-                    f"Argument `{name}` must be a number in ({low:g}, "
-                    f"{high:g}). Received: {name}={value!r}"
-                )
-        for name, value, known in (
-            ("of", of, ("filters", "weights", "groups")),
-            ("mode", mode, ("adapt", "stop")),
-        ):
-            if value not in known:
-                raise ValueError(
-                    f"Argument `{name}` must be one of {', '.join(known)}. "
-                    f"Received: {name}={value!r}"
-                )
+        fraction = "a number in (0, 1)", lambda v: 0.0 < v < 1.0
+        target = checks.number("target", target, *fraction)
+        tolerance = checks.number("tolerance", tolerance, *fraction)
+        speed = checks.number(
+            "speed", speed, "a number above 1", lambda v: v > 1.0
+        )
+        checks.choice("of", of, ("filters", "weights", "groups", "macs"))
+        checks.choice("mode", mode, ("adapt", "stop"))
         self.target = target
         self.of = of
         self.mode = mode
@@ -184,8 +175,13 @@ class TargetSparsity(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         with _finished(self.model):
-            zeros, total = _zeros(self.model)[self.of]
-        self.fraction = zeros / max(total, 1)
+            found = fractions(self.model)
+        if self.of not in found:
+            raise ValueError(
+                f"The model has no {self.of} that TargetSparsity could count. "
+                f"Received: of={self.of!r}"
+            )
+        self.fraction = found[self.of]
         if self.mode == "stop":
             if self.fraction >= self.target:
                 self.model.stop_training = True
@@ -198,19 +194,24 @@ class TargetSparsity(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         missed = self.target - self.fraction
-        if self.mode == "adapt":
-            missed = abs(missed)
-        if missed > self.tolerance:
+        size = abs(missed) if self.mode == "adapt" else missed
+        if size > self.tolerance:
             warnings.warn(
                 f"TargetSparsity: {self.fraction:.1%} of the {self.of} are "
-                f"zero at the end, and {self.target:.1%} were wanted: train "
-                "for more epochs or start from another strength.",
+                f"gone at the end, and {self.target:.1%} were wanted: "
+                + (
+                    "train for more epochs or start from a larger strength."
+                    if missed > 0
+                    else "start from a smaller strength, or lower `speed`."
+                ),
                 stacklevel=2,
             )
 
 
 class Freeze(keras.callbacks.Callback):
-    """Kernel weights that are zero when training begins stay exactly zero.
+    """Weights that are zero when training begins stay exactly zero.
+
+    Kernels of all kinds and the scales of batch normalization; not biases.
 
     Args:
         part: The model whose zeros are meant, where it is a part of the one
@@ -223,15 +224,14 @@ class Freeze(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._before = []
-        for layer in graph.layers(self.part or self.model):
-            kernel = getattr(layer, "kernel", None)
-            if kernel is None or not kernel.trainable:
-                continue
-            inner = kernel.constraint
-            if isinstance(inner, _Mask):  # left by an interrupted training
-                inner = inner.inner
-            self._before.append((kernel, inner))
-            kernel.constraint = _Mask(kernel, inner)
+        for layer in graph.sublayers(self.part or self.model):
+            for slot in layouts.slots(layer):
+                kernel = slot.variable
+                inner = kernel.constraint
+                if isinstance(inner, _Mask):  # left by an interrupted training
+                    inner = inner.inner
+                self._before.append((kernel, inner))
+                kernel.constraint = _Mask(kernel, inner)
         self._retrace()
 
     def on_train_end(self, logs=None):
@@ -254,6 +254,20 @@ class _Mask(keras.constraints.Constraint):
         return w * keras.ops.cast(self.mask, w.dtype)
 
 
+def fractions(model):
+    """{"weights", "filters", "groups", "macs"} -> the fraction that is gone.
+
+    Without what a model does not have.
+    """
+    found = {
+        kind: zeros / total
+        for kind, (zeros, total) in _zeros(model).items()
+        if total
+    }
+    left = sparsity(model).get("macs_left")
+    return found if left is None else {**found, "macs": 1.0 - left}
+
+
 def sparsity(model, per_layer=False):
     """What `SparsityMonitor` logs, for a model as it is."""
     found = {
@@ -261,11 +275,12 @@ def sparsity(model, per_layer=False):
     }
     try:
         plan = pruning.plan(model, "zeros")
-        found["macs_left"] = plan.after["macs"] / max(plan.before["macs"], 1)
+        if plan.before["macs"]:
+            found["macs_left"] = plan.after["macs"] / plan.before["macs"]
     except ValueError:
         pass  # A subclassed model, or one of unknown input size.
     if per_layer:
-        for layer in graph.layers(model):
+        for layer in graph.sublayers(model):
             count = counts.zeros(layer)
             for kind in ("weights", "filters"):
                 if count[kind]:
@@ -276,7 +291,7 @@ def sparsity(model, per_layer=False):
 
 def _zeros(model):
     """{"weights", "filters", "groups"} -> (zeros, in all)."""
-    rows = [counts.zeros(layer) for layer in graph.layers(model)]
+    rows = [counts.zeros(layer) for layer in graph.sublayers(model)]
     found = {
         kind: (
             sum(row[f"zero_{kind}"] for row in rows),
@@ -290,7 +305,7 @@ def _zeros(model):
         if not isinstance(reg, regularizers.Regularizer):
             continue
         axes = reg.group_axes(len(variable.shape))
-        if axes:
+        if axes or len(variable.shape) == 1:  # Scales are groups of their own.
             alive = (ops.convert_to_numpy(variable) != 0).any(axis=axes)
             zeros, total = zeros + int((~alive).sum()), total + alive.size
     found["groups"] = zeros, total

@@ -134,14 +134,15 @@ def summary(model):
 
 def zeros(layer):
     """How many weights and filters of a layer's kernel are exactly zero."""
-    if not isinstance(layer, _KERNEL_LAYERS):
+    slots = layouts.slots(layer) if isinstance(layer, _KERNEL_LAYERS) else []
+    if not slots:
         return {
             "weights": 0,
             "zero_weights": 0,
             "filters": 0,
             "zero_filters": 0,
         }
-    (slot,) = layouts.slots(layer)
+    (slot,) = slots
     kernel = keras.ops.convert_to_numpy(slot.variable)
     axes = groups.reduced_axes("filters", kernel.ndim, slot.layout)
     alive = np.any(kernel != 0, axis=axes)

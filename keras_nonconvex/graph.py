@@ -1,6 +1,7 @@
 """One walk over a Keras graph: every call of every layer, in order."""
 
 import collections
+import contextlib
 
 import keras
 from keras import tree
@@ -72,3 +73,20 @@ def calls(model):
                 )
             )
     return found
+
+
+@contextlib.contextmanager
+def without_dropout(model):
+    """A scope in which the dropout layers of a model do nothing."""
+    rates = [
+        (layer, layer.rate)
+        for layer in sublayers(model)
+        if hasattr(layer, "rate") and hasattr(layer, "seed_generator")
+    ]
+    try:
+        for layer, _ in rates:
+            layer.rate = 0.0
+        yield
+    finally:
+        for layer, rate in rates:
+            layer.rate = rate

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_nonconvex import callbacks as callbacks_
+from keras_nonconvex import checks
 from keras_nonconvex import graph
 
 
@@ -23,27 +24,24 @@ def recalibrate(model, x, batch_size=128):
     Returns:
         The model.
     """
-    norms, dropouts = [], []
-    for layer in graph.sublayers(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            if layer.trainable:
-                norms.append((layer, layer.momentum))
-        elif hasattr(layer, "rate") and hasattr(layer, "seed_generator"):
-            dropouts.append((layer, layer.rate))
+    batch_size = checks.whole("batch_size", batch_size, 1)
+    norms = [
+        (layer, layer.momentum)
+        for layer in graph.sublayers(model)
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and layer.trainable
+    ]
     if not norms:
         return model
     try:
-        for layer, _ in dropouts:
-            layer.rate = 0.0
-        for seen, batch in enumerate(_batches(x, batch_size)):
-            for layer, _ in norms:
-                layer.momentum = seen / (seen + 1.0)
-            model(batch, training=True)
+        with graph.without_dropout(model):
+            for seen, batch in enumerate(_batches(x, batch_size)):
+                for layer, _ in norms:
+                    layer.momentum = seen / (seen + 1.0)
+                model(batch, training=True)
     finally:
         for layer, momentum in norms:
             layer.momentum = momentum
-        for layer, rate in dropouts:
-            layer.rate = rate
     return model
 
 
@@ -73,7 +71,8 @@ def fine_tune(
         x, y: As in `fit`.
         epochs: As in `fit`.
         optimizer, loss, metrics: As in `compile`.
-        teacher: A model with the same inputs and outputs; unchanged.
+        teacher: A model with the same inputs and one output, a softmax or
+            logits; unchanged.
         teacher_weight: Fraction of the loss, in [0, 1].
         temperature: Number above 0.
         keep_zeros: Whether weights that are zero stay zero.
@@ -82,32 +81,57 @@ def fine_tune(
     Returns:
         The `History` of `fit`. The model is compiled with the optimizer.
     """
-    model.compile(optimizer, loss, metrics=list(metrics))
-    trained = model
     if teacher is not None:
-        if not 0.0 <= teacher_weight <= 1.0:
-            raise ValueError(
-                "Argument `teacher_weight` must be a number in [0, 1]. "
-                f"Received: teacher_weight={teacher_weight!r}"
-            )
-        was_trainable = [layer.trainable for layer in teacher.layers]
-        trained = keras.distillation.Distiller(
-            teacher,
-            model,
-            _SoftTargets(_gives_probabilities(model), temperature),
-            student_loss_weight=1.0 - teacher_weight,
+        teacher_weight = checks.number(
+            "teacher_weight",
+            teacher_weight,
+            "a number in [0, 1]",
+            lambda v: 0.0 <= v <= 1.0,
         )
-        trained.compile(model.optimizer, loss, metrics=list(metrics))
-    extra = fit_options.pop("callbacks", None) or []
+        _check_teacher(model, teacher)
+    model.compile(optimizer, loss, metrics=list(metrics))
+    given = fit_options.pop("callbacks", None)
+    given = [] if given is None else keras.tree.flatten(given)
     if keep_zeros:
-        extra = [*extra, callbacks_.Freeze(model)]
-    try:
-        return trained.fit(x, y, epochs=epochs, callbacks=extra, **fit_options)
-    finally:
-        if teacher is not None:
-            teacher.trainable = True
-            for layer, value in zip(teacher.layers, was_trainable, strict=True):
-                layer.trainable = value
+        given = [*given, callbacks_.Freeze(model)]
+    if teacher is None:
+        return model.fit(x, y, epochs=epochs, callbacks=given, **fit_options)
+    trained = keras.distillation.Distiller(
+        _frozen_copy(teacher),
+        model,
+        _SoftTargets(_gives_probabilities(model), temperature),
+        student_loss_weight=1.0 - teacher_weight,
+    )
+    trained.compile(model.optimizer, loss, metrics=list(metrics))
+    return trained.fit(x, y, epochs=epochs, callbacks=given, **fit_options)
+
+
+def _check_teacher(model, teacher):
+    mine = {id(v) for v in model.variables}
+    if any(id(v) in mine for v in teacher.variables):
+        raise ValueError(
+            "Argument `teacher` must not share layers with the model: make "
+            "a copy with keras.models.clone_model and set_weights. "
+            f"Received: teacher={teacher.name!r}"
+        )
+    if getattr(model, "solver", None) and model.solver.targets(model):
+        raise ValueError(
+            "A teacher's model trains without the penalties' prox: take them "
+            f"off with knc.strip(model). Received: model={model.name!r}"
+        )
+    if len(model.outputs) != 1:
+        raise ValueError(
+            "Argument `teacher` needs a model with one output. "
+            f"Received: model={model.name!r} with {len(model.outputs)}"
+        )
+    _gives_probabilities(model)
+
+
+def _frozen_copy(model):
+    """A model that can be frozen while the given one stays as it is."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 class _SoftTargets(keras.distillation.LogitsDistillation):
@@ -132,9 +156,21 @@ class _SoftTargets(keras.distillation.LogitsDistillation):
 
 
 def _gives_probabilities(model):
-    last = model.layers[-1]
-    return isinstance(last, keras.layers.Softmax) or (
-        getattr(last, "activation", None) is keras.activations.softmax
+    """Whether a model ends in a softmax; refuses other than logits."""
+    last = model.outputs[0]._keras_history.operation
+    if isinstance(last, keras.Model):
+        return _gives_probabilities(last)
+    activation = getattr(last, "activation", None)
+    if (
+        isinstance(last, keras.layers.Softmax)
+        or activation is keras.activations.softmax
+    ):
+        return True
+    if activation is keras.activations.linear and model.output_shape[-1] > 1:
+        return False
+    raise ValueError(
+        "Argument `teacher` needs a model that ends in a softmax or in a "
+        f"linear layer of several logits. Received: last layer {last.name!r}"
     )
 
 
@@ -142,6 +178,8 @@ def _batches(x, batch_size):
     """Batches of inputs from an array, arrays or a dataset."""
     arrays = keras.tree.flatten(x)
     if all(hasattr(array, "shape") for array in arrays):
+        if not len(arrays[0]):
+            raise ValueError("Argument `x` must not be empty. Received: none")
         size = min(batch_size, len(arrays[0]))
         for start in range(0, len(arrays[0]) - size + 1, size):
             yield keras.tree.map_structure(

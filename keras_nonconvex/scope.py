@@ -1,4 +1,4 @@
-"""The scope in which a solver decides how penalties enter the loss."""
+"""Scopes in which a solver decides how penalties enter the loss."""
 
 import contextlib
 import threading
@@ -6,17 +6,31 @@ import threading
 _state = threading.local()
 
 
-def treatment():
-    """The function (regularizer, w) -> loss term in force, or None."""
-    return getattr(_state, "treatment", None)
-
-
 @contextlib.contextmanager
-def treating(treatment):
-    """Penalties that this thread evaluates inside go through `treatment`."""
-    before = getattr(_state, "treatment", None)
-    _state.treatment = treatment
+def _set(name, value):
+    before = getattr(_state, name, None)
+    setattr(_state, name, value)
     try:
         yield
     finally:
-        _state.treatment = before
+        setattr(_state, name, before)
+
+
+def step(model):
+    """The scope of a training or test step of `model`, in this thread."""
+    return _set("model", model)
+
+
+def in_step(model):
+    """Whether this thread is in a step of `model`."""
+    return getattr(_state, "model", None) is model
+
+
+def treating(treatment):
+    """The scope in which `treatment(regularizer, w)` gives the loss terms."""
+    return _set("treatment", treatment)
+
+
+def treatment():
+    """The function that is in force, or None."""
+    return getattr(_state, "treatment", None)

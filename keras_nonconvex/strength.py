@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import pathlib
 
@@ -11,7 +12,9 @@ from keras import ops
 from matplotlib.figure import Figure
 
 from keras_nonconvex import callbacks
+from keras_nonconvex import checks
 from keras_nonconvex import files
+from keras_nonconvex import graph
 from keras_nonconvex import regularizers
 from keras_nonconvex.solvers import step_size
 
@@ -43,24 +46,36 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
         A number, or a dict of weight path -> number.
     """
     targets = _targets(model)
+    batch_size = checks.whole("batch_size", batch_size, 1)
+    arrays = keras.tree.flatten(x)
+    if not all(hasattr(a, "shape") and len(a) for a in arrays):
+        raise ValueError(
+            "Argument `x` must be an array or arrays with samples in them, no "
+            f"dataset. Received: {type(x).__name__}"
+        )
     if step is None:
         optimizer = step_size.innermost(model.optimizer)
         lr = ops.convert_to_numpy(optimizer.learning_rate).item()
         step = lr / (1.0 - step_size.momentum(optimizer))
+    step = checks.number(
+        "step",
+        step,
+        "a number above 0 (None takes the optimizer's rate of the moment)",
+        lambda v: v > 0.0,
+    )
     zeroed = {id(variable) for variable, _ in targets}
     at_zero = _gradients(model, x, y, batch_size, zeroed)
     here = None
-    found = {}
+    found = []
     for variable, reg in targets:
-        gradient = at_zero[variable.path]
+        gradient = at_zero[id(variable)]
         if not np.any(gradient):
             if here is None:
                 here = _gradients(model, x, y, batch_size, set())
-            gradient = here[variable.path]
-        found[variable.path] = reg.strength * _least_multiplier(
-            reg, gradient, step
-        )
-    return found if per_weight else max(found.values())
+            gradient = here[id(variable)]
+        least = reg.strength * _least_multiplier(reg, gradient, step)
+        found.append((variable.path, least))
+    return dict(found) if per_weight else max(least for _, least in found)
 
 
 def strength_path(
@@ -83,7 +98,7 @@ def strength_path(
         multipliers: Factors on the strengths of the model, in the order in
             which they are trained; 0 and ten from 1/30 to 30 if None.
         epochs: Of each point.
-        out: A folder for `curve.csv`, `curve.png` and the model of each
+        out: A folder for `curve.csv`, `curve.png` and the weights of each
             point. A point whose file is there is not trained again.
         **fit_options: Passed on to `fit`.
 
@@ -92,18 +107,42 @@ def strength_path(
         zero_filters, zero_groups and macs_left.
     """
     _targets(model)
+    epochs = checks.whole("epochs", epochs, 1)
     if multipliers is None:
         multipliers = [0.0, *np.geomspace(1 / 30, 30, 10)]
-    if not all(0.0 <= m < math.inf for m in multipliers):
+    multipliers = [
+        checks.number(
+            "multipliers", m, "finite numbers >= 0", lambda v: v >= 0.0
+        )
+        for m in keras.tree.flatten(multipliers)
+    ]
+    used = keras.tree.flatten(fit_options.get("callbacks") or [])
+    if any(
+        isinstance(c, (callbacks.StrengthSchedule, callbacks.TargetSparsity))
+        for c in used
+    ):
         raise ValueError(
-            "Argument `multipliers` must be finite numbers >= 0. "
-            f"Received: multipliers={multipliers!r}"
+            "strength_path sets the strength itself: leave StrengthSchedule "
+            f"and TargetSparsity out. Received: callbacks={used!r}"
+        )
+    out = None if out is None else pathlib.Path(out)
+    if out:
+        samples = [getattr(a, "shape", None) for a in keras.tree.flatten(x)]
+        _check_folder(
+            out,
+            multipliers=multipliers,
+            epochs=epochs,
+            samples=[shape and list(shape) for shape in samples],
+            regularizers=[repr(reg) for _, reg in _targets(model)],
+            weights=[list(v.shape) for v in model.weights],
+            optimizer=type(model.optimizer).__name__,
         )
     model.optimizer.build(model.trainable_variables)
+    before = ops.convert_to_numpy(model.solver_state.strength)
     measured = validation_data if validation_data is not None else (x, y)
     points = []
-    for multiplier in map(float, multipliers):
-        weights = out and pathlib.Path(out) / f"x{multiplier:.6g}.weights.h5"
+    for index, multiplier in enumerate(multipliers):
+        weights = out and out / f"{index:02d}.weights.h5"
         if weights and weights.exists():
             model.load_weights(weights)
         else:
@@ -117,14 +156,27 @@ def strength_path(
         point.update(callbacks.sparsity(model))
         points.append(point)
         if out:
-            _write(pathlib.Path(out), points)
+            _write(out, points)
+    model.solver_state.strength.assign(before)
     return points
 
 
+def _check_folder(out, **settings):
+    """Refuses to go on with the path of another model or other settings."""
+    text, path = json.dumps(settings, indent=1), out / "path.json"
+    if path.exists() and path.read_text() != text:
+        raise ValueError(
+            "Argument `out` holds a path of another model, other penalties or "
+            f"other settings: choose another folder. Received: {str(out)!r}"
+        )
+    files.write_text(path, text)
+
+
 def _evaluate(model, data):
-    if isinstance(data, (tuple, list)):
-        return model.evaluate(*data, verbose=0, return_dict=True)
-    return model.evaluate(data, verbose=0, return_dict=True)
+    if not isinstance(data, (tuple, list)):
+        data = (data,)
+    options = dict(zip(("x", "y", "sample_weight"), data, strict=False))
+    return model.evaluate(**options, verbose=0, return_dict=True)
 
 
 def _write(out, points):
@@ -175,23 +227,24 @@ def _targets(model):
         for v in model.trainable_variables
         if isinstance(v.regularizer, regularizers.Regularizer)
         and v.regularizer.has_prox
+        and v.regularizer.strength > 0
     ]
     if not targets:
         raise ValueError(
-            "The model has no weight with a penalty that has a prox. "
-            f"Received: model={model.name!r}"
+            "The model has no weight with a penalty that has a prox and a "
+            f"strength above 0. Received: model={model.name!r}"
         )
     return targets
 
 
 def _gradients(model, x, y, batch_size, zeroed):
-    """weight path -> gradient of the data loss, as float64 arrays.
+    """id of a weight -> gradient of the data loss, as a float64 array.
 
     A backend-free way to a gradient: one step of SGD at rate 1 with momentum,
     whose first velocity is minus the gradient, on a model that shares no
     weight with this one.
     """
-    copy = keras.models.clone_model(model)
+    copy = type(model).from_config(model.get_config())
     values = [
         np.zeros(v.shape) if id(v) in zeroed else ops.convert_to_numpy(v)
         for v in model.weights
@@ -199,30 +252,40 @@ def _gradients(model, x, y, batch_size, zeroed):
     for variable in copy.weights:
         variable.regularizer = None
     optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
-    copy.compile(optimizer, model.loss)
+    copy.compile(
+        optimizer,
+        model.loss,
+        loss_weights=model._compile_config.config.get("loss_weights"),
+        auto_scale_loss=False,
+    )
     optimizer.build(copy.trainable_variables)
-    total = {v.path: 0.0 for v in model.trainable_variables}
+    total = [0.0] * len(optimizer.momentums)
     samples = len(keras.tree.flatten(x)[0])
-    for start in range(0, samples, batch_size):
-        batch = [
-            None
-            if data is None
-            else keras.tree.map_structure(
-                lambda a, start=start: a[start : start + batch_size], data
-            )
-            for data in (x, y)
-        ]
-        copy.set_weights(values)
-        for momentum in optimizer.momentums:
-            momentum.assign(np.zeros(momentum.shape))
-        copy.train_on_batch(*batch)
-        size = len(keras.tree.flatten(batch[0])[0])
-        for variable, momentum in zip(
-            model.trainable_variables, optimizer.momentums, strict=True
-        ):
-            gradient = -ops.convert_to_numpy(momentum).astype("float64")
-            total[variable.path] += gradient * (size / samples)
-    return total
+    with graph.without_dropout(copy):
+        for start in range(0, samples, batch_size):
+            batch = [
+                None
+                if data is None
+                else keras.tree.map_structure(
+                    lambda a, start=start: a[start : start + batch_size], data
+                )
+                for data in (x, y)
+            ]
+            copy.set_weights(values)
+            for momentum in optimizer.momentums:
+                momentum.assign(np.zeros(momentum.shape))
+            copy.train_on_batch(*batch)
+            part = len(keras.tree.flatten(batch[0])[0]) / samples
+            for i, momentum in enumerate(optimizer.momentums):
+                gradient = ops.convert_to_numpy(momentum).astype("float64")
+                total[i] = total[i] - part * gradient
+    if not all(np.isfinite(gradient).all() for gradient in total):
+        raise ValueError(
+            "The gradient of the data loss is not finite: look for NaN in "
+            "the data. Received: NaN or infinite values"
+        )
+    trained = [id(v) for v in model.trainable_variables]
+    return dict(zip(trained, total, strict=True))
 
 
 def _least_multiplier(reg, gradient, step):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import warnings
 
 import keras
@@ -97,29 +98,18 @@ class ProximalMixin:
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        **kwargs,
-    ):
+    def fit(self, *args, **kwargs):
         """As `keras.Model.fit`."""
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(_Hooks())
-        else:
-            given = [] if callbacks is None else keras.tree.flatten(callbacks)
-            callbacks = [*given, _Hooks()]
-        return super().fit(
-            x, y, batch_size, epochs, verbose, callbacks, **kwargs
+        fit = super().fit
+        bound = inspect.signature(fit).bind(*args, **kwargs)
+        bound.arguments["callbacks"] = _with_hooks(
+            bound.arguments.get("callbacks"), self
         )
+        return fit(*bound.args, **bound.kwargs)
 
     def compute_loss(self, *args, training=True, **kwargs):
         loss = super().compute_loss(*args, training=training, **kwargs)
-        if scope.treatment() is None:  # Not in a step of this class.
+        if not scope.in_step(self):
             return loss
         more = self.solver.handled_value(self)
         coupling = self.solver.coupling(self) if training else None
@@ -129,29 +119,36 @@ class ProximalMixin:
         return loss + ops.cast(more, loss.dtype) / replicas()
 
     def test_step(self, *args):
-        with self._penalties():
+        with self._in_step():
             return reducible(super().test_step(*args))
 
     def train_step(self, *args):
         if keras.backend.backend() == "jax":
             return self._stateless_train_step(*args)
         before = self.solver.before_update(self)
-        with self._penalties():
+        with self._in_step():
             logs = super().train_step(*args)
         with no_gradients():
             self.solver.after_update(self, before)
         return reducible(logs)
 
-    def _penalties(self):
+    def _in_step(self):
         if self.solver_state is None:  # evaluate() before the first fit()
             return contextlib.nullcontext()
-        return scope.treating(functools.partial(self.solver.penalty, self))
+        return scope.step(self)
+
+    def _get_regularization_losses(self):
+        # Here alone Keras calls the regularizers of weights, and no others.
+        if not scope.in_step(self):
+            return super()._get_regularization_losses()
+        with scope.treating(functools.partial(self.solver.penalty, self)):
+            return super()._get_regularization_losses()
 
     def _stateless_train_step(self, state, data):
         # JAX: variables are values in `state`, not in the model.
         with keras.StatelessScope(self._mapping(state)):
             before = self.solver.before_update(self)
-        with self._penalties():
+        with self._in_step():
             logs, state = super().train_step(state, data)
         with keras.StatelessScope(self._mapping(state)) as after:
             self.solver.after_update(self, before)
@@ -190,6 +187,19 @@ class ProximalModel(ProximalMixin, keras.Model):
 
     `ProximalModel(inputs, outputs)`, then `compile` and `fit` as always.
     """
+
+
+def _with_hooks(callbacks, model):
+    """The callbacks of a `fit`, with `_Hooks` as the last."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        if not any(isinstance(c, _Hooks) for c in callbacks.callbacks):
+            hooks = _Hooks()
+            hooks.set_model(model)
+            hooks.set_params(callbacks.params)
+            callbacks.callbacks.append(hooks)
+        return callbacks
+    given = [] if callbacks is None else keras.tree.flatten(callbacks)
+    return [*given, _Hooks()]
 
 
 class _Hooks(keras.callbacks.Callback):

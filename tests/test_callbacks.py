@@ -151,7 +151,7 @@ def test_target_sparsity_says_when_it_was_missed():
     [
         (lambda: callbacks.StrengthSchedule("sine"), "`curve` must be"),
         (lambda: callbacks.StrengthSchedule(start=-1), "`start` must be"),
-        (lambda: callbacks.StrengthSchedule(begin=3, end=2), "`begin` and"),
+        (lambda: callbacks.StrengthSchedule(begin=3, end=2), "`end` must be"),
         (lambda: callbacks.TargetSparsity(1.5), "`target` must be"),
         (lambda: callbacks.TargetSparsity(0.5, of="layers"), "`of` must be"),
         (lambda: callbacks.TargetSparsity(0.5, mode="hold"), "`mode` must"),
@@ -170,3 +170,51 @@ def test_a_plain_model_has_no_strength_to_change():
     ):
         with pytest.raises(ValueError, match="needs a knc.ProximalModel"):
             fit(model_of(cls=keras.Model), 1, callback)
+
+
+def test_a_schedule_serves_several_trainings():
+    schedule = callbacks.StrengthSchedule("linear", begin=3, end=5)
+    for epochs in (1, 3):
+        assert fit(model_of(), epochs, schedule)["strength"] == [0.0] * epochs
+
+
+def test_frozen_are_the_zeros_of_all_kernels():
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.SeparableConv2D(4, 3)(inputs)
+    x = keras.layers.TimeDistributed(keras.layers.Dense(3))(x)
+    model = keras.Model(inputs, x)
+    kernels = [w for w in model.weights if len(w.shape) > 1]
+    for kernel in kernels:
+        value = keras.ops.convert_to_numpy(kernel).copy()
+        value.flat[::2] = 0.0
+        kernel.assign(value)
+    model.compile("adam", "mse")
+    x, y = np.ones((4, 8, 8, 2)), np.ones((4, 6, 6, 3))
+    model.fit(x, y, epochs=3, verbose=0, callbacks=[callbacks.Freeze()])
+    for kernel in kernels:
+        flat = keras.ops.convert_to_numpy(kernel).ravel()
+        assert not flat[::2].any() and flat[1::2].all()
+
+
+def test_target_sparsity_counts_scales_and_macs():
+    def slim():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(8, 3, use_bias=False)(inputs)
+        x = keras.layers.BatchNormalization(
+            gamma_regularizer=knc.Elementwise(knc.penalties.L1(), 5e-3)
+        )(x)
+        x = keras.layers.Flatten()(keras.layers.ReLU()(x))
+        x = keras.layers.Dense(3, "softmax")(x)
+        return compile_(knc.ProximalModel(inputs, x))
+
+    for of in ("groups", "macs"):
+        target = callbacks.TargetSparsity(0.4, of=of, mode="stop")
+        model = slim()
+        fit(model, 60, target)
+        assert target.fraction >= 0.4
+        small = knc.prune(model)
+        assert small.layers[1].filters <= 5
+    with pytest.raises(ValueError, match="has no groups"):
+        model = compile_(classifier(knc.ProximalModel))
+        fit(model, 1, callbacks.TargetSparsity(0.4, of="groups"))

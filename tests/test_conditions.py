@@ -354,3 +354,91 @@ def test_a_schedule_of_the_strength_is_seen_by_compiled_steps():
     model.solver_state.strength.assign(0.5)
     loss = model.evaluate(data, data, verbose=0)
     assert loss == pytest.approx(0.005 * kernel.item(), rel=1e-5)
+
+
+def test_regularizers_of_other_things_than_weights_are_keras():
+    x = np.ones((4, 6), "float32")
+    losses = []
+    for cls in (knc.ProximalModel, keras.Model):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6,))
+        outputs = layers.Dense(
+            3, activity_regularizer=knc.GroupLasso(1.0, groups="weights")
+        )(inputs)
+        model = cls(inputs, outputs)
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        model.fit(x, x[:, :3], epochs=3, verbose=0)
+        losses.append(model.evaluate(x, x[:, :3], verbose=0))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_constraints_hold_after_the_prox():
+    for optimizer in (
+        keras.optimizers.SGD(0.05, momentum=0.9),
+        keras.optimizers.Adam(1e-2),
+    ):
+        model = classifier(knc.ProximalModel, knc.GroupLasso(1e-3))
+        model.layers[1].kernel.constraint = keras.constraints.NonNeg()
+        model.layers[5].kernel.constraint = knc.constraints.MaxActiveGroups(3)
+        fit(compile_(model, optimizer), 3)
+        assert keras.ops.convert_to_numpy(model.layers[1].kernel).min() >= 0
+        kernel = keras.ops.convert_to_numpy(model.layers[5].kernel)
+        assert kernel.any(axis=0).sum() <= 3
+
+
+def test_weights_of_sixteen_bits():
+    for solver in (
+        knc.solvers.ProximalGradient(),
+        knc.solvers.VariableSplitting(beta=0.1),
+        knc.solvers.ADMM(knc.constraints.MaxNonzero("50%")),
+    ):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8, 8, 1))
+        x = layers.Flatten()(inputs)
+        x = layers.Dense(
+            3, kernel_regularizer=knc.GroupLasso(1e-2), dtype="bfloat16"
+        )(x)
+        outputs = layers.Softmax(dtype="float32")(x)
+        model = compile_(knc.ProximalModel(inputs, outputs), solver=solver)
+        history = fit(model, 4).history["loss"]
+        assert history[-1] < history[0]
+        assert "bfloat16" in str(model.layers[2].kernel.dtype)
+
+
+def test_weights_pass_from_one_solver_to_the_next(tmp_path):
+    first = compile_(make(), solver=knc.solvers.VariableSplitting(beta=0.1))
+    fit(first)
+    first.save_weights(tmp_path / "first.weights.h5")
+    second = compile_(make())
+    second.optimizer.build(second.trainable_variables)
+    with pytest.warns(UserWarning, match="the solver starts anew"):
+        second.load_weights(tmp_path / "first.weights.h5")
+    check_equal(first, second)
+    fit(second)
+
+
+def test_a_layer_thawed_after_compiling_must_be_compiled_again():
+    model = make()
+    model.layers[1].trainable = False
+    compile_(model, solver=knc.solvers.VariableSplitting(beta=0.1))
+    model.layers[1].trainable = True
+    with pytest.raises(ValueError, match="compile it again"):
+        fit(model)
+
+
+def test_callbacks_may_come_in_any_form():
+    x, y = small_data()
+    model = compile_(make())
+    stop = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=9.0)
+    history = model.fit(x, y, 16, 5, 0, stop, 0.2)
+    assert len(history.history["val_loss"]) == 2
+    given = keras.callbacks.CallbackList([stop], model=model, epochs=1)
+    for _ in range(2):
+        model.fit(x, y, verbose=0, callbacks=given)
+    assert len(given.callbacks) == 2
+
+
+def test_many_learning_rates_at_once_are_refused():
+    many = keras.optimizers.MultiOptimizer([(lambda v: True, "sgd")])
+    with pytest.raises(ValueError, match="no one learning rate"):
+        compile_(make(), many)

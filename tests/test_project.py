@@ -9,7 +9,15 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"version", "scope", "files", "progress", "tensors", "distribution"},
+    {
+        "version",
+        "scope",
+        "files",
+        "progress",
+        "tensors",
+        "distribution",
+        "checks",
+    },
     {"groups", "graph", "datasets", "models"},
     {"penalties", "layouts", "constraints"},
     {"sparse_group", "counts"},

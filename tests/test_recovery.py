@@ -106,3 +106,22 @@ def test_fine_tuning_can_keep_zeros():
         assert not after[0].any() and (after[1:] != value[1:]).all()
     with pytest.raises(ValueError, match="`teacher_weight` must be"):
         knc.fine_tune(model, x, y, teacher=teacher, teacher_weight=2.0)
+
+
+def test_teachers_that_cannot_teach_are_refused():
+    x, y = images()
+    model = net()
+    with pytest.raises(ValueError, match="must not share layers"):
+        knc.fine_tune(
+            model, x, y, teacher=keras.Model(model.inputs, model(model.inputs))
+        )
+    inputs = keras.Input((8, 8, 1))
+    head = layers.Dense(1, "sigmoid")(layers.Flatten()(inputs))
+    one = keras.Model(inputs, head)
+    other = keras.models.clone_model(one)
+    with pytest.raises(ValueError, match="ends in a softmax or in a linear"):
+        knc.fine_tune(one, x, y, teacher=other)
+    sparse = knc.attach(net(), knc.GroupLasso(1e-3))
+    sparse.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="knc.strip"):
+        knc.fine_tune(sparse, x, y, teacher=net())

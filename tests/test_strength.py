@@ -141,8 +141,45 @@ def test_strength_path_writes_the_curve_and_resumes(digits, tmp_path):
     ]
     assert (tmp_path / "curve.png").stat().st_size > 5000
     # Interrupted after two points, it goes on to the same end.
-    (tmp_path / "x30.weights.h5").unlink()
+    (tmp_path / "02.weights.h5").unlink()
     again = knc.strength_path(
         net(), *train, multipliers=(0, 1, 30), out=tmp_path, **options
     )
     assert again == path
+
+
+def test_strength_max_counts_the_weights_of_losses():
+    def net(weight):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8,))
+        reg = knc.GroupLasso(1.0)
+        heads = [
+            layers.Dense(2, use_bias=False, kernel_regularizer=reg)(inputs)
+            for _ in range(2)
+        ]
+        model = knc.ProximalModel(inputs, heads)
+        model.compile("sgd", ["mse", "mse"], loss_weights=[1.0, weight])
+        return model
+
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")
+    y = [x[:, :2], x[:, 2:4]]
+    once = knc.strength_max(net(1.0), x, y, per_weight=True)
+    tenfold = knc.strength_max(net(10.0), x, y, per_weight=True)
+    ratios = [
+        t / o for t, o in zip(tenfold.values(), once.values(), strict=True)
+    ]
+    np.testing.assert_allclose(ratios, [1.0, 10.0], rtol=1e-4)
+
+
+def test_strength_path_refuses_the_folder_of_another(tmp_path):
+    model, x, y, _ = linear_model(knc.GroupLasso(1e-3))
+    options = {"multipliers": (1, 1), "epochs": 1, "out": tmp_path}
+    path = knc.strength_path(model, x, y, verbose=0, **options)
+    assert len(path) == 2 and len(list(tmp_path.glob("*.h5"))) == 2
+    assert keras.ops.convert_to_numpy(model.solver_state.strength) == 1
+    other, *_ = linear_model(knc.GroupLasso(1e-2))
+    with pytest.raises(ValueError, match="a path of another model"):
+        knc.strength_path(other, x, y, verbose=0, **options)
+    schedule = knc.callbacks.StrengthSchedule()
+    with pytest.raises(ValueError, match="sets the strength itself"):
+        knc.strength_path(model, x, y, callbacks=[schedule])

@@ -58,6 +58,7 @@ class Regularizer(keras.regularizers.Regularizer):
             strength = getattr(self, name)
             if strength is not None:
                 setattr(scaled, name, strength * multiplier)
+        scaled.__dict__.pop("terms", None)  # Those of the other strengths.
         return scaled
 
     def value(self, w):
@@ -155,13 +156,3 @@ def check_strength(name, value):
             f"Received: {name}={value!r}"
         )
     return number
-
-
-def check_choice(name, value, choices):
-    """`value`, if it is one of `choices`."""
-    if value not in list(choices):
-        raise ValueError(
-            f"Argument `{name}` must be one of "
-            f"{', '.join(map(repr, choices))}. Received: {name}={value!r}"
-        )
-    return value

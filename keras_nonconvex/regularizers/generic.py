@@ -9,6 +9,7 @@ A penalty of a whole vector (`L1MinusL2`, `SquaredL1`) takes each group's
 weights in place of their norm or of the single weights.
 """
 
+import functools
 import inspect
 
 from keras import ops
@@ -192,7 +193,7 @@ class SparseGroup(Group):
             penalty, t, step * self.strength, step * group_strength, axes
         )
 
-    @property
+    @functools.cached_property
     def terms(self):
         strength = self.group_strength
         group = Group(

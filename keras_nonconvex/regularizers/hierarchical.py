@@ -16,12 +16,12 @@ for the size of a group.
 
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex import groups as group_patterns
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import Lp
 from keras_nonconvex.penalties import SquaredL1
 from keras_nonconvex.regularizers.base import Regularizer
-from keras_nonconvex.regularizers.base import check_choice
 from keras_nonconvex.regularizers.base import check_strength
 from keras_nonconvex.tensors import maximum
 
@@ -73,12 +73,12 @@ class HierarchicalGroup(Regularizer):
         l1_strength=0.0,
     ):
         super().__init__(strength)
-        self.base = check_choice("base", base, _BASES)
-        self.wrap = check_choice("wrap", wrap, _WRAPS)
+        self.base = checks.choice("base", base, _BASES)
+        self.wrap = checks.choice("wrap", wrap, _WRAPS)
         if isinstance(grouping, (tuple, list)) and len(grouping) == 2:
             self.grouping = tuple(map(group_patterns.check, grouping))
         else:
-            self.grouping = check_choice("grouping", grouping, _GROUPINGS)
+            self.grouping = checks.choice("grouping", grouping, _GROUPINGS)
         self.l1_strength = check_strength("l1_strength", l1_strength)
 
     @classmethod

@@ -4,9 +4,9 @@ import math
 
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex import groups as group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
-from keras_nonconvex.regularizers.base import check_choice
 
 
 class OrthoReg(Regularizer):
@@ -28,7 +28,7 @@ class OrthoReg(Regularizer):
     def __init__(self, strength=1e-4, groups="filters", norm="l2"):
         super().__init__(strength)
         self.groups = group_patterns.check(groups)
-        self.norm = check_choice("norm", norm, ("l2", "l1"))
+        self.norm = checks.choice("norm", norm, ("l2", "l1"))
 
     def value(self, w):
         rank = len(w.shape)

@@ -1,10 +1,9 @@
 """ADMM: training pulled towards the nearest point with k weights or groups."""
 
-import math
-
 import keras
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex import constraints
 from keras_nonconvex import graph
 from keras_nonconvex import layouts
@@ -48,48 +47,45 @@ class ADMM(Solver):
                     " or a dict of layer name pattern -> one of these or "
                     f"None. Received: keep={keep!r}"
                 )
-        for name, value, least in (("rho", rho, 0.0), ("growth", growth, 1.0)):
-            if not (least <= value < math.inf and value > 0):
-                raise ValueError(
-                    f"Argument `{name}` must be a finite number "
-                    f"{'above 0' if least == 0 else '>= 1'}. "
-                    f"Received: {name}={value!r}"
-                )
-        for name, value in (("stage", stage), ("every", every)):
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(
-                    f"Argument `{name}` must be a whole number of epochs >= "
-                    f"1. Received: {name}={value!r}"
-                )
         super().__init__()
         self.keep = keep
-        self.rho = rho
-        self.growth = growth
-        self.stage = stage
-        self.every = every
+        self.rho = checks.number(
+            "rho", rho, "a number above 0", lambda v: v > 0.0
+        )
+        self.growth = checks.number(
+            "growth", growth, "a number >= 1", lambda v: v >= 1.0
+        )
+        self.stage = checks.whole("stage", stage, 1, " of epochs")
+        self.every = checks.whole("every", every, 1, " of epochs")
 
     def parts(self, regularizer):
         return regularizer, None
 
     def pairs(self, model):
         """[(variable, its projection)]."""
-        found = []
+        return self._matched(model)[0]
+
+    def _matched(self, model):
+        found, unused = [], set(self.keep)
         for layer in graph.sublayers(model):
             for slot in layouts.slots(layer):
                 for pattern, constraint in self.keep.items():
                     if layouts.matches(pattern, layer, slot):
+                        unused.discard(pattern)
                         if constraint and slot.variable.trainable:
                             fitted = layouts.fitted(constraint, slot)
                             found.append((slot.variable, fitted))
                         break
-        return found
+        return found, unused
 
     def check(self, model):
         super().check(model)
-        if not self.pairs(model):
+        found, unused = self._matched(model)
+        if unused or not found:
             raise ValueError(
-                "Argument `keep` matches no kernel of the model. "
-                f"Received: keep={self.keep!r}"
+                "Argument `keep` has patterns that match no kernel (the first "
+                "that matches takes it), or no constraint. "
+                f"Received: {sorted(unused) or self.keep!r}"
             )
 
     def bind(self, model):
@@ -98,6 +94,8 @@ class ADMM(Solver):
         variables = [variable for variable, _ in self.pairs(model)]
         state.add_like("Z", variables)
         state.add_like("U", variables)
+        for variable, project in self.pairs(model):
+            state.like("Z", variable).assign(project(variable))
 
     def begin_epoch(self, model, epoch):
         state, (stage, within) = model.solver_state, divmod(epoch, self.stage)
@@ -120,7 +118,7 @@ class ADMM(Solver):
             pull(
                 variable,
                 state.like("Z", variable) - state.like("U", variable),
-                ops.cast(rho, variable.dtype),
+                rho,
             )
             for variable, _ in self.pairs(model)
         )

@@ -12,6 +12,7 @@ from keras_nonconvex import regularizers
 from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.backends import compiled
 from keras_nonconvex.solvers.state import read
+from keras_nonconvex.tensors import in_full_precision
 
 
 class Solver:
@@ -60,7 +61,19 @@ class Solver:
 
     def check(self, model):
         """Refuses what would undo the zeros or cut the wrong groups."""
+        self.check_optimizer(model)
+        for layer in graph.sublayers(model):
+            _check_layout(layer)
+
+    def check_optimizer(self, model):
+        """Refuses an optimizer that would undo the zeros."""
         optimizer = step_size.innermost(model.optimizer)
+        if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+            raise ValueError(
+                "A MultiOptimizer has no one learning rate for the prox: take "
+                "one optimizer, or solver=Subgradient() on a ProximalModel. "
+                f"Received: optimizer={type(optimizer).__name__}"
+            )
         if getattr(optimizer, "use_ema", False):
             raise ValueError(
                 "use_ema=True overwrites exact zeros with running averages; "
@@ -76,10 +89,8 @@ class Solver:
                 "debiased=True. Received: optimizer="
                 f"{type(optimizer).__name__}(weight_decay="
                 f"{optimizer.weight_decay})",
-                stacklevel=5,
+                stacklevel=6,
             )
-        for layer in graph.sublayers(model):
-            _check_layout(layer)
 
     def bind(self, model):
         """Makes the variables of `model.solver_state` that this one needs."""
@@ -145,19 +156,19 @@ class Solver:
 
 
 def _sum_of_values(active, values, strength):
-    return sum(
-        ops.cast(
-            reg.scaled(ops.cast(strength, w.dtype)).value(w),
-            keras.config.floatx(),
-        )
-        for reg, w in zip(active, values, strict=True)
-    )
+    total = 0.0
+    for reg, w in zip(active, values, strict=True):
+        w = in_full_precision(w)
+        value = reg.scaled(ops.cast(strength, w.dtype)).value(w)
+        total = total + ops.cast(value, keras.config.floatx())
+    return total
 
 
 def pull(variable, target, weight):
     """weight / 2 ||variable - target||^2, with a gradient on the first."""
-    target = ops.stop_gradient(ops.convert_to_tensor(target))
-    return weight / 2.0 * ops.sum(ops.square(variable - target))
+    target = ops.stop_gradient(in_full_precision(target))
+    distance = ops.sum(ops.square(in_full_precision(variable) - target))
+    return ops.cast(weight / 2.0, distance.dtype) * distance
 
 
 def _check_layout(layer):

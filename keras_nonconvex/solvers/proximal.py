@@ -4,6 +4,7 @@ import collections
 
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex import groups
 from keras_nonconvex.solvers import half_space
 from keras_nonconvex.solvers import step_size
@@ -11,6 +12,7 @@ from keras_nonconvex.solvers.backends import assign
 from keras_nonconvex.solvers.backends import compiled
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.state import read
+from keras_nonconvex.tensors import in_full_precision
 
 Before = collections.namedtuple("Before", "iterations learning_rate values")
 
@@ -32,8 +34,9 @@ class ProximalGradient(Solver):
             minimiser of the logged loss (`step_size.py`); "preconditioned"
             for the same, refused where the optimizer has no metric of its
             own; or "learning_rate".
-        half_space: A number in [0, 1), or None for no such step. Kept below
-            the shrinkage of groups that the envelope keeps.
+        half_space: The epsilon above, a number in [0, 1): the larger, the
+            more groups die. None for no such step. With an envelope, whose
+            prox shrinks all survivors, it is lowered so that these survive.
         half_space_from: The epoch, counted from 0, from which on it is taken.
         keep_at_least: Groups of each weight that the half-space step leaves:
             a whole number or a percentage; the envelope's own k if None, and
@@ -47,27 +50,23 @@ class ProximalGradient(Solver):
         half_space_from=0,
         keep_at_least=None,
     ):
-        if step not in ("auto", "learning_rate", "preconditioned"):
-            raise ValueError(
-                "Argument `step` must be 'auto', 'preconditioned' or "
-                f"'learning_rate'. Received: step={step!r}"
-            )
-        if half_space is not None and not 0.0 <= half_space < 1.0:
-            raise ValueError(
-                "Argument `half_space` must be a number in [0, 1) or None. "
-                f"Received: half_space={half_space!r}"
-            )
-        if not (isinstance(half_space_from, int) and half_space_from >= 0):
-            raise ValueError(
-                "Argument `half_space_from` must be a whole number >= 0. "
-                f"Received: half_space_from={half_space_from!r}"
+        if half_space is not None:
+            half_space = checks.number(
+                "half_space",
+                half_space,
+                "a number in [0, 1) or None",
+                lambda v: 0.0 <= v < 1.0,
             )
         if keep_at_least is not None:
             keep_at_least = groups.check_count(keep_at_least, whole=True)
         super().__init__()
-        self.step = step
+        self.step = checks.choice(
+            "step", step, ("auto", "preconditioned", "learning_rate")
+        )
         self.half_space = half_space
-        self.half_space_from = half_space_from
+        self.half_space_from = checks.whole(
+            "half_space_from", half_space_from, 0
+        )
         self.keep_at_least = keep_at_least
         self._prox = compiled(self._new_values)
 
@@ -142,6 +141,11 @@ class ProximalGradient(Solver):
             read(state.strength),
             turned,
         )
+        # The optimizer has projected already; the prox may have left the set.
+        values = [
+            value if variable.constraint is None else variable.constraint(value)
+            for variable, value in zip(variables, values, strict=True)
+        ]
         assign([*variables, state.reach], [*values, new_reach])
 
     def _point_and_step(self, optimizer, variable, reg, old, reach, lr):
@@ -159,15 +163,22 @@ class ProximalGradient(Solver):
         for reg, point, step, old in zip(
             active, points, steps, olds, strict=True
         ):
+            dtype, point = point.dtype, in_full_precision(point)
+            step = ops.cast(step, point.dtype)
             scaled = reg.scaled(ops.cast(strength, point.dtype))
             new = scaled.proximal(point, step)
             if self.half_space is not None:
                 alive = half_space.alive(
-                    new, old, scaled, step, self.half_space, self.keep_at_least
+                    new,
+                    in_full_precision(old),
+                    scaled,
+                    step,
+                    self.half_space,
+                    self.keep_at_least,
                 )
                 dies = ops.logical_and(turned, ops.logical_not(alive))
                 new = ops.where(dies, ops.zeros_like(new), new)
-            values.append(new)
+            values.append(ops.cast(new, dtype))
         return values
 
     def _looks_back(self, model, variable, reg):

@@ -1,14 +1,14 @@
 """Variable splitting: a gradient step on W, thresholding of its copy V."""
 
-import math
-
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex.solvers.backends import assign
 from keras_nonconvex.solvers.backends import compiled
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.base import pull
 from keras_nonconvex.solvers.state import read
+from keras_nonconvex.tensors import in_full_precision
 
 
 class VariableSplitting(Solver):
@@ -34,31 +34,17 @@ class VariableSplitting(Solver):
     """
 
     def __init__(self, beta=None, growth=1.25, every=20, return_="V"):
-        if beta is not None and not 0.0 < beta < math.inf:
-            raise ValueError(
-                "Argument `beta` must be a finite number above 0, or None. "
-                f"Received: beta={beta!r}"
-            )
-        if not 1.0 <= growth < math.inf:
-            raise ValueError(
-                "Argument `growth` must be a finite number >= 1. "
-                f"Received: growth={growth!r}"
-            )
-        if not (isinstance(every, int) and every >= 1):
-            raise ValueError(
-                "Argument `every` must be a whole number of epochs >= 1. "
-                f"Received: every={every!r}"
-            )
-        if return_ not in ("W", "V"):
-            raise ValueError(
-                "Argument `return_` must be 'W' or 'V'. "
-                f"Received: return_={return_!r}"
+        if beta is not None:
+            beta = checks.number(
+                "beta", beta, "a number above 0 or None", lambda v: v > 0.0
             )
         super().__init__()
         self.beta = beta
-        self.growth = growth
-        self.every = every
-        self.return_ = return_
+        self.growth = checks.number(
+            "growth", growth, "a number >= 1", lambda v: v >= 1.0
+        )
+        self.every = checks.whole("every", every, 1, " of epochs")
+        self.return_ = checks.choice("return_", return_, ("W", "V"))
         self._threshold = compiled(self._thresholded)
 
     def parts(self, regularizer):
@@ -84,12 +70,13 @@ class VariableSplitting(Solver):
         state = model.solver_state
         state.growth = state.scalar("growth", 1.0)
         state.add_like("V", [variable for variable, _ in self.targets(model)])
+        self.after_update(model)
 
     def begin_epoch(self, model, epoch):
         growth = self.growth ** (epoch // self.every)
         model.solver_state.growth.assign(growth)
-        if ops.convert_to_numpy(model.optimizer.iterations) == 0:
-            self.after_update(model)
+        # W may have been set since the last update.
+        self.after_update(model)
 
     def coupling(self, model):
         state, growth = model.solver_state, read(model.solver_state.growth)
@@ -97,7 +84,7 @@ class VariableSplitting(Solver):
             pull(
                 variable,
                 state.like("V", variable),
-                self._beta_of(reg) * ops.cast(growth, variable.dtype),
+                self._beta_of(reg) * growth,
             )
             for variable, reg in self.targets(model)
         )
@@ -124,9 +111,10 @@ class VariableSplitting(Solver):
     def _thresholded(self, active, values, strength, growth):
         found = []
         for reg, w in zip(active, values, strict=True):
+            dtype, w = w.dtype, in_full_precision(w)
             beta = self._beta_of(reg) * ops.cast(growth, w.dtype)
             scaled = reg.scaled(ops.cast(strength, w.dtype))
-            found.append(scaled.proximal(w, 1.0 / beta))
+            found.append(ops.cast(scaled.proximal(w, 1.0 / beta), dtype))
         return found
 
     def _beta_of(self, regularizer):

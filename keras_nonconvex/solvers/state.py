@@ -1,5 +1,7 @@
 """What a solver changes in training, beside the model's weights."""
 
+import warnings
+
 import keras
 from keras import ops
 
@@ -41,12 +43,28 @@ class State(keras.layers.Layer):
 
     def like(self, name, variable):
         """The variable `name` that belongs to `variable`."""
+        if (name, id(variable)) not in self.tensors:
+            raise ValueError(
+                "This weight was not trained or not there when the model was "
+                "compiled: compile it again. "
+                f"Received: weight {variable.path!r}"
+            )
         return self.tensors[name, id(variable)]
 
     def load_own_variables(self, store):
         # A file that was saved before `compile` has nothing to say here.
-        if len(store.keys()):
-            super().load_own_variables(store)
+        if not len(store.keys()):
+            return
+        mine = [tuple(v.shape) for v in self.weights]
+        theirs = [tuple(store[str(i)].shape) for i in range(len(store.keys()))]
+        if mine != theirs:
+            warnings.warn(
+                "The file was saved with another solver or other penalties: "
+                "the weights are loaded, the solver starts anew.",
+                stacklevel=2,
+            )
+            return
+        super().load_own_variables(store)
 
 
 def read(variable):
