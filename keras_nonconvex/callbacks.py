@@ -19,10 +19,10 @@ class SparsityMonitor(keras.callbacks.Callback):
     """Adds counts of exact zeros to the logs of each epoch.
 
     `zero_weights` and `zero_filters` of dense and convolution kernels,
-    `zero_groups` of all group regularizers and penalised scales, and `macs_left`, the fraction of
-    multiply-adds that remains when zero filters are removed (of models that
-    can be pruned). Where the solver sets zeros at the end of `fit` only, the
-    counts are those that it would leave now.
+    `zero_groups` of all group regularizers and penalised scales, and
+    `macs_left`, the fraction of multiply-adds that remains when zero filters
+    are removed (of models that can be pruned). Where the solver sets zeros at
+    the end of `fit` only, the counts are those that it would leave now.
 
     Put it before callbacks that write logs, such as `CSVLogger` and
     `TensorBoard`.

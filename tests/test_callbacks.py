@@ -202,7 +202,7 @@ def test_target_sparsity_counts_scales_and_macs():
         inputs = keras.Input((8, 8, 1))
         x = keras.layers.Conv2D(8, 3, use_bias=False)(inputs)
         x = keras.layers.BatchNormalization(
-            gamma_regularizer=knc.Elementwise(knc.penalties.L1(), 5e-3)
+            gamma_regularizer=knc.Elementwise(knc.penalties.L1(), 3e-2)
         )(x)
         x = keras.layers.Flatten()(keras.layers.ReLU()(x))
         x = keras.layers.Dense(3, "softmax")(x)
