@@ -277,6 +277,15 @@ def recipe_file(tmp_path):
     return write
 
 
+def test_several_workers_need_their_cluster(monkeypatch, capsys):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    command = ["compress", "demo", "--strategy", "multi-worker"]
+    assert cli.main(command) == 2
+    assert "TF_CONFIG" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="`strategy` must be one of"):
+        knc.compress("demo", strategy="horovod")
+
+
 @pytest.mark.parametrize(
     "changes,message",
     [
