@@ -197,7 +197,9 @@ def _write(out, points):
         "o-",
         color="#2a6f97",
     )
-    for point in points:
+    for point, following in zip(points, [*points[1:], None], strict=True):
+        if following and abs(following[cost] - point[cost]) < 0.01:
+            continue  # Where several are at one place, the last is named.
         axes.annotate(
             f"{point['multiplier']:.2g}",
             (point[cost], point[quality]),
@@ -210,6 +212,7 @@ def _write(out, points):
     )
     axes.set_ylabel(quality)
     axes.set_title("Each point: its factor on the strengths", fontsize=10)
+    axes.margins(x=0.1)
     axes.grid(alpha=0.3)
     with files.replacing(out / "curve.png") as path:
         figure.savefig(path, dpi=130)

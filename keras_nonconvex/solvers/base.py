@@ -68,7 +68,7 @@ class Solver:
     def check_optimizer(self, model):
         """Refuses an optimizer that would undo the zeros."""
         optimizer = step_size.innermost(model.optimizer)
-        if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        if type(optimizer).__name__ == "MultiOptimizer":  # Keras >= 3.14
             raise ValueError(
                 "A MultiOptimizer has no one learning rate for the prox: take "
                 "one optimizer, or solver=Subgradient() on a ProximalModel. "
