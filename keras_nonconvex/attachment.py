@@ -54,13 +54,7 @@ def attach(model, rules):
                 if slot.attribute != "gamma_regularizer":
                     left.append(layer.name)
     if unused:
-        names = ", ".join(layer.name for layer in graph.sublayers(model))
-        raise ValueError(
-            "No weight is left for some of `rules`: the first rule that "
-            "matches a weight takes it, and the scales of a batch "
-            f"normalization are reached as 'NAME/gamma'. Layers: {names}. "
-            f"Received: {', '.join(map(repr, sorted(unused, key=str)))}"
-        )
+        raise ValueError(_no_weight_for(unused, model))
     if rules and left:
         warnings.warn(
             "No rule matches these layers, which stay without a penalty (a "
@@ -73,6 +67,30 @@ def attach(model, rules):
         setattr(layer, slot.attribute, regularizer)
         slot.variable.regularizer = regularizer
     return ProximalModel(model.input, model.output, name=model.name)
+
+
+def _no_weight_for(unused, model):
+    """The sentence about rules that take no weight."""
+    slots = [
+        (layer, slot)
+        for layer in graph.sublayers(model)
+        for slot in layouts.slots(layer)
+    ]
+    late = {
+        key
+        for key in unused
+        if any(layouts.matches(key, layer, slot) for layer, slot in slots)
+    }
+    if late:
+        why = "Rules before these take all their weights: the first counts."
+    else:
+        names = ", ".join(dict.fromkeys(layer.name for layer, _ in slots))
+        why = (
+            "These rules match no weight (the scales of a batch normalization "
+            f"are reached as 'NAME/gamma'). Layers with weights: {names}."
+        )
+    received = sorted(late or unused, key=str)
+    return f"{why} Received: {', '.join(map(repr, received))}"
 
 
 def strip(model):
