@@ -29,6 +29,8 @@ _KERNEL_LAYERS = (
     keras.layers.Conv3DTranspose,
 )
 _TRANSPOSED = _KERNEL_LAYERS[-3:]
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+_RECURRENT = (keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU)
 
 
 @dataclasses.dataclass
@@ -113,21 +115,21 @@ def summary(model):
         ):
             continue
         if id(layer) not in macs:
-            layers.append(layer)
+            layers.append((graph.name(call), layer))
         macs[id(layer)] = macs.get(id(layer), 0) + call_macs(call)
         shapes[id(layer)] = tuple(call.outputs[0].shape[1:])
     return Summary(
         model.name,
         [
             LayerCount(
-                layer.name,
+                name,
                 type(layer).__name__,
                 shapes[id(layer)],
                 layer.count_params(),
                 macs[id(layer)],
                 **zeros(layer),
             )
-            for layer in layers
+            for name, layer in layers
         ],
     )
 
@@ -156,26 +158,82 @@ def zeros(layer):
 
 def call_macs(call):
     """Multiply-adds of one call of a layer, for one sample."""
-    layer = call.operation
-    if not isinstance(layer, _KERNEL_LAYERS):
-        return 0
-    return math.prod(layer.kernel.shape) * positions(call)
+    return sum(math.prod(v.shape) * times for v, times in kernels(call))
 
 
-def positions(call):
-    """How often a kernel is applied to one sample in one call."""
+def kernels(call):
+    """[(kernel, how often it is applied to one sample)] in one call.
+
+    Attention and recurrent layers count by their kernels too; the products of
+    queries with keys and values are not counted.
+    """
     layer = call.operation
-    tensor = (call.inputs if isinstance(layer, _TRANSPOSED) else call.outputs)[
-        0
-    ]
-    channels_first = getattr(layer, "data_format", None) == "channels_first"
-    inner = tensor.shape[2:] if channels_first else tensor.shape[1:-1]
-    if None in inner:
+    given = [tuple(t.shape[1:]) for t in call.inputs]
+    return _kernels(layer, given, tuple(call.outputs[0].shape[1:]))
+
+
+def _kernels(layer, given, result):
+    """As `kernels`, from the shapes of inputs and output without the batch."""
+    if isinstance(layer, keras.layers.TimeDistributed):
+        inner = [shape[1:] for shape in given]
+        steps = _product(layer, given[0][:1])
+        return [
+            (v, steps * times)
+            for v, times in _kernels(layer.layer, inner, result[1:])
+        ]
+    if isinstance(layer, keras.layers.Bidirectional):
+        parts = (layer.forward_layer, layer.backward_layer)
+        return [k for part in parts for k in _kernels(part, given, result)]
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        steps = [_product(layer, shape[:-1]) for shape in (given[0], given[-1])]
+        parts = (
+            (layer.query_dense, steps[0]),
+            (layer.key_dense, steps[1]),
+            (layer.value_dense, steps[1]),
+            (layer.output_dense, steps[0]),
+        )
+        return [(dense.kernel, times) for dense, times in parts]
+    if isinstance(layer, _RECURRENT):
+        steps = _product(layer, given[0][:1])
+        cell = layer.cell
+        return [(cell.kernel, steps), (cell.recurrent_kernel, steps)]
+    if isinstance(layer, keras.layers.EinsumDense):
+        return [(layer.kernel, _einsum_times(layer, given[0]))]
+    if isinstance(layer, _SEPARABLE):
+        times = _product(layer, _inner(layer, result))
+        names = ("depthwise_kernel", "pointwise_kernel")
+        return [(getattr(layer, name), times) for name in names]
+    if isinstance(layer, _KERNEL_LAYERS):
+        shape = given[0] if isinstance(layer, _TRANSPOSED) else result
+        return [(layer.kernel, _product(layer, _inner(layer, shape)))]
+    return []
+
+
+def _inner(layer, shape):
+    """The positions of a shape that has no batch axis."""
+    first = getattr(layer, "data_format", None) == "channels_first"
+    return shape[1:] if first else shape[:-1]
+
+
+def _product(layer, shape):
+    if None in shape:
         raise ValueError(
             "MACs need a fixed input size; give keras.Input a full shape. "
-            f"Received: layer '{layer.name}' with output {tensor.shape}"
+            f"Received: layer '{layer.name}' at positions {shape}"
         )
-    return math.prod(inner)
+    return math.prod(shape)
+
+
+def _einsum_times(layer, given):
+    """All products of the equation / the size of its kernel."""
+    kernel = layer.equation.replace(" ", "").split("->")[0].split(",")[1]
+    read = layer.equation.split(",")[0]
+    shared = [
+        n
+        for letter, n in zip(kernel, layer.kernel.shape, strict=True)
+        if letter in read
+    ]
+    return _product(layer, given) // math.prod(shared)
 
 
 def render(renderable, width=100):

@@ -4,9 +4,11 @@ import collections
 import contextlib
 
 import keras
-from keras import tree
 
-Call = collections.namedtuple("Call", "operation inputs outputs")
+# One call of a layer or operation. `inputs` and `outputs` are flat lists of
+# symbolic tensors, `node` is Keras' record of the call, `path` the nested
+# models around it, the outermost first.
+Call = collections.namedtuple("Call", "operation inputs outputs node path")
 
 
 def check_functional(model):
@@ -20,9 +22,7 @@ def check_functional(model):
             "The model has no weights yet: give it an input shape or call "
             f"model.build(...) first. Received: model={model.name!r}"
         )
-    if not (
-        isinstance(model, keras.Sequential) or hasattr(model, "_nodes_by_depth")
-    ):
+    if not is_graph(model):
         raise ValueError(
             "A subclassed model has no graph to follow: build it as "
             "keras.Model(inputs, outputs), or call its layers on "
@@ -61,18 +61,65 @@ def sublayers(model):
 
 def calls(model):
     """All calls of a functional model in topological order, inputs first."""
+    return flattened(model)[0]
+
+
+def flattened(model):
+    """(calls, output tensors), with nested models followed to their layers.
+
+    The inner tensors of nested models are stood for by new ones, once per
+    call.
+    """
     model = functional(model)
-    found = []
+    tensors = {id(t): t for t in model.inputs}
+    found = list(_calls(model, tensors, ()))
+    return found, [tensors[id(t)] for t in model.outputs]
+
+
+def _calls(model, tensors, path):
+    for node in nodes(model):
+        operation = node.operation
+        if node.is_input:
+            if not path:
+                yield Call(operation, [], node.outputs, node, path)
+            continue
+        inputs = [tensors[id(t)] for t in node.arguments.keras_tensors]
+        if is_graph(operation):
+            inner = functional(operation)
+            known = dict(zip(map(id, inner.inputs), inputs, strict=True))
+            yield from _calls(inner, known, (*path, node))
+            for old, new in zip(inner.outputs, node.outputs, strict=True):
+                tensors[id(new)] = known[id(old)]
+            continue
+        outputs = node.outputs
+        if path:
+            outputs = [keras.KerasTensor(t.shape, t.dtype) for t in outputs]
+        tensors.update(zip(map(id, node.outputs), outputs, strict=True))
+        yield Call(operation, inputs, outputs, node, path)
+
+
+def nodes(model):
+    """Keras' records of a functional model's calls, inputs first."""
     for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            found.append(
-                Call(
-                    node.operation,
-                    list(node.arguments.keras_tensors),
-                    tree.flatten(node.outputs),
-                )
-            )
-    return found
+        yield from model._nodes_by_depth[depth]
+
+
+def is_graph(operation):
+    """Whether a layer is a model whose own layers can be followed."""
+    return (
+        isinstance(operation, keras.Model)
+        and operation.built
+        and (
+            isinstance(operation, keras.Sequential)
+            or hasattr(operation, "_nodes_by_depth")
+        )
+    )
+
+
+def name(call):
+    """The name of a call's layer, those of nested models before it."""
+    around = [node.operation.name for node in call.path]
+    return "/".join([*around, call.operation.name])
 
 
 @contextlib.contextmanager

@@ -1,10 +1,24 @@
-"""Budgets: how much of the model may remain."""
+"""Budgets: how much of the model may remain, and how that is measured."""
 
 import math
 
-import numpy as np
+# What a trace counts by itself; the rest is measured on the rebuilt model.
+COUNTED = ("params", "macs")
+MEASURES = {}
 
-QUANTITIES = ("params", "macs")
+
+def measure(name):
+    """Decorator: makes `{name: limit}` a budget.
+
+    The function takes a Keras model and returns a number, the less the
+    better, such as a file's bytes or a latency.
+    """
+
+    def register(function):
+        MEASURES[name] = function
+        return function
+
+    return register
 
 
 def check(budget):
@@ -15,13 +29,30 @@ def check(budget):
             f"Received: budget={budget!r}"
         )
     for key, value in budget.items():
-        if key not in QUANTITIES:
+        if key == "channels":
+            for part in value.values() if isinstance(value, dict) else [value]:
+                number, relative = _parse(part)
+                if not (relative and 0 <= number <= 1):
+                    raise ValueError(
+                        "Budget 'channels' must be the fraction that stays, "
+                        "in [0, 1], or a dict of layer name patterns and such "
+                        f"fractions. Received: {value!r}"
+                    )
+            continue
+        if key not in (*COUNTED, *MEASURES):
+            known = [*COUNTED, "channels", *MEASURES]
+            hint = (
+                " ('size' and 'latency' come with `import tflite_export`)"
+                if key in ("size", "latency")
+                else ""
+            )
             raise ValueError(
-                f"Argument `budget` counts {' or '.join(QUANTITIES)}. "
+                f"Argument `budget` counts {', '.join(known)}{hint}. "
                 f"Received: {key!r}"
             )
         number, relative = _parse(value)
-        if not 0 < number or (number > 1 and (relative or number % 1)):
+        whole = number % 1 == 0 or key in MEASURES
+        if not 0 < number or (number > 1 and (relative or not whole)):
             raise ValueError(
                 f"Budget '{key}' must be a fraction in (0, 1], a percentage "
                 f"or an absolute number. Received: {value!r}"
@@ -32,17 +63,23 @@ def absolute(budget, full):
     """{"macs": "40%"} -> {"macs": 917200}, given the full model's costs.
 
     Args:
-        budget: Dict with keys "params", "macs"; values are what remains: a
-            fraction up to 1, a percentage as a string, or an absolute number.
+        budget: Dict; values are what remains: a fraction up to 1, a
+            percentage as a string, or an absolute number.
         full: The costs of the unpruned model.
     """
-    check(budget)
     limits = {}
     for key, value in budget.items():
+        if key == "channels":
+            continue
         number, relative = _parse(value)
-        limit = number * full[key] if relative else number
-        limits[key] = int(min(limit, full[key]))
+        limit = min(number * full[key] if relative else number, full[key])
+        limits[key] = int(limit) if key in COUNTED else limit
     return limits
+
+
+def fraction(value):
+    """A fraction or percentage as a number."""
+    return _parse(value)[0]
 
 
 def _parse(value):
@@ -59,33 +96,3 @@ def _parse(value):
 
 def within(costs, limits):
     return all(costs[key] <= limit for key, limit in limits.items())
-
-
-def shave(trace, order, least, limits, rounded):
-    """The first set of kept classes that meets the limits.
-
-    Args:
-        trace: The channel graph.
-        order: The classes that may go, the first to go first.
-        least: How many of them go at least.
-        limits: Absolute limits.
-        rounded: Function keep -> keep that makes a choice legal.
-
-    Returns:
-        One bool per id; the closest choice there is where the limits cannot
-        be met.
-    """
-
-    def dropping(count):
-        keep = np.ones(len(trace), dtype=bool)
-        keep[order[:count]] = False
-        return rounded(keep)
-
-    low, high = least, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        if within(trace.costs(dropping(middle)), limits):
-            high = middle
-        else:
-            low = middle + 1
-    return dropping(low)

@@ -6,30 +6,31 @@ import numpy as np
 class ChannelSpace:
     """Integers for channels; ties them (union-find) and freezes them.
 
-    A class of tied ids is one prunable unit, named by its root id.
+    A class of tied ids is one prunable unit, named by its root, the least of
+    its ids.
     """
 
     def __init__(self):
-        self._parent = []
-        self._frozen = {}
+        self._parent = np.arange(0)
+        self._reasons = []
 
     def new(self, count):
         """`count` fresh ids, tied to nothing."""
-        start = len(self._parent)
-        self._parent.extend(range(start, start + count))
-        return np.arange(start, start + count)
-
-    def root(self, channel):
-        """The id that stands for the class of `channel`."""
-        parent = self._parent
-        while parent[channel] != channel:
-            parent[channel] = parent[parent[channel]]
-            channel = parent[channel]
-        return channel
+        ids = np.arange(len(self), len(self) + count)
+        self._parent = np.append(self._parent, ids)
+        return ids
 
     def roots(self, ids):
-        """`root` of each of `ids`."""
-        return np.array([self.root(i) for i in ids], dtype=int)
+        """The ids that stand for the classes of `ids`."""
+        ids = np.asarray(ids, dtype=int)
+        found = self._parent[ids]
+        while True:
+            further = self._parent[found]
+            if np.array_equal(further, found):
+                break
+            found = further
+        self._parent[ids] = found
+        return found
 
     def tie(self, first, second):
         """Ties two equally long id arrays pairwise."""
@@ -38,21 +39,25 @@ class ChannelSpace:
                 "Only equally many channels can be tied. "
                 f"Received: {len(first)} and {len(second)} channels"
             )
-        for a, b in zip(first, second, strict=True):
-            a, b = self.root(a), self.root(b)
-            if a != b:
-                self._parent[b] = a
-                if b in self._frozen:
-                    self._frozen.setdefault(a, self._frozen.pop(b))
+        while True:
+            a, b = self.roots(first), self.roots(second)
+            if np.array_equal(a, b):
+                return
+            # Of several ties of one root the last is made; then once more.
+            self._parent[np.maximum(a, b)] = np.minimum(a, b)
 
     def freeze(self, ids, reason):
-        """Says that these channels must stay; the last reason counts."""
-        for i in ids:
-            self._frozen[self.root(i)] = reason
+        """Says that these channels must stay; None are no channels."""
+        if ids is not None:
+            self._reasons.append((np.array(ids, dtype=int), reason))
 
-    def frozen(self, channel):
-        """The reason why this channel must stay, or None."""
-        return self._frozen.get(self.root(channel))
+    def frozen(self):
+        """{root: why its class must stay}; the first reason counts."""
+        found = {}
+        for ids, reason in self._reasons:
+            for root in np.unique(self.roots(ids)):
+                found.setdefault(int(root), reason)
+        return found
 
     def __len__(self):
         return len(self._parent)

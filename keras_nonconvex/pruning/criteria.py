@@ -1,94 +1,161 @@
 """Criteria: which channel classes matter least.
 
-A criterion maps a `Trace` to one score per channel id, read at the class
-roots; the lowest go first, after the exactly superfluous ones.
+A criterion is a function of a `Trace`. It returns one score per channel id,
+read at the class roots, or a list of (use, one score per index): those are
+combined over all layers of a class. The lowest go first, after the exactly
+superfluous ones.
 """
+
+import dataclasses
 
 import numpy as np
 
+from keras_nonconvex import checks
 from keras_nonconvex.pruning.trace import along
-from keras_nonconvex.pruning.trace import numpy_weight
+from keras_nonconvex.pruning.trace import values_of
 
 REGISTRY = {}
 
 
 def criterion(name):
-    """Decorator: makes a function available as `criterion=name`."""
+    """Decorator: makes a function or class available as `criterion=name`.
 
-    def register(function):
-        REGISTRY[name] = function
-        return function
+    A class is called without arguments first, or with `data` if it has such a
+    field.
+    """
+
+    def register(found):
+        REGISTRY[name] = found
+        return found
 
     return register
 
 
+def combined(trace, parts, how="mean"):
+    """[(use, scores)] -> one score per id.
+
+    Args:
+        trace: A `Trace`.
+        parts: The scores of the indices of weight axes.
+        how: "mean", "sum" or "max" over all that belongs to a class.
+    """
+    checks.choice("combine", how, ["mean", "sum", "max"])
+    total = np.zeros(len(trace))
+    count = np.zeros(len(trace))
+    for use, scores in parts:
+        roots = trace.root_of[use.ids]
+        if how == "max":
+            np.maximum.at(total, roots, scores)
+        else:
+            np.add.at(total, roots, scores)
+        np.add.at(count, roots, 1)
+    return total / np.maximum(count, 1) if how == "mean" else total
+
+
+def _relative(scores):
+    """Scores in units of their layer's mean, over what is not zero."""
+    alive = scores[scores > 0]
+    return scores / alive.mean() if len(alive) else scores
+
+
 @criterion("group_norm")
-def group_norm(trace):
-    """Root mean square of the weights of all filters of a class.
+@dataclasses.dataclass(frozen=True)
+class GroupNorm:
+    """The mean size of the weights of a class's filters.
 
-    Each layer's filters are measured by that layer's mean first, so that
-    layers of different scale can be ranked together.
+    (mean |w|^p)^(1/p) per filter, so that it does not depend on a filter's
+    size; then in units of the layer's mean, so that layers of different scale
+    can be ranked together (Li et al. 2017 with p=1).
+
+    Args:
+        p: 1 or 2.
+        relative: Whether each layer is measured by its own mean.
     """
-    squares = np.zeros(len(trace))
-    makers = np.zeros(len(trace))
-    for use in trace.of_role("filter"):
-        rms = np.sqrt(np.mean(along(use, numpy_weight(use)) ** 2, axis=1))
-        alive = rms[rms > 0]
-        if len(alive):
-            squares += trace.total(use, (rms / alive.mean()) ** 2)
-        makers += trace.total(use, np.ones_like(rms))
-    return np.sqrt(squares / np.maximum(makers, 1))
+
+    p: int = 2
+    relative: bool = True
+
+    def __post_init__(self):
+        checks.choice("p", self.p, [1, 2])
+
+    def __call__(self, trace):
+        parts = []
+        for use in trace.of_role("filter"):
+            size = np.abs(along(use, values_of(use)).astype("float64"))
+            norms = np.mean(size**self.p, axis=1) ** (1 / self.p)
+            parts.append((use, _relative(norms) if self.relative else norms))
+        return parts
 
 
-def constant_flags(trace):
-    """Tensor -> which of its channels are the same for every input.
+@criterion("bn_scale")
+@dataclasses.dataclass(frozen=True)
+class BNScale:
+    """|gamma| of batch normalization: network slimming (Liu et al. 2017).
 
-    A channel is constant after a zero filter or a zero normalisation scale,
-    and stays so through layers that treat channels by themselves.
+    With the budget {"channels": 1 - percent} it is the papers' global rule;
+    pre-activation networks need `select=True`. Classes without a scale are
+    not ranked and stay.
+
+    Args:
+        form: "global" for |gamma| itself; "optimal" for the part of its
+            layer's sum of gamma^2 that it and all smaller ones have: the
+            local form of Ye et al. 2020 (optimal thresholding).
     """
-    flags = {}
-    of_layer = {}
-    for use in trace.of_role("filter", "scale"):
-        zero = ~np.any(along(use, numpy_weight(use)), axis=1)
-        of_layer[use.layer.name, use.role] = zero
-    for call in trace.calls:
-        name = call.operation.name
-        for tensor in call.outputs:
-            ids = trace.ids[id(tensor)]
-            if (name, "filter") in of_layer:
-                out = of_layer[name, "filter"]
-            else:
-                live = set()
-                known = set()
-                for x in call.inputs:
-                    roots = trace.root_of[trace.ids[id(x)]]
-                    known.update(roots)
-                    live.update(roots[~flags[id(x)]])
-                roots = trace.root_of[ids]
-                out = np.array([r in known and r not in live for r in roots])
-                if (name, "scale") in of_layer:
-                    out = out | of_layer[name, "scale"]
-            flags[id(tensor)] = np.asarray(out, dtype=bool)
-    return flags
+
+    form: str = "global"
+
+    def __post_init__(self):
+        checks.choice("form", self.form, ["global", "optimal"])
+
+    def __call__(self, trace):
+        parts = []
+        for use in trace.of_role("scale"):
+            if len(use.variable.shape) != 1:
+                continue
+            scale = np.abs(values_of(use).astype("float64"))
+            if self.form == "optimal":
+                order = np.argsort(scale, kind="stable")
+                share = np.cumsum(scale[order] ** 2)
+                scale = np.empty_like(scale)
+                scale[order] = share / max(share[-1], 1e-300)
+            parts.append((use, scale))
+        scores = combined(trace, parts)
+        ranked = np.zeros(len(trace), dtype=bool)
+        for use, _ in parts:
+            ranked[trace.root_of[use.ids]] = True
+        return np.where(ranked, scores, np.inf)
 
 
-def constant_classes(trace):
-    """Classes that reach every reader as a constant: one bool per id."""
-    flags = constant_flags(trace)
-    live = np.zeros(len(trace), dtype=bool)
-    readers = {use.layer.name for use in trace.of_role("input")}
-    for call in trace.calls:
-        if call.operation.name in readers:
-            for x in call.inputs:
-                roots = trace.root_of[trace.ids[id(x)]]
-                live[roots[~flags[id(x)]]] = True
-    return trace.free & ~live
+@criterion("geometric_median")
+@dataclasses.dataclass(frozen=True)
+class GeometricMedian:
+    """Mean distance to the layer's other filters: FPGM (He et al. 2019).
+
+    The filters nearest to all others can best be stood for by them.
+    """
+
+    def __call__(self, trace):
+        parts = []
+        for use in trace.of_role("filter"):
+            filters = along(use, values_of(use)).astype("float64")
+            squares = np.sum(filters**2, axis=1)
+            products = filters @ filters.T
+            distances = squares[:, None] + squares[None] - 2.0 * products
+            total = np.sqrt(np.maximum(distances, 0.0)).sum(axis=1)
+            parts.append((use, _relative(total)))
+        return parts
 
 
-def unread_classes(trace):
-    """Classes whose every reader has only zero weights for them."""
-    read = np.zeros(len(trace))
-    for use in trace.of_role("input"):
-        nonzero = np.any(along(use, numpy_weight(use)), axis=1)
-        read += trace.total(use, nonzero)
-    return trace.free & (read == 0)
+@criterion("random")
+@dataclasses.dataclass(frozen=True)
+class Random:
+    """Uniform random scores: the baseline.
+
+    Args:
+        seed: Seed of the scores.
+    """
+
+    seed: int = 0
+
+    def __call__(self, trace):
+        return np.random.default_rng(self.seed).random(len(trace))

@@ -1,96 +1,197 @@
-"""What dropped channels still send: constants, folded into the next bias.
+"""What constant channels send: folded into the next bias when they go.
 
-A filter that is zero still sends act(bias) or act(BN shift) downstream. In
-the masked model every dropped channel is such a constant, so one forward
-pass of any input measures them all.
+A filter that is zero still sends act(bias) or act(BN shift) downstream. One
+pass of any input measures all of these constants.
 """
 
 import collections
 
-import keras
 import numpy as np
+from keras import ops
 
-from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.trace import along
-from keras_nonconvex.pruning.trace import numpy_weight
+from keras_nonconvex.pruning.execution import blank_inputs
+from keras_nonconvex.pruning.execution import run
+
+# What the constants of `roots` are where `use` reads them: `images` are the
+# values that each call of the layer gets.
+Sent = collections.namedtuple("Sent", "use calls images")
 
 
-def sent_constants(trace, keep, masked_model):
-    """[(use, constants, uniform)] for each reader of dropped channels.
+def sent(trace, constant, values=None):
+    """The constants that arrive at each reader, as a list of `Sent`.
 
-    `constants` holds one value per input index of the reader; `uniform` says
-    where it is the same at all positions and in all calls of the layer.
+    Args:
+        trace: A `Trace`.
+        constant: One bool per id: the classes in question.
+        values: As in `execution.run`: weights that count as others.
     """
     readers = [
         use
         for use in trace.of_role("input")
-        if not keep[trace.root_of[use.ids]].all()
+        if constant[trace.root_of[use.ids]].any()
     ]
-    if not readers:
-        return []
-    names = {use.layer.name for use in readers}
-    tensors = collections.defaultdict(list)
-    for call in graph.calls(masked_model):
-        if call.operation.name in names:
-            tensors[call.operation.name].extend(call.inputs)
-    probe = keras.Model(masked_model.input, dict(tensors))
-    zeros = keras.tree.map_structure(
-        lambda x: np.zeros([n or 1 for n in x.shape], x.dtype),
-        masked_model.input,
+    calls = collections.defaultdict(list)
+    for call in trace.calls:
+        calls[id(call.operation)].append(call)
+    found = _images(
+        trace, [c for use in readers for c in calls[id(use.layer)]], values
     )
-    values = probe(zeros, training=False)
-    found = []
-    for use in readers:
-        stacked = np.concatenate(
-            [
-                keras.ops.convert_to_numpy(x).reshape(-1, x.shape[-1])
-                for x in values[use.layer.name]
-            ]
+    return [
+        Sent(
+            use,
+            calls[id(use.layer)],
+            [found[id(call.node), call.path] for call in calls[id(use.layer)]],
         )
-        mean = stacked.mean(axis=0, dtype="float64")
-        # Equal up to rounding: kernels sum in another order at the border.
-        spread = np.ptp(stacked, axis=0)
-        found.append((use, mean, spread <= 1e-6 * np.abs(mean)))
-    return found
+        for use in readers
+    ]
 
 
-def unfoldable(trace, keep, masked_model):
-    """Dropped classes whose constant no bias can stand for: root -> why."""
-    found = {}
-    for use, constants, uniform in sent_constants(trace, keep, masked_model):
-        folds = rules.REGISTRY[type(use.layer)].folds_constants(use.layer)
-        roots = trace.root_of[use.ids]
-        stuck = ~keep[roots] & (~uniform | ((constants != 0) & (not folds)))
-        stuck &= along(use, numpy_weight(use)).any(axis=1)
-        for index in np.flatnonzero(stuck):
-            found[roots[index]] = (
-                f"sends {constants[index]:.3g} into '{use.layer.name}', "
+def _images(trace, calls, values):
+    """{key of a call: the arrays that go into it}."""
+    if not calls:
+        return {}
+    wanted = [t for call in calls for t in call.inputs]
+    found = run(trace, blank_inputs(trace), values or {}, wanted)
+    return {
+        (id(call.node), call.path): [
+            ops.convert_to_numpy(found[id(t)]) for t in call.inputs
+        ]
+        for call in calls
+    }
+
+
+def stuck(trace, constant, on_constant):
+    """Constant classes that nothing can stand for: {root: why}.
+
+    Args:
+        trace: A `Trace`.
+        constant: One bool per id: the classes in question.
+        on_constant: "keep" to refuse what is inexact at a border.
+    """
+    found = stuck_at_zero(trace, constant)
+    for use, calls, images in sent(trace, constant):
+        rule = rules.find(use.layer)
+        can = bool(rule.bias_axes(use.layer))
+        exact = can and rule.folds_exactly(use.layer)
+        for root, low, high in _levels(trace, constant, calls, images):
+            # Equal up to rounding: kernels sum in another order at borders.
+            uniform = high - low <= 1e-6 * max(abs(low), abs(high))
+            if can and (on_constant == "fold" or (exact and uniform)):
+                continue
+            found[root] = (
+                f"sends {(low + high) / 2:.3g} into '{use.layer.name}', "
                 "where no bias can replace it"
+                + (" at the border" if can else "")
             )
     return found
 
 
-def bias_changes(trace, keep, masked_model):
-    """Layer name -> what to add to the bias of the filters that stay."""
-    makers = {use.layer.name: use for use in trace.of_role("filter")}
+def stuck_at_zero(trace, classes, values=None):
+    """Classes that arrive where only zero will do, but are not: {root: why}.
+
+    Args:
+        trace: A `Trace`.
+        classes: One bool per id: the classes in question.
+        values: As in `execution.run`.
+    """
+    calls = [
+        call
+        for call, ids in trace.zeros_needed
+        if classes[trace.root_of[ids]].any()
+    ]
+    images = _images(trace, calls, values)
+    return {
+        root: f"sends {high:.3g} into '{call.operation.name}', "
+        "which needs a zero there"
+        for call in calls
+        for root, _, high in _levels(
+            trace, classes, [call], [images[id(call.node), call.path]]
+        )
+    }
+
+
+def _levels(trace, constant, calls, images):
+    """(root, least, greatest value) of constants that are not all zero."""
+    for call, arrays in zip(calls, images, strict=True):
+        for tensor, array in zip(call.inputs, arrays, strict=True):
+            x = trace.tensors[id(tensor)]
+            for axis in x.labelled:
+                roots = trace.root_of[x.axes[axis]]
+                flat = np.moveaxis(array, axis, 0).reshape(len(roots), -1)
+                for i in np.flatnonzero(constant[roots] & flat.any(axis=1)):
+                    low, high = flat[i].min(), flat[i].max()
+                    yield int(roots[i]), float(low), float(high)
+
+
+def bias_changes(trace, constant, values):
+    """{id of a layer: (what its bias gains, the error at the border)}.
+
+    Args:
+        trace: A `Trace`.
+        constant: One bool per id: constant classes that go.
+        values: As in `execution.run`.
+    """
     changes = {}
-    for use, constants, _ in sent_constants(trace, keep, masked_model):
-        name = use.layer.name
-        kernel = numpy_weight(use).astype("float64")
-        dropped = ~keep[trace.root_of[use.ids]]
-        change = np.tensordot(
-            np.where(dropped, constants, 0.0), kernel, axes=(0, use.axis)
-        ).sum(axis=tuple(range(kernel.ndim - 2)))
-        changes[name] = change[keep[trace.root_of[makers[name].ids]]]
+    for use, calls, images in sent(trace, constant, values):
+        if id(use.layer) in changes:
+            continue
+        change, error = _contribution(trace, constant, use, calls, images)
+        if change is not None:
+            changes[id(use.layer)] = (change, error)
     return changes
 
 
-def new_biases(trace, keep, masked_model):
-    """Layer name -> size of the bias that it has to be given."""
-    layers = trace.layers
-    return {
-        name: len(change)
-        for name, change in bias_changes(trace, keep, masked_model).items()
-        if change.any() and not layers[name].use_bias
-    }
+def _contribution(trace, constant, use, calls, images):
+    """What the constants add to a layer's output: per bias, and the error."""
+    layer = use.layer
+    axes = rules.find(layer).bias_axes(layer)
+    if not axes:
+        return None, 0.0
+    bare = None
+    found = []
+    for call, (array,) in zip(calls, images, strict=True):
+        x = trace.tensors[id(call.inputs[0])]
+        part = np.zeros_like(array)
+        for axis in x.labelled:
+            going = constant[trace.root_of[x.axes[axis]]]
+            place = (slice(None),) * axis + (going,)
+            part[place] = array[place]
+        if not part.any():
+            found.append(None)
+            continue
+        bare = bare or _bare(layer, part)
+        y = ops.convert_to_numpy(bare(part)).astype("float64")
+        kept = {axis % y.ndim for axis in axes}
+        others = tuple(i for i in range(y.ndim) if i not in kept)
+        change = np.median(y, axis=others, keepdims=True)
+        error = float(np.abs(y - change).max())
+        found.append((np.squeeze(change, others), error))
+    if not any(found):
+        return None, 0.0
+    # The calls of one layer have one bias.
+    first = next(part for part in found if part)
+    error = max(
+        (p[1] if p else 0.0)
+        + float(np.abs((p[0] if p else 0.0) - first[0]).max())
+        for p in found
+    )
+    rounding = 1e-5 * float(np.abs(first[0]).max())
+    return first[0], error if error > rounding else 0.0
+
+
+def _bare(layer, x):
+    """The same layer without bias and activation."""
+    config = layer.get_config()
+    changes = {"activation": None, "use_bias": False, "bias_axes": None}
+    config.update({k: v for k, v in changes.items() if k in config})
+    bare = type(layer).from_config(config)
+    bare.build(np.shape(x))
+    bare.set_weights(
+        [
+            ops.convert_to_numpy(v)
+            for v in layer.weights
+            if v is not getattr(layer, "bias", None)
+        ]
+    )
+    return bare

@@ -2,110 +2,276 @@
 
 import keras
 import numpy as np
+from keras import ops
+from keras import tree
 
-from keras_nonconvex.pruning import fold
+from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.criteria import constant_classes
 
-_ZEROED = ("filter", "bias", "scale", "shift")
+_ZEROED = ("filter", "bias", "scale", "shift", "input", "inner")
 
 
-def masked(trace, keep):
-    """The same architecture with the dropped channels zeroed.
+def masked_values(trace, zeroed):
+    """{id of a variable: its values with these classes zeroed}.
 
-    A dropped channel that is constant already keeps its constant: the masked
-    model then computes exactly what the original does.
+    Zeroed are the weights that make a channel and those that read it. Only
+    variables that change are in it.
+
+    Args:
+        trace: A `Trace`.
+        zeroed: One bool per channel id.
     """
-    values = _weights(trace.layers.values())
-    zeroed = ~keep & ~constant_classes(trace)
+    values = {}
     for use in trace.of_role(*_ZEROED):
-        array = values[use.layer.name][use.index]
         dropped = zeroed[trace.root_of[use.ids]]
-        np.moveaxis(array, use.axis, 0)[dropped] = 0
-    return _build(trace, values)
+        if dropped.any():
+            if id(use.variable) not in values:
+                array = np.array(ops.convert_to_numpy(use.variable))
+                values[id(use.variable)] = array
+            array = values[id(use.variable)]
+            np.moveaxis(array, use.axis, 0)[dropped] = 0
+    return values
 
 
-def small(trace, keep):
-    """The model without the dropped channels: computes what `masked` does.
+class Builder:
+    """Builds a plain functional model, call by call, of stock layers.
 
-    What the dropped channels still send is folded into the next biases.
+    Args:
+        trace: The channel graph.
+        keep: One bool per channel id; None to cut nothing.
+        values: {id of a variable: its new values, uncut}.
+        new_biases: {id of a layer without bias: the bias it gets, uncut}.
+        bypassed: {(id of a node, path): {position of an input: what is added
+            in its place}}.
     """
-    mask = masked(trace, keep)
-    for channel, reason in fold.unfoldable(trace, keep, mask).items():
-        raise ValueError(
-            f"Channel {_name(trace, channel)} cannot be removed: it {reason}. "
-            f"Received: model={trace.model.name!r}"
+
+    def __init__(
+        self, trace, keep=None, values=None, new_biases=None, bypassed=None
+    ):
+        self.trace = trace
+        self.keep = np.ones(len(trace), bool) if keep is None else keep
+        self.values = values or {}
+        self.new_biases = new_biases or {}
+        self.bypassed = bypassed or {}
+        self._calls = {(id(c.node), c.path): c for c in trace.calls}
+        self._uses = {}
+        for use in trace.uses:
+            self._uses.setdefault(id(use.variable), []).append(use)
+        self._built = {}
+
+    def build(self):
+        """The new model."""
+        return self._model(self.trace.model, ())
+
+    def cut(self, variable, array):
+        """What stays of an array that has a variable's shape."""
+        for use in self._uses.get(id(variable), []):
+            stays = self.trace.stays(self.keep, use.ids)
+            array = np.compress(stays, array, axis=use.axis)
+        return array
+
+    def _model(self, model, path):
+        """One model, its nested models rebuilt first."""
+        model = graph.functional(model)
+        tensors = {}
+        for node in self._needed(model, path):
+            if node.is_input:
+                layer = node.operation
+                new = type(layer).from_config(layer.get_config()).output
+                tensors[id(node.outputs[0])] = new
+                continue
+            outputs = self._call(node, path, tensors)
+            for old, new in zip(
+                node.outputs, tree.flatten(outputs), strict=True
+            ):
+                tensors[id(old)] = new
+        inputs, outputs = (
+            tree.map_structure(lambda t: tensors[id(t)], struct)
+            for struct in (model.input, model.output)
         )
-    values = _weights(mask.layers)
-    changes = fold.bias_changes(trace, keep, mask)
-    resized, new_biases = {}, {}
-    for use in trace.uses:
-        stays = keep[trace.root_of[use.ids]]
-        name = use.layer.name
-        values[name][use.index] = np.compress(
-            stays, values[name][use.index], axis=use.axis
-        )
-        if use.role == "filter":
-            rule = rules.REGISTRY[type(use.layer)]
-            resized[name] = rule.resized(use.layer, stays)
-    for use in trace.of_role("bias"):
-        if use.layer.name in changes:
-            values[use.layer.name][use.index] += changes.pop(use.layer.name)
-    for name, change in changes.items():
-        if change.any():
-            resized[name]["use_bias"] = True
-            new_biases[name] = change
-    return _build(trace, values, resized, new_biases)
+        built = keras.Model(inputs, outputs, name=model.name)
+        built.trainable = model.trainable
+        return built
 
+    def _needed(self, model, path):
+        """The nodes that the outputs depend on; all inputs."""
+        wanted = {id(t) for t in model.outputs}
+        needed = []
+        for node in reversed(list(graph.nodes(model))):
+            if node.is_input or any(id(t) in wanted for t in node.outputs):
+                needed.append(node)
+                gone = self.bypassed.get((id(node), path), {})
+                wanted.update(
+                    id(t)
+                    for i, t in enumerate(node.arguments.keras_tensors)
+                    if i not in gone
+                )
+        return reversed(needed)
 
-def _name(trace, channel):
-    for use in trace.of_role("filter"):
-        roots = trace.root_of[use.ids]
-        if channel in roots:
-            return f"{int(np.argmax(roots == channel))} of '{use.layer.name}'"
+    def _call(self, node, path, tensors):
+        """The outputs of the new layer for one call of an old one."""
+        operation = node.operation
+        if graph.is_graph(operation):
+            if id(operation) not in self._built:
+                self._built[id(operation)] = self._model(
+                    operation, (*path, node)
+                )
+            args, kwargs = node.arguments.fill_in(tensors)
+            return self._built[id(operation)](*args, **kwargs)
+        key = (id(node), path)
+        if key in self.bypassed:
+            left = self._without_dead(node, key, tensors)
+            if not isinstance(left, list):
+                return left
+        if key in self.trace.selections:
+            tensors = self._narrowed(node, key, tensors)
+        args, kwargs = node.arguments.fill_in(tensors)
+        for (i, axis), ids in self.trace.arrays.get(key, {}).items():
+            flat = tree.flatten((args, kwargs))
+            stays = self.trace.stays(self.keep, ids)
+            flat[i] = np.compress(stays, np.asarray(flat[i]), axis=axis)
+            args, kwargs = tree.pack_sequence_as((args, kwargs), flat)
+        if key in self.bypassed:
+            args = (left, *args[1:])
+        new = self._built.get(id(operation))
+        if new is None:
+            new = self._built[id(operation)] = self._resized(operation, key)
+            outputs = new(*args, **kwargs)
+            self._set_weights(operation, new)
+            return outputs
+        return new(*args, **kwargs)
 
-
-def _weights(layers):
-    """Layer name -> copies of its weights, in order."""
-    return {
-        layer.name: [
-            np.array(keras.ops.convert_to_numpy(w)) for w in layer.weights
+    def _without_dead(self, node, key, tensors):
+        """The inputs of an Add or Concatenate that are left, or their sum."""
+        gone = self.bypassed[key]
+        left = [
+            tensors[id(t)]
+            for i, t in enumerate(node.arguments.keras_tensors)
+            if i not in gone
         ]
-        for layer in layers
+        added = [value for value in gone.values() if value is not None]
+        if not added and len(left) > 1:
+            return left
+        total = left[0] if len(left) == 1 else ops.add(*left)
+        for value in added:
+            total = ops.add(total, value)
+        return total
+
+    def _narrowed(self, node, key, tensors):
+        """The tensors, with a gather where a layer reads fewer channels."""
+        selection = self.trace.selections[key]
+        given = self.trace.stays(self.keep, selection.given)
+        chosen = self.trace.stays(self.keep, selection.chosen)[given]
+        tensor = node.arguments.keras_tensors[0]
+        if chosen.all():
+            return tensors
+        picked = ops.take(
+            tensors[id(tensor)],
+            np.flatnonzero(chosen).tolist(),
+            axis=selection.axis,
+        )
+        return {**tensors, id(tensor): picked}
+
+    def _resized(self, operation, key):
+        """A new layer of the size that is left."""
+        rule = rules.find(operation)
+        changes = {}
+        if rule is not None and not self.keep.all():
+            changes = rule.resized(operation, self._cut(operation, key))
+        if not isinstance(operation, keras.layers.Layer):
+            return _copy_of_operation(operation, changes)
+        if id(operation) in self.new_biases:
+            changes = {**changes, **_with_bias(operation)}
+        config = _merged(without_penalties(operation.get_config()), changes)
+        return type(operation).from_config(config)
+
+    def _cut(self, operation, key):
+        call = self._calls[key]
+
+        def kept(tensor):
+            x = self.trace.tensors[id(tensor)]
+            return rules.Kept(
+                tuple(tensor.shape),
+                tuple(self.trace.stays(self.keep, ids) for ids in x.axes),
+            )
+
+        weights = {}
+        for variable in operation.weights if _is_layer(operation) else ():
+            masks = [None] * len(variable.shape)
+            for use in self._uses.get(id(variable), []):
+                masks[use.axis] = self.trace.stays(self.keep, use.ids)
+            found = rules.Kept(tuple(variable.shape), tuple(masks))
+            weights[variable.name] = weights[variable.path] = found
+        inputs = [kept(t) for t in call.inputs]
+        if key in self.trace.selections:
+            inputs[0] = kept(call.outputs[0])
+        return rules.Cut(inputs, [kept(t) for t in call.outputs], weights)
+
+    def _set_weights(self, old, new):
+        if not _is_layer(old) or not new.weights:
+            return
+        weights = [
+            self.cut(v, self.values.get(id(v), ops.convert_to_numpy(v)))
+            for v in old.weights
+        ]
+        rule = rules.find(old)
+        if rule is not None and not self.keep.all():
+            key = next(k for k, c in self._calls.items() if c.operation is old)
+            names = [v.name for v in old.weights]
+            changed = rule.rescaled(
+                old,
+                self._cut(old, key),
+                dict(zip(names, weights, strict=True)),
+            )
+            weights = [
+                changed.get(name, w)
+                for name, w in zip(names, weights, strict=True)
+            ]
+        if id(old) in self.new_biases:
+            place = [w is new.bias for w in new.weights].index(True)
+            weights.insert(place, self.new_biases[id(old)])
+        new.set_weights(weights)
+
+
+def _is_layer(operation):
+    return isinstance(operation, keras.layers.Layer)
+
+
+def _with_bias(layer):
+    """The config of a layer that is given a bias."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        result = layer.equation.replace(" ", "").split("->")[1]
+        axes = rules.find(layer).bias_axes(layer)
+        return {"bias_axes": "".join(result[axis] for axis in axes)}
+    return {"use_bias": True}
+
+
+def _copy_of_operation(operation, changes):
+    """A stateless operation that knows nothing of the old model."""
+    config = {**operation.get_config(), **changes}
+    return type(operation).from_config(config)
+
+
+def _merged(config, changes):
+    """A nested config with changes."""
+    return {
+        **config,
+        **{
+            key: _merged(config[key], value)
+            if isinstance(value, dict) and isinstance(config.get(key), dict)
+            else value
+            for key, value in changes.items()
+        },
     }
 
 
-def _build(trace, values, resized=None, new_biases=None):
-    """A plain functional model of stock layers with these weights."""
-    resized = resized or {}
-
-    def clone(layer):
-        config = _without_penalties(layer.get_config())
-        config.update(resized.get(layer.name, {}))
-        return type(layer).from_config(config)
-
-    model = trace.model
-    # Not the user's class, and not compiled: a plain model.
-    plain = keras.Model(model.input, model.output, name=model.name)
-    built = keras.models.clone_model(plain, clone_function=clone)
-    for layer in built.layers:
-        stored = values.get(layer.name, [])
-        if layer.name in (new_biases or {}):
-            stored.insert(
-                [w is layer.bias for w in layer.weights].index(True),
-                new_biases[layer.name],
-            )
-        layer.set_weights(stored)
-    return built
-
-
-def _without_penalties(config):
+def without_penalties(config):
     """A layer's config without this package's regularizers.
 
     The penalty has done its work, and plain Keras can load the result.
     """
     if isinstance(config, list):
-        return [_without_penalties(v) for v in config]
+        return [without_penalties(v) for v in config]
     if not isinstance(config, dict):
         return config
     return {
@@ -113,6 +279,6 @@ def _without_penalties(config):
         if key.endswith("_regularizer")
         and isinstance(value, dict)
         and str(value.get("registered_name")).startswith("keras_nonconvex>")
-        else _without_penalties(value)
+        else without_penalties(value)
         for key, value in config.items()
     }

@@ -1,10 +1,12 @@
 """One walk over a model: channel ids of every tensor, weight by weight."""
 
 import collections
+import contextlib
 import math
 
 import keras
 import numpy as np
+from keras import tree
 
 from keras_nonconvex import counts
 from keras_nonconvex import graph
@@ -13,8 +15,12 @@ from keras_nonconvex.pruning.channels import ChannelSpace
 
 # An axis of a weight that is indexed by channels. Roles: "filter" makes the
 # channel, "bias" and "shift" are added to it, "scale" multiplies it, "state"
-# belongs to it, "input" reads it.
-Use = collections.namedtuple("Use", "layer index axis ids role")
+# belongs to it, "input" reads it, "inner" reads it inside of the layer.
+Use = collections.namedtuple("Use", "layer variable axis ids role")
+
+# A call whose input is narrowed by a gather: of the channels `given` on
+# `axis` only `chosen` enter, pairwise.
+Selection = collections.namedtuple("Selection", "axis given chosen")
 
 
 class Trace(ChannelSpace):
@@ -22,98 +28,294 @@ class Trace(ChannelSpace):
 
     Attributes:
         model: The functional form of the model.
-        calls: The calls of its layers, in order.
+        calls: The calls of its layers, in order; nested models are followed.
+        outputs: The symbolic tensors that the model returns.
         uses: All weight axes that are channels.
-        ids: Tensor -> channel ids, by `id(keras_tensor)`.
-        layers: Layer name -> layer, in order.
+        tensors: id of a symbolic tensor -> its `Tensor`.
+        layers: Layer name -> layer, in order; "model/layer" if nested.
+        names: id of a layer -> its name.
+        made: Layer name -> ids of the channels that it makes.
+        root_of: Root of each id; `free`: one bool per id, whether it is the
+            root of a class that may go.
+        macs_unknown: The error that says why MACs cannot be counted, or None.
+        reasons: {root: why its class must stay}.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, select=False):
         super().__init__()
         self.model = graph.functional(model)
-        self.calls = graph.calls(model)
+        self.calls, self.outputs = graph.flattened(self.model)
+        self.select = select
         self.uses = []
-        self._known = {}
-        self.ids = {}
+        self.tensors = {}
         self.layers = {}
+        self.names = {}
+        self.made = collections.defaultdict(list)
+        self.selections = {}
+        self.arrays = {}
+        self.mixing = []
+        self.zeros_needed = []
+        self._known = {}
+        self._first = {}
+        self._makers = {}
+        self._readers = collections.Counter(
+            id(t) for call in self.calls for t in call.inputs
+        )
         for call in self.calls:
             self._visit(call)
-        for tensor in self.model.outputs:
-            self.freeze(self.ids[id(tensor)], "model output")
+        for tensor in self.outputs:
+            for ids in self.tensors[id(tensor)].axes:
+                self.freeze(ids, "model output")
         self._find_classes()
+        self._count()
+
+    # What rules call.
+
+    def make(self, count):
+        """Ids of `count` channels that the layer at hand makes."""
+        ids = self.new(count)
+        name = self.names[id(self.call.operation)]
+        if self._again:
+            earlier = self.made[name][self._makes]
+            self._makes += 1
+            self.tie(ids, earlier)
+            return earlier
+        self.made[name].append(ids)
+        return ids
 
     def use(self, layer, weight, axis, ids, role):
         """Declares that `axis` of a layer's weight is indexed by `ids`.
 
         Called again for the same axis (a shared layer), it ties the ids with
-        the first ones. Returns the ids that count.
+        the first ones. Ids that are None are no channels: nothing is done.
+
+        Args:
+            layer: The layer.
+            weight: One of its variables, or the name of the attribute.
+            axis: Axis of that weight.
+            ids: One id per index.
+            role: See `Use`.
         """
-        variable = getattr(layer, weight)
-        index = [w is variable for w in layer.weights].index(True)
-        known = self._known.get((layer.name, index, axis))
+        variable = getattr(layer, weight) if isinstance(weight, str) else weight
+        axis %= len(variable.shape)
+        known = self._known.get((id(variable), axis))
+        if ids is None:
+            if known is not None:
+                self.freeze(known, f"'{layer.name}' is also read elsewhere")
+            elif self._again or self._readers_of(layer) > 1:
+                self._known[id(variable), axis] = self.stuck(
+                    variable.shape[axis], f"'{layer.name}' reads what must stay"
+                )
+            return
         if known is not None:
             self.tie(known, ids)
-            return known
-        self._known[layer.name, index, axis] = ids
-        self.uses.append(Use(layer, index, axis, ids, role))
-        return ids
+            return
+        self._known[id(variable), axis] = ids
+        self.uses.append(Use(self.call.operation, variable, axis, ids, role))
 
-    def freeze_all(self, layer, inputs, reason):
-        """Freezes the inputs; returns fresh frozen ids for the output."""
-        for x in inputs:
-            self.freeze(x.ids, reason)
-        ids = self.new(self._output_channels)
+    def stuck(self, count, reason):
+        """Fresh ids that have to stay."""
+        ids = self.new(count)
         self.freeze(ids, reason)
         return ids
 
+    def tied(self, meeting, layer):
+        """Ties what meets on one axis; None where there is no channel."""
+        known = [ids for ids in meeting if ids is not None]
+        for ids in known[1:]:
+            self.tie(known[0], ids)
+        if len(known) < len(meeting) and known:
+            self.freeze(known[0], f"'{layer.name}' joins it with positions")
+        return known[0] if known else None
+
+    def comparable(self, inputs, layer):
+        """The inputs, with ids that must stay where only others have some."""
+        labelled = {axis for x in inputs for axis in x.labelled}
+        return [
+            rules.Tensor(
+                x.shape,
+                tuple(
+                    self.stuck(x.shape[axis], f"'{layer.name}' joins it")
+                    if ids is None and axis in labelled and x.shape[axis]
+                    else ids
+                    for axis, ids in enumerate(x.axes)
+                ),
+            )
+            for x in inputs
+        ]
+
+    def mixes(self, x, axis):
+        """Says that each channel of an axis changes what the others become."""
+        if x.axes[axis] is not None:
+            self.mixing.append((self.call, x.axes[axis]))
+
+    def needs_zero(self, ids):
+        """Says that a removed channel has to be zero here, not a constant."""
+        if ids is not None:
+            self.zeros_needed.append((self.call, ids))
+
+    def selected(self, x, axis):
+        """What enters a normalization that may choose among channels."""
+        ids = x.axes[axis]
+        (tensor,) = self.call.inputs[:1]
+        made_here = self._makers.get(id(tensor)) in self.made
+        alone = self._readers[id(tensor)] == 1
+        if not self.select or ids is None or (made_here and alone):
+            return x
+        self.freeze(ids, "its readers select from it")
+        chosen = self.make(len(ids))
+        key = (id(self.call.node), self.call.path)
+        self.selections[key] = Selection(axis, ids, chosen)
+        return x.with_ids(chosen, axis)
+
+    def cut_arrays(self, out):
+        """Says that arrays among the arguments have the output's channels."""
+        arguments = self.call.node.arguments
+        for i, leaf in enumerate(
+            tree.flatten((arguments.args, arguments.kwargs))
+        ):
+            shape = (
+                () if isinstance(leaf, keras.KerasTensor) else np.shape(leaf)
+            )
+            for axis in range(1, len(shape) + 1):
+                if shape[-axis] > 1 and out.axes[-axis] is not None:
+                    key = (id(self.call.node), self.call.path)
+                    self.arrays.setdefault(key, {})[i, -axis] = out.axes[-axis]
+
+    def argument(self, position, key=None):
+        """An argument of the call at hand, None if it was not given."""
+        arguments = self.call.node.arguments
+        if key in arguments.kwargs:
+            return arguments.kwargs[key]
+        args = arguments.args
+        return args[position] if position < len(args) else None
+
+    @contextlib.contextmanager
+    def without_time(self):
+        """A scope in which output shapes have no second axis."""
+        full = self.shapes
+        self.shapes = [shape[:1] + shape[2:] for shape in full]
+        try:
+            yield
+        finally:
+            self.shapes = full
+
+    # The walk.
+
     def _visit(self, call):
-        layer = call.operation
-        self._output_channels = call.outputs[0].shape[-1] or 0
-        inputs = [rules.Tensor(self.ids[id(t)], t.shape) for t in call.inputs]
-        if isinstance(layer, keras.layers.InputLayer):
-            ids = self.freeze_all(layer, [], "model input")
+        self.call = call
+        operation = call.operation
+        inputs = [self.tensors[id(t)] for t in call.inputs]
+        self.shapes = [tuple(t.shape) for t in call.outputs]
+        name = self.names.setdefault(id(operation), graph.name(call))
+        if isinstance(operation, keras.layers.InputLayer):
+            outputs = self._frozen([], "model input")
         else:
-            if isinstance(layer, keras.layers.Layer):
-                self.layers[layer.name] = layer
-            rule = rules.REGISTRY.get(type(layer))
-            kind = type(layer).__name__
-            if rule is None or len(call.outputs) != 1:
-                reason = f"no rule for {kind} '{layer.name}'"
-            elif getattr(layer, "data_format", None) == "channels_first":
-                reason = f"{kind} '{layer.name}' keeps channels first"
-            else:
-                reason = None
-            if reason:
-                ids = self.freeze_all(layer, inputs, reason)
-            else:
-                ids = rule.channels(layer, inputs, self)
-        for tensor in call.outputs:
-            size = tensor.shape[-1] or 0
-            if len(ids) != size:
-                reason = f"unknown channels after '{layer.name}'"
+            self._again = id(operation) in self._first
+            self._makes = 0
+            if isinstance(operation, keras.layers.Layer):
+                self.layers[name] = operation
+            outputs = self._followed(operation, inputs)
+            self._tie_with_first_call(operation, inputs, outputs)
+        for tensor, output in zip(call.outputs, outputs, strict=True):
+            self.tensors[id(tensor)] = output
+            self._makers[id(tensor)] = name
+
+    def _followed(self, operation, inputs):
+        """The outputs of one call, by the rule of its layer."""
+        rule = rules.find(operation)
+        try:
+            if rule is None:
+                raise rules.CannotFollow(
+                    f"no rule for {type(operation).__name__} '{operation.name}'"
+                )
+            found = rule.channels(operation, inputs, self)
+        except rules.CannotFollow as error:
+            return self._frozen(inputs, str(error))
+        found = found if isinstance(found, list) else [found]
+        outputs = [
+            output
+            if isinstance(output, rules.Tensor)
+            else rules.positions(shape).with_ids(np.asarray(output))
+            for output, shape in zip(found, self.shapes, strict=True)
+        ]
+        return [
+            self._checked(output, shape, operation)
+            for output, shape in zip(outputs, self.shapes, strict=True)
+        ]
+
+    def _frozen(self, inputs, reason):
+        """Freezes the inputs; outputs with channels that have to stay."""
+        for x in inputs:
+            for ids in x.axes:
                 self.freeze(ids, reason)
-                ids = self.new(size)
-                self.freeze(ids, reason)
-            self.ids[id(tensor)] = ids
+        return [
+            rules.positions(shape).with_ids(self.stuck(shape[-1], reason))
+            if len(shape) > 1 and shape[-1]
+            else rules.positions(shape)
+            for shape in self.shapes
+        ]
+
+    def _checked(self, output, shape, operation):
+        """The output with the shape that Keras gives it."""
+        axes = []
+        for ids, size in zip(output.axes, shape, strict=True):
+            if ids is not None and len(ids) != size:
+                self.freeze(
+                    ids, f"'{operation.name}' has an output of unknown size"
+                )
+                ids = None
+            axes.append(ids)
+        return rules.Tensor(tuple(shape), tuple(axes))
+
+    def _tie_with_first_call(self, operation, inputs, outputs):
+        """One layer has one size: its calls are cut alike."""
+        first = self._first.setdefault(id(operation), (inputs, outputs))
+        rule = rules.find(operation) or rules.Rule()
+        fixed = type(rule).resized is rules.Rule.resized
+        if first[0] is inputs or fixed or getattr(operation, "weights", ()):
+            return
+        for before, now in zip(
+            [*first[0], *first[1]], [*inputs, *outputs], strict=True
+        ):
+            if [len(x) for x in _sized(before)] == [
+                len(x) for x in _sized(now)
+            ]:
+                for a, b in zip(_sized(before), _sized(now), strict=True):
+                    self.tie(a, b)
+            else:
+                for ids in (*_sized(before), *_sized(now)):
+                    self.freeze(
+                        ids, f"'{operation.name}' has calls of two sizes"
+                    )
+
+    def _readers_of(self, layer):
+        return sum(call.operation is self.call.operation for call in self.calls)
 
     def _find_classes(self):
         # From here on nothing is tied any more.
-        self.root_of = self.roots(range(len(self)))
-        self.free = np.array(
-            [
-                self.root_of[i] == i and self.frozen(i) is None
-                for i in range(len(self))
-            ]
-        )
-        made = set()
-        for use in self.uses:
-            if use.role == "filter":
-                made.update(self.root_of[use.ids])
-        self.free &= np.isin(np.arange(len(self)), list(made))
+        self.root_of = self.roots(np.arange(len(self)))
+        self.reasons = self.frozen()
+        made = np.zeros(len(self), dtype=bool)
+        for ids in (ids for found in self.made.values() for ids in found):
+            made[self.root_of[ids]] = True
+        made[list(self.reasons)] = False
+        self.free = made
+
+    # What is read from it.
 
     def of_role(self, *roles):
         """The uses with one of these roles."""
         return [use for use in self.uses if use.role in roles]
+
+    def stays(self, keep, ids):
+        """One bool per id, None if there are none.
+
+        Args:
+            keep: One bool per channel id, read at the class roots.
+            ids: Channel ids, or None.
+        """
+        return None if ids is None else keep[self.root_of[ids]]
 
     def total(self, use, values):
         """Sums per-index `values` of one use over the channel classes."""
@@ -121,59 +323,81 @@ class Trace(ChannelSpace):
             self.root_of[use.ids], weights=values, minlength=len(self)
         )
 
+    def makers(self):
+        """{root: set of the names of the layers that make its class}."""
+        found = collections.defaultdict(set)
+        for name, arrays in self.made.items():
+            for ids in arrays:
+                for root in np.unique(self.root_of[ids]):
+                    found[int(root)].add(name)
+        return found
+
     def blocks(self):
         """Prunable classes, as arrays, by the set of layers making them."""
-        makers = collections.defaultdict(set)
-        for use in self.of_role("filter"):
-            for root in self.root_of[use.ids]:
-                makers[root].add(use.layer.name)
+        makers = self.makers()
         blocks = collections.defaultdict(list)
         for root in np.flatnonzero(self.free):
             blocks[tuple(sorted(makers[root]))].append(root)
         return {names: np.array(roots) for names, roots in blocks.items()}
 
-    def layer_costs(self, keep):
+    def layer_costs(self, keep, gone=()):
         """Layer name -> (params, MACs) with only the kept classes.
 
         Args:
             keep: One bool per channel id, read at the class roots.
+            gone: Names of layers that are removed whole.
         """
         kept = {
-            (use.layer.name, use.index, use.axis): int(
-                keep[self.root_of[use.ids]].sum()
-            )
+            (id(use.variable), use.axis): int(self.stays(keep, use.ids).sum())
             for use in self.uses
         }
 
-        def size(layer, index):
+        def size(variable):
             return math.prod(
-                kept.get((layer.name, index, axis), n)
-                for axis, n in enumerate(layer.weights[index].shape)
+                kept.get((id(variable), axis), n)
+                for axis, n in enumerate(variable.shape)
             )
 
         costs = {
-            name: [sum(size(layer, i) for i in range(len(layer.weights))), 0]
+            name: [sum(size(v) for v in layer.weights), 0]
             for name, layer in self.layers.items()
         }
-        for call in self.calls:
-            full = counts.call_macs(call)
-            if full:
-                layer = call.operation
-                kernel = [w is layer.kernel for w in layer.weights].index(True)
-                part = size(layer, kernel)
-                whole = math.prod(layer.kernel.shape)
-                costs[layer.name][1] += full * part // whole
+        for name, kernel, times in self._kernels:
+            costs[name][1] += size(kernel) * times
+        costs.update({name: [0, 0] for name in gone})
         return costs
 
-    def costs(self, keep):
-        """{"params", "macs"} of the whole model, likewise."""
-        params, macs = zip(*self.layer_costs(keep).values(), strict=True)
-        return {"params": sum(params), "macs": sum(macs)}
+    def costs(self, keep, gone=()):
+        """{"params", "macs"} of the whole model; no "macs" if unknown."""
+        layer_costs = self.layer_costs(keep, gone).values()
+        params, macs = zip(*layer_costs, strict=True)
+        found = {"params": sum(params)}
+        if self.macs_unknown is None:
+            found["macs"] = sum(macs)
+        return found
+
+    def _count(self):
+        self._kernels = []
+        self.macs_unknown = None
+        for call in self.calls:
+            name = self.names[id(call.operation)]
+            try:
+                self._kernels += [
+                    (name, kernel, times)
+                    for kernel, times in counts.kernels(call)
+                ]
+            except ValueError as error:
+                self.macs_unknown = error
 
 
-def numpy_weight(use):
+def _sized(x):
+    """The ids of a tensor's labelled axes."""
+    return [x.axes[axis] for axis in x.labelled]
+
+
+def values_of(use):
     """The weight that a use speaks of, as an array."""
-    return keras.ops.convert_to_numpy(use.layer.weights[use.index])
+    return keras.ops.convert_to_numpy(use.variable)
 
 
 def along(use, array):

@@ -1,11 +1,42 @@
-"""Layers that treat every channel by itself."""
+"""Layers and operations that treat every value by itself."""
 
-import numpy as np
+from keras import activations
 from keras import layers
 
+from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import rule
-from keras_nonconvex.pruning.rules.weighted import freeze_if_mixed
+
+_ELEMENTWISE = {
+    getattr(activations, name)
+    for name in (
+        "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu "
+        "hard_tanh leaky_relu linear log_sigmoid mish relu relu6 selu sigmoid "
+        "silu soft_shrink softplus softsign sparse_plus sparse_sigmoid "
+        "squareplus tanh tanh_shrink threshold"
+    ).split()
+}
+
+
+def check_activation(layer, x, space):
+    """Freezes channels unless the activation is known to be elementwise.
+
+    Keras' activations across channels run along the last axis.
+    """
+    if layer.activation not in _ELEMENTWISE:
+        name = getattr(layer.activation, "__name__", repr(layer.activation))
+        known = layer.activation in _LAST_AXIS
+        for axis in [-1] if known else x.labelled:
+            space.freeze(
+                x.axes[axis], f"'{layer.name}' applies {name} over them"
+            )
+
+
+_LAST_AXIS = {
+    activations.softmax,
+    activations.log_softmax,
+    activations.sparsemax,
+}
 
 
 @rule(
@@ -13,49 +44,87 @@ from keras_nonconvex.pruning.rules.weighted import freeze_if_mixed
     layers.LeakyReLU,
     layers.ELU,
     layers.Dropout,
+    layers.SpatialDropout1D,
     layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
     layers.GaussianDropout,
     layers.GaussianNoise,
     layers.AlphaDropout,
+    layers.ActivityRegularization,
     layers.Identity,
-    layers.MaxPooling2D,
-    layers.AveragePooling2D,
-    layers.GlobalAveragePooling2D,
-    layers.GlobalMaxPooling2D,
+    layers.Masking,
+    "StochasticDepth",
+    *(
+        "Absolute Abs Cast Ceil Celu Clip Cos Elu Erf Exp Expm1 Floor Gelu "
+        "HardShrink HardSigmoid HardSilu HardTanh Identity LeakyRelu "
+        "LogSigmoid Negative Relu Relu6 Round Selu Sigmoid Sign Silu Sin "
+        "SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square "
+        "Squareplus StopGradient Tan Tanh TanhShrink Threshold"
+    ).split(),
 )
-class Passing(Rule):
+class Elementwise(Rule):
+    """f(0) is finite for each of these."""
+
     def channels(self, layer, inputs, space):
-        (x,) = inputs
-        return x.ids
+        if len(inputs) != 1:
+            raise CannotFollow(f"'{layer.name}' has {len(inputs)} inputs")
+        return inputs[0]
+
+
+@rule(layers.Rescaling)
+class RescalingRule(Elementwise):
+    def channels(self, layer, inputs, space):
+        if any(
+            isinstance(value, (list, tuple))
+            for value in (layer.scale, layer.offset)
+        ):
+            raise CannotFollow(f"'{layer.name}' has a value per channel")
+        return super().channels(layer, inputs, space)
 
 
 @rule(layers.Activation)
-class ActivationRule(Passing):
+class ActivationRule(Elementwise):
     def channels(self, layer, inputs, space):
-        ids = super().channels(layer, inputs, space)
-        freeze_if_mixed(layer.activation, ids, layer, space)
-        return ids
+        check_activation(layer, inputs[0], space)
+        return super().channels(layer, inputs, space)
 
 
-@rule(layers.BatchNormalization)
-class BatchNormalizationRule(Rule):
+@rule(layers.Softmax, "Softmax", "LogSoftmax")
+class SoftmaxRule(Elementwise):
     def channels(self, layer, inputs, space):
-        (x,) = inputs
-        if layer.axis not in (-1, len(x.shape) - 1):
-            return space.freeze_all(
-                layer, inputs, f"'{layer.name}' normalises another axis"
+        (x,) = inputs[:1]
+        axes = layer.axis
+        for axis in axes if isinstance(axes, (list, tuple)) else [axes]:
+            space.freeze(
+                x.axes[axis], f"'{layer.name}' applies softmax over them"
             )
-        if layer.scale:
-            space.use(layer, "gamma", 0, x.ids, "scale")
-        if layer.center:
-            space.use(layer, "beta", 0, x.ids, "shift")
-        space.use(layer, "moving_mean", 0, x.ids, "state")
-        space.use(layer, "moving_variance", 0, x.ids, "state")
-        return x.ids
+        return super().channels(layer, inputs, space)
 
 
-@rule(layers.Flatten)
-class FlattenRule(Rule):
+@rule(layers.PReLU)
+class PReLURule(Rule):
     def channels(self, layer, inputs, space):
         (x,) = inputs
-        return np.tile(x.ids, int(np.prod(x.shape[1:-1])))
+        for axis, size in enumerate(layer.alpha.shape, start=1):
+            if size == x.shape[axis]:
+                space.use(layer, "alpha", axis - 1, x.axes[axis], "state")
+        return x
+
+
+@rule("LayerScale", "CustomScaleLayer")
+class LayerScaleRule(Rule):
+    """The scales that `keras.applications` has in its blocks."""
+
+    def channels(self, layer, inputs, space):
+        if not layer.weights:  # InceptionResNetV2: x + scale * y
+            x, y = inputs
+            space.tie_axes(x, y, layer)
+            return x
+        (x,) = inputs
+        space.use(layer, "gamma", 0, x.ids, "scale")
+        return x
+
+    def resized(self, layer, cut):
+        if not layer.weights:
+            return {}
+        return {"projection_dim": cut.outputs[0].shape[-1]}

@@ -1,66 +1,240 @@
 """Layers that mix all input channels into new ones."""
 
-from keras import activations
+import numpy as np
 from keras import layers
 
+from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
-
-_ELEMENTWISE = {
-    getattr(activations, name)
-    for name in (
-        "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu "
-        "hard_tanh leaky_relu linear log_sigmoid mish relu relu6 selu sigmoid "
-        "silu soft_shrink softplus softsign sparse_plus sparse_sigmoid "
-        "squareplus tanh tanh_shrink threshold"
-    ).split()
-}
+from keras_nonconvex.pruning.rules.elementwise import check_activation
 
 
-def freeze_if_mixed(activation, ids, layer, space):
-    """Freezes channels unless their activation is known to be elementwise."""
-    if activation not in _ELEMENTWISE:
-        name = getattr(activation, "__name__", repr(activation))
-        space.freeze(ids, f"'{layer.name}' applies {name} over them")
+def channel_axis(layer, rank):
+    """The axis that a layer with a data format takes for channels."""
+    first = getattr(layer, "data_format", None) == "channels_first"
+    return 1 if first else rank - 1
 
 
-class _Mixing(Rule):
-    size = None
-
-    def channels(self, layer, inputs, space):
-        (x,) = inputs
-        kernel_rank = len(layer.kernel.shape)
-        ids = space.new(layer.kernel.shape[-1])
-        ids = space.use(layer, "kernel", kernel_rank - 1, ids, "filter")
-        space.use(layer, "kernel", kernel_rank - 2, x.ids, "input")
-        if layer.use_bias:
-            space.use(layer, "bias", 0, ids, "bias")
-        freeze_if_mixed(layer.activation, ids, layer, space)
-        return ids
-
-    def resized(self, layer, keep_out):
-        return {self.size: int(keep_out.sum())}
+def only_channels(layer, x, space):
+    """The channel axis; positions that have ids have to stay."""
+    axis = channel_axis(layer, len(x.shape))
+    for other in x.labelled:
+        if other != axis:
+            space.freeze(
+                x.axes[other], f"'{layer.name}' takes them for positions"
+            )
+    return axis
 
 
 @rule(layers.Dense)
-class DenseRule(_Mixing):
-    size = "units"
+class DenseRule(Rule):
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        ids = space.make(layer.units)
+        space.use(layer, "kernel", 0, x.ids, "input")
+        space.use(layer, "kernel", 1, ids, "filter")
+        if layer.use_bias:
+            space.use(layer, "bias", 0, ids, "bias")
+        out = x.with_ids(ids)
+        check_activation(layer, out, space)
+        return out
 
-    def folds_constants(self, layer):
+    def resized(self, layer, cut):
+        return {"units": cut.outputs[0].shape[-1]}
+
+    def bias_axes(self, layer):
+        return (-1,)
+
+    def folds_exactly(self, layer):
         return True
 
 
-@rule(layers.Conv2D)
-class ConvRule(_Mixing):
-    size = "filters"
+class _Convolution(Rule):
+    """Layers with `filters`, strides and padding."""
 
-    def channels(self, layer, inputs, space):
-        if layer.groups != 1:
-            return space.freeze_all(
-                layer, inputs, f"'{layer.name}' is a grouped convolution"
-            )
-        return super().channels(layer, inputs, space)
+    def bias_axes(self, layer):
+        return (channel_axis(layer, layer.rank + 2),)
 
-    def folds_constants(self, layer):
+    def folds_exactly(self, layer):
         # With zero padding a constant image is not constant at the border.
         return layer.padding == "valid" or set(layer.kernel_size) == {1}
+
+    def resized(self, layer, cut):
+        axis = channel_axis(layer, layer.rank + 2)
+        return {"filters": cut.outputs[0].shape[axis]}
+
+    def finished(self, layer, shape, ids, space):
+        """The output, once the weights are declared."""
+        if layer.use_bias:
+            space.use(layer, "bias", 0, ids, "bias")
+        axis = channel_axis(layer, len(shape))
+        out = positions(shape).with_ids(ids, axis)
+        check_activation(layer, out, space)
+        return out
+
+
+@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
+class ConvolutionRule(_Convolution):
+    """With groups, the finer of two ways: see `grouped`."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        axis = only_channels(layer, x, space)
+        ids = space.make(layer.filters)
+        if layer.groups == 1:
+            space.use(layer, "kernel", -2, x.axes[axis], "input")
+        else:
+            self.grouped(layer, x.axes[axis], ids, space)
+        space.use(layer, "kernel", -1, ids, "filter")
+        return self.finished(layer, x.shape, ids, space)
+
+    def grouped(self, layer, ids, out, space):
+        """Ties what keeps all groups of the same size.
+
+        Either whole groups go, or the same channels of every group.
+        """
+        if ids is None:
+            raise CannotFollow(
+                f"'{layer.name}' reads what must stay, in groups"
+            )
+        groups = layer.groups
+        ids, out = ids.reshape(groups, -1), out.reshape(groups, -1)
+        if _whole_groups(layer):
+            for columns in (ids, out):
+                _tie_all(columns.T, space)
+            space.tie(ids[:, 0], out[:, 0])
+        else:
+            for rows in (ids, out):
+                _tie_all(rows, space)
+            space.use(layer, "kernel", -2, ids[0], "input")
+
+    def resized(self, layer, cut):
+        changes = super().resized(layer, cut)
+        if layer.groups > 1:
+            axis = channel_axis(layer, layer.rank + 2)
+            depth = cut.weights["kernel"].shape[-2]
+            changes["groups"] = cut.inputs[0].shape[axis] // depth
+        return changes
+
+
+def _whole_groups(layer):
+    return layer.groups >= layer.kernel.shape[-2]
+
+
+def _tie_all(rows, space):
+    """Ties all rows of a matrix of ids with the first one."""
+    for row in rows[1:]:
+        space.tie(rows[0], row)
+
+
+@rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+class TransposedRule(_Convolution):
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        axis = only_channels(layer, x, space)
+        ids = space.make(layer.filters)
+        space.use(layer, "kernel", -1, x.axes[axis], "input")
+        space.use(layer, "kernel", -2, ids, "filter")
+        return self.finished(layer, space.shapes[0], ids, space)
+
+    def folds_exactly(self, layer):
+        return set(layer.kernel_size) == set(layer.strides) == {1}
+
+
+@rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+class DepthwiseRule(Rule):
+    """A channel has `depth_multiplier` outputs; they go with it."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        axis = only_channels(layer, x, space)
+        ids = x.axes[axis]
+        if ids is None:
+            raise CannotFollow(f"'{layer.name}' treats channels one by one")
+        space.use(layer, "kernel", -2, ids, "scale")
+        ids = np.repeat(ids, layer.depth_multiplier)
+        if layer.use_bias:
+            space.use(layer, "bias", 0, ids, "bias")
+        out = positions(space.shapes[0]).with_ids(ids, axis)
+        check_activation(layer, out, space)
+        return out
+
+
+@rule(layers.SeparableConv1D, layers.SeparableConv2D)
+class SeparableRule(_Convolution):
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        axis = only_channels(layer, x, space)
+        ids = x.axes[axis]
+        if ids is not None:
+            space.use(layer, "depthwise_kernel", -2, ids, "input")
+            repeated = np.repeat(ids, layer.depth_multiplier)
+            space.use(layer, "pointwise_kernel", -2, repeated, "inner")
+        out = space.make(layer.filters)
+        space.use(layer, "pointwise_kernel", -1, out, "filter")
+        return self.finished(layer, space.shapes[0], out, space)
+
+
+@rule(layers.EinsumDense)
+class EinsumDenseRule(Rule):
+    """Each letter of the equation is an axis, with its own channels."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        given, kernel, result = letters(layer, len(x.shape))
+        axes = dict(zip(given, x.axes, strict=True))
+        for i, letter in enumerate(kernel):
+            if letter not in given:
+                axes[letter] = space.make(layer.kernel.shape[i])
+                role = "filter"
+            else:
+                role = "scale" if letter in result else "input"
+            space.use(layer, "kernel", i, axes[letter], role)
+        for letter in set(given) - set(kernel) - set(result):
+            space.freeze(axes[letter], f"'{layer.name}' sums over them")
+        out = positions(space.shapes[0])
+        for i, letter in enumerate(result):
+            out = out.with_ids(axes[letter], i)
+        if layer.bias is not None:
+            for i in range(1, len(layer.bias.shape) + 1):
+                if layer.bias.shape[-i] == out.shape[-i]:
+                    space.use(layer, "bias", -i, out.axes[-i], "bias")
+        check_activation(layer, out, space)
+        return out
+
+    def resized(self, layer, cut):
+        config = layer.get_config()["output_shape"]
+        if isinstance(config, int):
+            config = (config,)
+        # A letter that the kernel has not may be unknown in the config.
+        shape = cut.outputs[0].shape[-len(config) :]
+        return {
+            "output_shape": [
+                None if old is None else new
+                for old, new in zip(config, shape, strict=True)
+            ]
+        }
+
+    def bias_axes(self, layer):
+        _, kernel, result = letters(layer, None)
+        given = layer.equation.replace(" ", "").split(",")[0]
+        made = [c for c in kernel if c not in given]
+        return tuple(result.index(c) - len(result) for c in result if c in made)
+
+    def folds_exactly(self, layer):
+        return True
+
+
+def letters(layer, rank):
+    """The letters of input, kernel and output axes; "..." written out.
+
+    Without a rank "..." is one letter.
+    """
+    left, result = layer.equation.replace(" ", "").split("->")
+    given, kernel = left.split(",")
+    if "..." in given:
+        missing = 1 if rank is None else rank - len(given) + 3
+        dots = "".join(chr(ord("0") + i) for i in range(missing))
+        given, result = (s.replace("...", dots) for s in (given, result))
+    return given, kernel, result

@@ -1,0 +1,153 @@
+"""Dead branches: what of a graph can go whole once its channels are constant.
+
+An input of an Add that is the same for every picture is a constant, zero in
+most cases, and an input of a Concatenate that keeps no channel is nothing.
+Whatever feeds only such inputs goes with them.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nonconvex.pruning.constants import Constants
+from keras_nonconvex.pruning.execution import blank_inputs
+from keras_nonconvex.pruning.execution import run
+
+_ADD = ("Add",)
+_CONCATENATE = ("Concatenate",)
+
+
+class Branches:
+    """Which inputs of which calls can be left out.
+
+    Attributes:
+        bypassed: As in `rebuild.Builder`.
+        gone: Names of the layers that go with them.
+        emptied: Roots of classes without which a layer that stays would have
+            no channel left.
+
+    Args:
+        trace: A `Trace`.
+        keep: One bool per id.
+        values: As in `execution.run`: the masked weights.
+    """
+
+    def __init__(self, trace, keep, values):
+        self.bypassed = {}
+        self.gone = []
+        self.emptied = np.arange(0)
+        empty = self._empty_tensors(trace, keep)
+        if not empty:
+            return
+        self._leave_out(trace, keep, values, empty)
+        needed = self._needed(trace)
+        self.gone = [
+            name
+            for name, layer in trace.layers.items()
+            if not any(
+                c.operation is layer and self._key(c) in needed
+                for c in trace.calls
+            )
+        ]
+        stuck = []
+        for call in trace.calls:
+            if self._key(call) not in needed:
+                continue
+            out = self.bypassed.get(self._key(call), {})
+            tensors = [t for i, t in enumerate(call.inputs) if i not in out]
+            for tensor in [*tensors, *call.outputs]:
+                if id(tensor) in empty:
+                    stuck.append(empty[id(tensor)])
+        if stuck:
+            self.emptied = np.unique(np.concatenate(stuck))
+
+    @staticmethod
+    def _key(call):
+        return id(call.node), call.path
+
+    @staticmethod
+    def _empty_tensors(trace, keep):
+        """{id of a tensor: the roots of its axis that keeps no channel}."""
+        found = {}
+        for key, x in trace.tensors.items():
+            for axis in x.labelled:
+                roots = trace.root_of[x.axes[axis]]
+                if len(roots) and not keep[roots].any():
+                    found[key] = np.unique(roots)
+        for call in trace.calls:  # What a layer has inside: heads.
+            name = trace.names[id(call.operation)]
+            for ids in trace.made.get(name, []):
+                if not keep[trace.root_of[ids]].any():
+                    for tensor in call.outputs:
+                        found.setdefault(
+                            id(tensor), np.unique(trace.root_of[ids])
+                        )
+        return found
+
+    def _leave_out(self, trace, keep, values, empty):
+        """Finds the inputs that can be left out."""
+        constants = Constants(trace, keep)
+        adds = []
+        for call in trace.calls:
+            kind = type(call.operation).__name__
+            if not _is_keras(call.operation) or len(call.inputs) < 2:
+                continue
+            if kind in _CONCATENATE:
+                dead = [i for i, t in enumerate(call.inputs) if id(t) in empty]
+                if len(dead) < len(call.inputs):
+                    self.bypassed[self._key(call)] = dict.fromkeys(dead)
+            elif kind in _ADD and _same_shapes(call):
+                dead = [
+                    i for i, t in enumerate(call.inputs) if constants.whole(t)
+                ]
+                if 0 < len(dead) < len(call.inputs):
+                    adds.append((call, dead))
+        if adds:
+            self._measure(trace, keep, values, adds)
+        self.bypassed = {k: v for k, v in self.bypassed.items() if v}
+
+    def _measure(self, trace, keep, values, adds):
+        """Takes what is uniform: a value per channel, or nothing if zero."""
+        wanted = [call.inputs[i] for call, dead in adds for i in dead]
+        found = run(trace, blank_inputs(trace), values, wanted)
+        for call, dead in adds:
+            out = {}
+            for i in dead:
+                tensor = call.inputs[i]
+                x = trace.tensors[id(tensor)]
+                array = ops.convert_to_numpy(found[id(tensor)])
+                axis = x.labelled[0]
+                stays = trace.stays(keep, x.axes[axis])
+                array = np.compress(stays, array, axis=axis)
+                others = tuple(j for j in range(array.ndim) if j != axis)
+                low, high = array.min(axis=others), array.max(axis=others)
+                size = np.maximum(np.abs(low), np.abs(high))
+                if np.all(high - low <= 1e-6 * size):
+                    shape = [1] * (array.ndim - 1)
+                    shape[axis - 1] = -1
+                    value = ((low + high) / 2).reshape(shape)
+                    out[i] = value.astype(array.dtype) if size.any() else None
+            self.bypassed[self._key(call)] = out
+
+    def _needed(self, trace):
+        """Keys of the calls that the outputs still depend on."""
+        wanted = {id(t) for t in trace.outputs}
+        needed = set()
+        for call in reversed(trace.calls):
+            if any(id(t) in wanted for t in call.outputs):
+                needed.add(self._key(call))
+                out = self.bypassed.get(self._key(call), {})
+                wanted.update(
+                    id(t) for i, t in enumerate(call.inputs) if i not in out
+                )
+        return needed
+
+
+def _same_shapes(call):
+    return len({tuple(t.shape) for t in call.inputs}) == 1
+
+
+def _is_keras(operation):
+    return isinstance(operation, keras.Operation) and type(
+        operation
+    ).__module__.startswith("keras.")

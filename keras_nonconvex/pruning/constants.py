@@ -1,0 +1,148 @@
+"""Which channels are constant: the same for every input of the model.
+
+A channel is constant after a filter without weights, or whose weights read
+constants alone, and after a normalization scale of zero; it stays so through
+layers that treat channels by themselves.
+"""
+
+import collections
+
+import numpy as np
+
+from keras_nonconvex.pruning.trace import along
+from keras_nonconvex.pruning.trace import values_of
+
+_NONE = np.arange(0)
+
+
+class Constants:
+    """The constant channels of every tensor.
+
+    Args:
+        trace: A `Trace`.
+        keep: One bool per id, or None: classes that are not kept count as
+            constant, as they are once their weights are zero.
+    """
+
+    def __init__(self, trace, keep=None):
+        self.trace = trace
+        self.dropped = (
+            _NONE if keep is None else np.flatnonzero(trace.free & ~keep)
+        )
+        self._uses = collections.defaultdict(list)
+        for use in trace.uses:
+            self._uses[id(use.layer)].append(use)
+        mixing = {id(call.node): call for call, _ in trace.mixing}
+        self._roots = {}
+        self._found = {}
+        for call in trace.calls:
+            for tensor, roots in self._after(call, id(call.node) in mixing):
+                self._found[id(tensor)] = roots
+
+    def of(self, tensor):
+        """The roots of a tensor's constant channels."""
+        return self._found[id(tensor)]
+
+    def whole(self, tensor):
+        """Whether all of a tensor is constant."""
+        roots = self.roots(tensor)
+        return len(roots) > 0 and len(self.of(tensor)) == len(roots)
+
+    def roots(self, tensor):
+        """The roots of all channels of a tensor."""
+        if id(tensor) not in self._roots:
+            x = self.trace.tensors[id(tensor)]
+            ids = [x.axes[axis] for axis in x.labelled]
+            self._roots[id(tensor)] = (
+                np.unique(self.trace.root_of[np.concatenate(ids)])
+                if ids
+                else _NONE
+            )
+        return self._roots[id(tensor)]
+
+    def classes(self):
+        """Classes that reach every reader as a constant: one bool per id."""
+        live = np.zeros(len(self.trace), dtype=bool)
+        readers = {id(use.layer) for use in self.trace.of_role("input")}
+        readers |= {id(c.operation) for c, _ in self.trace.mixing}
+        for call in self.trace.calls:
+            if id(call.operation) in readers:
+                for x in call.inputs:
+                    live[np.setdiff1d(self.roots(x), self.of(x))] = True
+        for use in self.trace.of_role("inner"):
+            made = self._made(use.layer)
+            live[np.setdiff1d(made, self._without_weights(use.layer, []))] = (
+                True
+            )
+        return self.trace.free & ~live
+
+    def _after(self, call, mixes):
+        """[(output tensor, roots of its constant channels)] of a call."""
+        uses = self._uses.get(id(call.operation), [])
+        if any(use.role == "filter" for use in uses):
+            found = self._without_weights(call.operation, call.inputs)
+        elif mixes:
+            found = _NONE
+        else:
+            known = [self.roots(x) for x in call.inputs]
+            live = [
+                np.setdiff1d(roots, self.of(x))
+                for roots, x in zip(known, call.inputs, strict=True)
+            ]
+            found = np.setdiff1d(_union(known), _union(live))
+        scales = [use for use in uses if use.role == "scale"]
+        found = _union([found, self._zero(scales), self.dropped])
+        for tensor in call.outputs:
+            roots = self.roots(tensor)
+            yield tensor, roots[np.isin(roots, found)]
+
+    def _made(self, layer):
+        """The roots of the classes that a layer has filters for."""
+        ids = [u.ids for u in self._uses[id(layer)] if u.role == "filter"]
+        return np.unique(self.trace.root_of[np.concatenate(ids)])
+
+    def _without_weights(self, layer, inputs):
+        """Roots of filters that read nothing, or constants alone."""
+        uses = self._uses[id(layer)]
+        roles = ["filter"]
+        if any(use.role == "inner" for use in uses):
+            roles.append("bias")  # What it adds does not stay in the layer.
+        read = {id(use.variable): use for use in uses if use.role == "input"}
+        constant = _union([self.of(x) for x in inputs])
+        alive = []
+        for use in uses:
+            if use.role not in roles:
+                continue
+            values = values_of(use) != 0
+            reader = read.get(id(use.variable))
+            if reader is not None and len(constant):
+                live = ~np.isin(self.trace.root_of[reader.ids], constant)
+                shape = [1] * values.ndim
+                shape[reader.axis] = -1
+                values = values & live.reshape(shape)
+            alive.append(self.trace.root_of[use.ids][along(use, values).any(1)])
+        return np.setdiff1d(self._made(layer), _union(alive))
+
+    def _zero(self, uses):
+        """Roots of the channels that these weights make zero."""
+        alive, known = [], []
+        for use in uses:
+            roots = self.trace.root_of[use.ids]
+            known.append(roots)
+            alive.append(roots[along(use, values_of(use)).any(axis=1)])
+        return np.setdiff1d(_union(known), _union(alive))
+
+
+def unread_classes(trace):
+    """Classes whose every reader has only zero weights for them."""
+    read = np.zeros(len(trace), dtype=bool)
+    for use in trace.of_role("input", "inner"):
+        nonzero = along(use, values_of(use)).any(axis=1)
+        read[trace.root_of[use.ids[nonzero]]] = True
+    for _, ids in trace.mixing:
+        read[trace.root_of[ids]] = True
+    return trace.free & ~read
+
+
+def _union(arrays):
+    return np.unique(np.concatenate([_NONE, *arrays]))

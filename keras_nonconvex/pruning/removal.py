@@ -1,0 +1,207 @@
+"""One removal: the masked and the small model of a choice of classes."""
+
+import functools
+import warnings
+
+import numpy as np
+from keras import ops
+
+from keras_nonconvex.pruning import fold
+from keras_nonconvex.pruning.branches import Branches
+from keras_nonconvex.pruning.constants import Constants
+from keras_nonconvex.pruning.constants import unread_classes
+from keras_nonconvex.pruning.rebuild import Builder
+from keras_nonconvex.pruning.rebuild import masked_values
+
+
+class Superfluous:
+    """What a trace can lose without a trace.
+
+    Attributes:
+        unread, constant: One bool per id: classes that no reader has weights
+            for; classes that are constant, of the others.
+        stuck: {root: why} of constant classes whose constant has to stay.
+    """
+
+    def __init__(self, trace, on_constant):
+        self.unread = unread_classes(trace)
+        self.constant = Constants(trace).classes() & ~self.unread
+        self.stuck = {}
+        if self.constant.any():
+            self.stuck = fold.stuck(trace, self.constant, on_constant)
+        if trace.zeros_needed:
+            live = trace.free & ~self.constant
+            values = masked_values(trace, live)
+            self.stuck.update(fold.stuck_at_zero(trace, live, values))
+
+
+class Removal:
+    """A choice of classes, carried out.
+
+    Args:
+        trace: A `Trace`.
+        keep: One bool per channel id, read at the class roots.
+        on_constant: "keep" or "fold", as in `plan`.
+    """
+
+    def __init__(self, trace, keep, on_constant):
+        self.trace = trace
+        self.keep = keep
+        self.on_constant = on_constant
+        dropped = trace.free & ~keep
+        self.constant = np.zeros(len(trace), dtype=bool)
+        self.values = {}
+        if dropped.any():
+            self.constant = dropped & Constants(trace).classes()
+            # What is constant already keeps its constant when masked: the
+            # masked model then computes exactly what the original does.
+            self.values = masked_values(trace, dropped & ~self.constant)
+        self.branches = Branches(trace, keep, self.values)
+
+    @functools.cached_property
+    def _changes(self):
+        """{id of a layer: (change of its bias, error at the border)}."""
+        if not self.constant.any():
+            return {}
+        return fold.bias_changes(self.trace, self.constant, self.values)
+
+    def check(self):
+        """Refuses what cannot be removed exactly."""
+        trace = self.trace
+        found = fold.stuck(trace, self.constant, self.on_constant)
+        if trace.zeros_needed:
+            live = trace.free & ~self.keep & ~self.constant
+            found.update(fold.stuck_at_zero(trace, live, self.values))
+        for root, reason in found.items():
+            name, index = self._place(root)
+            raise ValueError(
+                f"Channel {index} of '{name}' cannot be removed: it {reason}. "
+                f"Received: model={trace.model.name!r}"
+            )
+        if len(self.branches.emptied):
+            name, _ = self._place(self.branches.emptied[0])
+            raise ValueError(
+                f"The keep list of layer '{name}' keeps no channel, and what "
+                "reads it is needed. "
+                f"Received: model={trace.model.name!r}"
+            )
+
+    def masked(self):
+        """The same architecture with the dropped channels zeroed."""
+        return Builder(self.trace, values=self.values).build()
+
+    def small(self):
+        """The model without the dropped channels: computes what it does."""
+        return self._builder.build()
+
+    @functools.cached_property
+    def _builder(self):
+        values = dict(self.values)
+        new_biases = {}
+        for layer in self._changed_layers():
+            change, _ = self._changes[id(layer)]
+            if getattr(layer, "bias", None) is None:
+                if np.any(self._cut_like_outputs(layer, change)):
+                    new_biases[id(layer)] = self._cut_like_outputs(
+                        layer, change
+                    )
+            else:
+                old = values.get(
+                    id(layer.bias), ops.convert_to_numpy(layer.bias)
+                )
+                values[id(layer.bias)] = old + change.reshape(old.shape)
+        return Builder(
+            self.trace, self.keep, values, new_biases, self.branches.bypassed
+        )
+
+    def _changed_layers(self):
+        return [
+            layer
+            for layer in self.trace.layers.values()
+            if id(layer) in self._changes
+        ]
+
+    def _cut_like_outputs(self, layer, change):
+        """What stays of a value per output channel of a layer."""
+        name = self.trace.names[id(layer)]
+        for axis, ids in enumerate(self.trace.made[name]):
+            stays = self.trace.stays(self.keep, ids)
+            change = np.compress(stays, change, axis=axis)
+        return change
+
+    def new_parameters(self, layer=None):
+        """How many parameters layers without a bias, or one layer, gain."""
+        added = self._builder.new_biases
+        if layer is not None:
+            return added[id(layer)].size if id(layer) in added else 0
+        gone = set(self.branches.gone)
+        return sum(
+            added[id(layer)].size
+            for name, layer in self.trace.layers.items()
+            if id(layer) in added and name not in gone
+        )
+
+    def border_errors(self):
+        """{layer: greatest error of its output where a fold is inexact}."""
+        return {
+            self.trace.names[id(layer)]: self._changes[id(layer)][1]
+            for layer in self._changed_layers()
+            if self._changes[id(layer)][1]
+        }
+
+    def cut(self, variable, array):
+        """What stays of an array that has a variable's shape."""
+        return self._builder.cut(variable, array)
+
+    def _place(self, root):
+        for name, arrays in self.trace.made.items():
+            roots = self.trace.root_of[np.concatenate(arrays)]
+            if root in roots:
+                return name, int(np.argmax(roots == root))
+        return "?", int(root)
+
+
+def compile_like(small, model):
+    """Compiles a model with another's settings, without a solver."""
+    if not getattr(model, "compiled", False):
+        return
+    config = dict(model.get_compile_config() or {})
+    config.pop("solver", None)
+    try:
+        small.compile_from_config(config)
+    except Exception as error:
+        warnings.warn(
+            "The small model is not compiled: the settings of the model "
+            f"cannot be copied ({error}). Received: model={model.name!r}",
+            stacklevel=3,
+        )
+
+
+def carry_optimizer(small, model, removal):
+    """Gives the small model what its weights' old optimizer state is."""
+    old, new = getattr(model, "optimizer", None), small.optimizer
+    if old is None or new is None or not old.built:
+        raise ValueError(
+            "With optimizer=True the model must be compiled and trained. "
+            f"Received: model={model.name!r} without optimizer state"
+        )
+    new.build(small.trainable_variables)
+    # A slot is named after its weight, and has its shape.
+    weights = {
+        v.path.replace("/", "_"): v
+        for layer in removal.trace.layers.values()
+        for v in layer.weights
+    }
+    slots = {v.name: v for v in old.variables}
+    for slot in new.variables:
+        if slot.name not in slots:
+            continue
+        value = ops.convert_to_numpy(slots[slot.name])
+        for name, variable in weights.items():
+            if slot.name.startswith(name) and value.shape == tuple(
+                variable.shape
+            ):
+                value = removal.cut(variable, value)
+                break
+        if value.shape == tuple(slot.shape):
+            slot.assign(value)

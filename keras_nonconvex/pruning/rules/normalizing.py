@@ -1,0 +1,128 @@
+"""Normalizations: over positions channels stay apart, over channels not."""
+
+import numpy as np
+from keras import layers
+
+from keras_nonconvex.pruning.rules.base import CannotFollow
+from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import rule
+
+
+@rule(layers.BatchNormalization)
+class BatchNormalizationRule(Rule):
+    """With `select`, it chooses channels where others read them too."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs[:1]
+        axis = layer.axis % len(x.shape)
+        for other in x.labelled:
+            if other != axis:
+                space.freeze(
+                    x.axes[other], f"'{layer.name}' normalizes over them"
+                )
+        x = space.selected(x, axis)
+        for name, role in (
+            ("gamma", "scale"),
+            ("beta", "shift"),
+            ("moving_mean", "state"),
+            ("moving_variance", "state"),
+        ):
+            if getattr(layer, name, None) is not None:
+                space.use(layer, name, 0, x.axes[axis], role)
+        return x
+
+
+@rule(layers.GroupNormalization)
+class GroupNormalizationRule(Rule):
+    """Whole groups go: a group's statistics need all of its channels."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        axis = layer.axis % len(x.shape)
+        for other in x.labelled:
+            if other != axis:
+                space.freeze(
+                    x.axes[other], f"'{layer.name}' normalizes over them"
+                )
+        ids = x.axes[axis]
+        if ids is not None:
+            groups = ids.reshape(layer.groups, -1)
+            for column in groups.T[1:]:
+                space.tie(groups[:, 0], column)
+            if groups.shape[1] > 1:
+                space.mixes(x.with_ids(ids, axis), axis)
+            if layer.groups == 1:
+                space.freeze(ids, f"'{layer.name}' normalizes over them")
+        for name, role in (("gamma", "scale"), ("beta", "shift")):
+            if getattr(layer, name, None) is not None:
+                space.use(layer, name, 0, ids, role)
+        return x
+
+    def resized(self, layer, cut):
+        axis = layer.axis % len(cut.inputs[0].full)
+        full, kept = cut.inputs[0].full[axis], cut.inputs[0].shape[axis]
+        return {"groups": layer.groups * kept // full}
+
+
+@rule(layers.LayerNormalization)
+class LayerNormalizationRule(Rule):
+    """No stock layer has the mean and variance of more than it sees."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        for axis in np.atleast_1d(layer.axis):
+            space.freeze(
+                x.axes[axis],
+                f"'{layer.name}' takes mean and variance over them",
+            )
+        return x
+
+
+class _RootMeanSquare(Rule):
+    """Zeros change a mean of squares by a known factor alone."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        for axis in np.atleast_1d(layer.axis):
+            space.mixes(x, int(axis))
+            space.needs_zero(x.axes[axis])
+        return x
+
+
+@rule(layers.UnitNormalization)
+class UnitNormalizationRule(_RootMeanSquare):
+    """x / ||x||: zeros do not matter."""
+
+
+@rule(layers.RMSNormalization)
+class RMSNormalizationRule(_RootMeanSquare):
+    """x scale / sqrt(sum x^2 / n + epsilon), with n, scale, epsilon anew."""
+
+    def channels(self, layer, inputs, space):
+        if np.ndim(layer.axis):
+            raise CannotFollow(f"'{layer.name}' normalizes several axes")
+        x = super().channels(layer, inputs, space)
+        space.use(layer, "scale", 0, x.axes[layer.axis], "scale")
+        return x
+
+    def resized(self, layer, cut):
+        return {"epsilon": layer.epsilon * self._factor(layer, cut)}
+
+    def rescaled(self, layer, cut, weights):
+        factor = self._factor(layer, cut) ** 0.5
+        return {"scale": weights["scale"] * factor}
+
+    def _factor(self, layer, cut):
+        (x,) = cut.inputs
+        return x.full[layer.axis] / x.shape[layer.axis]
+
+
+@rule(layers.Normalization)
+class NormalizationRule(Rule):
+    """By a fixed mean and variance per channel."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        if x.labelled:
+            raise CannotFollow(f"'{layer.name}' has a mean per channel")
+        return x

@@ -1,0 +1,71 @@
+"""Layers that pool, resample, crop or reduce positions."""
+
+from keras import layers
+
+from keras_nonconvex.pruning.rules.base import CannotFollow
+from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import positions
+from keras_nonconvex.pruning.rules.base import rule
+from keras_nonconvex.pruning.rules.weighted import channel_axis
+from keras_nonconvex.pruning.rules.weighted import only_channels
+
+
+def _all_ranks(*stems):
+    """The layers of these names for 1, 2 and 3 dimensions, where they are."""
+    names = [f"{stem}{rank}D" for stem in stems for rank in (1, 2, 3)]
+    return [getattr(layers, n) for n in names if hasattr(layers, n)]
+
+
+@rule(
+    *_all_ranks(
+        "MaxPooling",
+        "AveragePooling",
+        "GlobalAveragePooling",
+        "GlobalMaxPooling",
+        "AdaptiveAveragePooling",
+        "AdaptiveMaxPooling",
+        "UpSampling",
+        "Cropping",
+    ),
+    layers.Resizing,
+    layers.CenterCrop,
+)
+class PoolingRule(Rule):
+    def channels(self, layer, inputs, space):
+        x = inputs[0]
+        axis = only_channels(layer, x, space)
+        shape = space.shapes[0]
+        out = positions(shape)
+        if isinstance(layer, _WITHOUT_FORMAT) or len(shape) == len(x.shape):
+            return out.with_ids(x.axes[axis], channel_axis(layer, len(shape)))
+        return out.with_ids(x.axes[axis])  # Pooled to (batch, channels).
+
+
+# 1D layers that know channels last only.
+_WITHOUT_FORMAT = (layers.Cropping1D, layers.UpSampling1D)
+
+
+@rule("Mean", "Max", "Min", "Sum", "Amax", "Amin", "Var", "Std", "Logsumexp")
+class ReductionRule(Rule):
+    """Positions may be reduced; over channels a reduction mixes them."""
+
+    def channels(self, layer, inputs, space):
+        if len(inputs) != 1:
+            raise CannotFollow(f"'{layer.name}' has {len(inputs)} inputs")
+        (x,) = inputs
+        rank = len(x.shape)
+        axes = layer.axis
+        if axes is None:
+            axes = range(rank)
+        axes = {a % rank for a in ([axes] if isinstance(axes, int) else axes)}
+        for axis in axes:
+            space.freeze(x.axes[axis], f"'{layer.name}' reduces over them")
+        kept = [
+            None if i in axes else ids
+            for i, ids in enumerate(x.axes)
+            if layer.keepdims or i not in axes
+        ]
+        out = positions(space.shapes[0])
+        for axis, ids in enumerate(kept):
+            out = out.with_ids(ids, axis)
+        return out

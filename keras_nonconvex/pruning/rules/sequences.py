@@ -1,0 +1,163 @@
+"""Attention and recurrent layers: whole heads, whole units."""
+
+import numpy as np
+from keras import activations
+from keras import layers
+
+from keras_nonconvex.pruning.rules.base import CannotFollow
+from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import find
+from keras_nonconvex.pruning.rules.base import positions
+from keras_nonconvex.pruning.rules.base import rule
+
+
+@rule(layers.MultiHeadAttention)
+class AttentionRule(Rule):
+    """A head is one channel, inside of the layer."""
+
+    def channels(self, layer, inputs, space):
+        arguments = space.call.node.arguments
+        known = {
+            id(t): x
+            for t, x in zip(arguments.keras_tensors, inputs, strict=True)
+        }
+        names = ["query", "value", "key"]
+        found = dict(zip(names, arguments.args, strict=False))
+        found.update({k: v for k, v in arguments.kwargs.items() if k in names})
+        found.setdefault("key", found["value"])
+        if any(id(t) not in known for t in found.values()):
+            raise CannotFollow(f"'{layer.name}' has inputs of several parts")
+        heads = space.make(layer.num_heads)
+        for name in names:
+            x = known[id(found[name])]
+            for axis in x.labelled:
+                if axis != len(x.shape) - 1:
+                    space.freeze(
+                        x.axes[axis], f"'{layer.name}' attends over them"
+                    )
+            dense = getattr(layer, f"{name}_dense")
+            space.use(layer, dense.kernel, 0, x.ids, "input")
+            space.use(layer, dense.kernel, 1, heads, "filter")
+            if dense.bias is not None:
+                space.use(layer, dense.bias, 0, heads, "bias")
+        dense = layer.output_dense
+        space.use(layer, dense.kernel, 0, heads, "inner")
+        out = space.make(dense.kernel.shape[-1])
+        space.use(
+            layer, dense.kernel, len(dense.kernel.shape) - 1, out, "filter"
+        )
+        if dense.bias is not None:
+            space.use(layer, dense.bias, 0, out, "bias")
+        outs = [positions(shape) for shape in space.shapes]
+        outs[0] = outs[0].with_ids(out)
+        return outs
+
+    def resized(self, layer, cut):
+        return {
+            "num_heads": cut.weights[layer.query_dense.kernel.path].shape[1],
+            "output_shape": cut.outputs[0].shape[-1:],
+        }
+
+
+@rule(layers.SimpleRNN, layers.LSTM, layers.GRU)
+class RecurrentRule(Rule):
+    """A unit that is zero stays so in time, if its activation is 0 at 0."""
+
+    def channels(self, layer, inputs, space):
+        if len(inputs) != 1:
+            raise CannotFollow(f"'{layer.name}' has an initial state")
+        (x,) = inputs
+        if x.labelled and x.labelled != [2]:
+            space.freeze(x.axes[1], f"'{layer.name}' goes along them")
+        cell = layer.cell
+        units = space.make(layer.units)
+        gates = cell.kernel.shape[1] // layer.units
+        space.use(layer, cell.kernel, 0, x.axes[2], "input")
+        space.use(layer, cell.recurrent_kernel, 0, units, "inner")
+        every = np.tile(units, gates)
+        for kernel in (cell.kernel, cell.recurrent_kernel):
+            space.use(layer, kernel, 1, every, "filter")
+        if cell.bias is not None:
+            rank = len(cell.bias.shape)  # GRU: one bias per kernel
+            space.use(layer, cell.bias, rank - 1, every, "bias")
+        if layer.activation not in (activations.tanh, activations.relu):
+            space.freeze(units, f"'{layer.name}' has an activation of its own")
+        outs = [positions(shape) for shape in space.shapes]
+        return [out.with_ids(units) for out in outs]
+
+    def resized(self, layer, cut):
+        return {"units": cut.weights[layer.cell.recurrent_kernel.path].shape[0]}
+
+
+@rule(layers.Bidirectional)
+class BidirectionalRule(Rule):
+    def channels(self, layer, inputs, space):
+        if len(space.shapes) != 1 or layer.merge_mode is None:
+            raise CannotFollow(f"'{layer.name}' has several outputs")
+        one, other = (
+            find(part).channels(part, inputs, space)[0]
+            for part in self._parts(layer)
+        )
+        if layer.merge_mode == "concat":
+            return np.concatenate([one.ids, other.ids])
+        space.tie(one.ids, other.ids)
+        return one
+
+    def _parts(self, layer):
+        parts = [layer.forward_layer, layer.backward_layer]
+        for part in parts:
+            if type(part) not in (layers.SimpleRNN, layers.LSTM, layers.GRU):
+                kind = type(part).__name__
+                raise CannotFollow(f"'{layer.name}' has a {kind} inside")
+        return parts
+
+    def resized(self, layer, cut):
+        sizes = [find(part).resized(part, cut) for part in self._parts(layer)]
+        return {
+            "layer": {"config": sizes[0]},
+            "backward_layer": {"config": sizes[1]},
+        }
+
+
+@rule(layers.TimeDistributed)
+class TimeDistributedRule(Rule):
+    """What the inner layer does, with one axis more."""
+
+    def channels(self, layer, inputs, space):
+        (x,) = inputs
+        inner = find(layer.layer)
+        if inner is None:
+            kind = type(layer.layer).__name__
+            raise CannotFollow(f"no rule for {kind} in '{layer.name}'")
+        space.freeze(x.axes[1], f"'{layer.name}' goes along them")
+        with space.without_time():
+            outs = inner.channels(layer.layer, [without_time(x)], space)
+        out = outs[0] if isinstance(outs, list) else outs
+        ids = out if isinstance(out, np.ndarray) else out.axes
+        shape = space.shapes[0]
+        if isinstance(out, np.ndarray):
+            return positions(shape).with_ids(ids)
+        result = positions(shape)
+        for axis, found in enumerate(out.axes[1:], start=2):
+            result = result.with_ids(found, axis)
+        return result
+
+    def resized(self, layer, cut):
+        inner = type(cut)(
+            [_kept_without_time(k) for k in cut.inputs],
+            [_kept_without_time(k) for k in cut.outputs],
+            cut.weights,
+        )
+        changes = find(layer.layer).resized(layer.layer, inner)
+        return {"layer": {"config": changes}}
+
+
+def without_time(x):
+    """A tensor without its second axis."""
+    return type(x)(x.shape[:1] + x.shape[2:], x.axes[:1] + x.axes[2:])
+
+
+def _kept_without_time(kept):
+    return type(kept)(
+        kept.full[:1] + kept.full[2:], kept.masks[:1] + kept.masks[2:]
+    )

@@ -1,0 +1,189 @@
+"""Selection: which classes go, given scores and what is allowed."""
+
+import fnmatch
+import math
+
+import numpy as np
+
+from keras_nonconvex.pruning import budget as budgets
+
+
+class Selection:
+    """Chooses the classes that stay.
+
+    Args:
+        trace: A `Trace`.
+        scores: One per id; the lowest go first, -inf the superfluous.
+        movable: One bool per id: the classes that may go.
+        round_to: Channels of a layer are kept in multiples of it.
+        min_channels: At least so many stay in each layer.
+        max_ratio: At most this fraction of a layer's channels goes.
+        ranking: "global", or "layer" for the same fraction everywhere.
+    """
+
+    def __init__(
+        self,
+        trace,
+        scores,
+        movable,
+        round_to=1,
+        min_channels=1,
+        max_ratio=1.0,
+        ranking="global",
+    ):
+        self.trace = trace
+        self.scores = scores
+        self.movable = movable
+        self.round_to = round_to
+        self.min_channels = min_channels
+        self.max_ratio = max_ratio
+        self.superfluous = movable & np.isneginf(scores)
+        self.blocks = self._blocks()
+        # Blocks that may lose all of their channels, by their position.
+        self.emptied = {
+            i
+            for i, block in enumerate(self.blocks)
+            if not block.fixed
+            and (min_channels == 0 or self.superfluous[block.roots].all())
+        }
+        ranks = scores if ranking == "global" else self._ranks_in_blocks()
+        order = np.flatnonzero(movable)
+        self.order = order[np.argsort(ranks[order], kind="stable")]
+
+    def _blocks(self):
+        fixed = {
+            name: sum(
+                int((~self.movable[self.trace.root_of[ids]]).sum())
+                for ids in arrays
+            )
+            for name, arrays in self.trace.made.items()
+        }
+        found = []
+        for names, roots in self.trace.blocks().items():
+            roots = roots[self.movable[roots]]
+            if len(roots):
+                (name, *_) = names
+                ids = np.concatenate(self.trace.made[name])
+                counts = np.bincount(
+                    self.trace.root_of[ids], minlength=len(self.trace)
+                )
+                found.append(
+                    Block(
+                        names,
+                        roots,
+                        max(1, int(counts[roots].max())),
+                        max(fixed[name] for name in names),
+                    )
+                )
+        return found
+
+    def _ranks_in_blocks(self):
+        ranks = np.full(len(self.trace), np.inf)
+        for block in self.blocks:
+            order = np.argsort(self.scores[block.roots], kind="stable")
+            places = (np.arange(len(order)) + 1.0) / len(order)
+            ranks[block.roots[order]] = places
+        ranks[self.superfluous] = -np.inf
+        return ranks
+
+    def dropping(self, count):
+        """What stays if the first `count` classes go: one bool per id."""
+        keep = np.ones(len(self.trace), dtype=bool)
+        keep[self.order[:count]] = False
+        return self.legal(keep)
+
+    def legal(self, keep):
+        """Brings the best dropped classes back until each layer is legal."""
+        keep = keep.copy()
+        for i, block in enumerate(self.blocks):
+            kept = int(keep[block.roots].sum())
+            if kept == 0 and i in self.emptied:
+                continue
+            wanted = block.wanted(
+                kept, self.round_to, self.min_channels, self.max_ratio
+            )
+            dropped = block.roots[~keep[block.roots]]
+            best = np.argsort(-self.scores[dropped], kind="stable")
+            keep[dropped[best[: max(wanted - kept, 0)]]] = True
+        return keep
+
+    def by_channels(self, fractions):
+        """What stays by {"channels": fraction} or {pattern: fraction}.
+
+        A class stays if its score is above the one at place int(n percent)
+        of all n in order, percent = 1 - fraction: the rule of network
+        slimming (Liu et al. 2017), for all layers together or, with patterns,
+        for each alone.
+        """
+        keep = ~self.superfluous
+        if not isinstance(fractions, dict):
+            self._above(keep, self.order, fractions)
+            return self.legal(keep)
+        for block in self.blocks:
+            for pattern, part in fractions.items():
+                if any(fnmatch.fnmatchcase(n, pattern) for n in block.names):
+                    order = self.order[np.isin(self.order, block.roots)]
+                    self._above(keep, order, part)
+                    break
+        return self.legal(keep)
+
+    def _above(self, keep, order, part):
+        percent = 1.0 - budgets.fraction(part)
+        place = int(round(len(order) * percent, 6))
+        if place >= len(order):
+            keep[order] = False
+        elif percent > 0:
+            # In the order of `ranking`: those up to that place, and its equals.
+            threshold = self.scores[order[place]]
+            keep[order[: place + 1]] = False
+            ties = order[place + 1 :]
+            keep[ties[self.scores[ties] == threshold]] = False
+
+    def within(self, costs, limits):
+        """The first choice in order that meets the limits.
+
+        Args:
+            costs: Function keep -> costs.
+            limits: Absolute limits.
+
+        Returns:
+            One bool per id; the closest choice there is where the limits
+            cannot be met.
+        """
+        low, high = int(self.superfluous.sum()), len(self.order)
+        while low < high:
+            middle = (low + high) // 2
+            if budgets.within(costs(self.dropping(middle)), limits):
+                high = middle
+            else:
+                low = middle + 1
+        return self.dropping(low)
+
+
+class Block:
+    """The classes that one set of layers makes together.
+
+    Attributes:
+        names: The layers.
+        roots: Those of its classes that may go.
+        size: Channels per class in each layer.
+        fixed: How many further channels the layers have anyway.
+    """
+
+    def __init__(self, names, roots, size, fixed):
+        self.names = names
+        self.roots = roots
+        self.size = size
+        self.fixed = fixed
+
+    def wanted(self, kept, round_to, min_channels, max_ratio):
+        """How many classes have to stay if `kept` of them are wanted."""
+        full = len(self.roots) * self.size + self.fixed
+        least = max(
+            kept * self.size + self.fixed,
+            min(max(min_channels, 1), full),
+            math.ceil(round((1.0 - max_ratio) * full, 6)),
+        )
+        unit = math.lcm(round_to, self.size) if not self.fixed else round_to
+        channels = math.ceil(least / unit) * unit - self.fixed
+        return min(math.ceil(channels / self.size), len(self.roots))
