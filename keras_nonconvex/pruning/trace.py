@@ -171,15 +171,13 @@ class Trace(ChannelSpace):
     def cut_arrays(self, out):
         """Says that arrays among the arguments have the output's channels."""
         arguments = self.call.node.arguments
-        for i, leaf in enumerate(
-            tree.flatten((arguments.args, arguments.kwargs))
-        ):
-            shape = (
-                () if isinstance(leaf, keras.KerasTensor) else np.shape(leaf)
-            )
-            for axis in range(1, len(shape) + 1):
-                if shape[-axis] > 1 and out.axes[-axis] is not None:
-                    key = (id(self.call.node), self.call.path)
+        key = (id(self.call.node), self.call.path)
+        leaves = tree.flatten((arguments.args, arguments.kwargs))
+        for i, leaf in enumerate(leaves):
+            if isinstance(leaf, keras.KerasTensor):
+                continue
+            for axis, size in enumerate(np.shape(leaf)[::-1], start=1):
+                if size > 1 and out.axes[-axis] is not None:
                     self.arrays.setdefault(key, {})[i, -axis] = out.axes[-axis]
 
     def argument(self, position, key=None):

@@ -111,20 +111,14 @@ class PReLURule(Rule):
         return x
 
 
-@rule("LayerScale", "CustomScaleLayer")
+@rule("LayerScale")
 class LayerScaleRule(Rule):
-    """The scales that `keras.applications` has in its blocks."""
+    """A scale per channel, as `keras.applications` has in ConvNeXt."""
 
     def channels(self, layer, inputs, space):
-        if not layer.weights:  # InceptionResNetV2: x + scale * y
-            x, y = inputs
-            space.tie_axes(x, y, layer)
-            return x
         (x,) = inputs
         space.use(layer, "gamma", 0, x.ids, "scale")
         return x
 
     def resized(self, layer, cut):
-        if not layer.weights:
-            return {}
         return {"projection_dim": cut.outputs[0].shape[-1]}

@@ -18,6 +18,7 @@ from keras_nonconvex.pruning.rules.base import rule
     layers.Average,
     layers.Maximum,
     layers.Minimum,
+    "CustomScaleLayer",  # x + scale * y, in InceptionResNetV2
     *"Add Subtract Multiply Maximum Minimum Where".split(),
 )
 class MergingRule(Rule):
