@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_nonconvex import callbacks as callbacks_
 from keras_nonconvex import checks
+from keras_nonconvex import gradients
 from keras_nonconvex import graph
 
 
@@ -127,6 +128,18 @@ def _check_teacher(model, teacher):
     _gives_probabilities(model)
 
 
+def _gives_probabilities(model):
+    """Whether a model ends in a softmax; refuses other than logits."""
+    found = gradients.gives_probabilities(model)
+    if found is None:
+        raise ValueError(
+            "Argument `teacher` needs a model that ends in a softmax or in a "
+            "linear layer of several logits. Received: last layer "
+            f"{model.outputs[0]._keras_history.operation.name!r}"
+        )
+    return found
+
+
 def _frozen_copy(model):
     """A model that can be frozen while the given one stays as it is."""
     copy = type(model).from_config(model.get_config())
@@ -153,25 +166,6 @@ class _SoftTargets(keras.distillation.LogitsDistillation):
                 for outputs in (teacher_outputs, student_outputs)
             )
         return super().compute_loss(teacher_outputs, student_outputs, **kwargs)
-
-
-def _gives_probabilities(model):
-    """Whether a model ends in a softmax; refuses other than logits."""
-    last = model.outputs[0]._keras_history.operation
-    if isinstance(last, keras.Model):
-        return _gives_probabilities(last)
-    activation = getattr(last, "activation", None)
-    if (
-        isinstance(last, keras.layers.Softmax)
-        or activation is keras.activations.softmax
-    ):
-        return True
-    if activation is keras.activations.linear and model.output_shape[-1] > 1:
-        return False
-    raise ValueError(
-        "Argument `teacher` needs a model that ends in a softmax or in a "
-        f"linear layer of several logits. Received: last layer {last.name!r}"
-    )
 
 
 def _batches(x, batch_size):

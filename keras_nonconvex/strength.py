@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
 from keras_nonconvex import files
-from keras_nonconvex import graph
+from keras_nonconvex import gradients
 from keras_nonconvex import regularizers
 from keras_nonconvex.solvers import step_size
 
@@ -64,14 +64,14 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
         lambda v: v > 0.0,
     )
     zeroed = {id(variable) for variable, _ in targets}
-    at_zero = _gradients(model, x, y, batch_size, zeroed)
+    at_zero = gradients.mean(model, x, y, batch_size, zeroed)
     here = None
     found = []
     for variable, reg in targets:
         gradient = at_zero[id(variable)]
         if not np.any(gradient):
             if here is None:
-                here = _gradients(model, x, y, batch_size, set())
+                here = gradients.mean(model, x, y, batch_size)
             gradient = here[id(variable)]
         least = reg.strength * _least_multiplier(reg, gradient, step)
         found.append((variable.path, least))
@@ -238,57 +238,6 @@ def _targets(model):
             f"strength above 0. Received: model={model.name!r}"
         )
     return targets
-
-
-def _gradients(model, x, y, batch_size, zeroed):
-    """id of a weight -> gradient of the data loss, as a float64 array.
-
-    A backend-free way to a gradient: one step of SGD at rate 1 with momentum,
-    whose first velocity is minus the gradient, on a model that shares no
-    weight with this one.
-    """
-    copy = type(model).from_config(model.get_config())
-    values = [
-        np.zeros(v.shape) if id(v) in zeroed else ops.convert_to_numpy(v)
-        for v in model.weights
-    ]
-    for variable in copy.weights:
-        variable.regularizer = None
-    optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
-    copy.compile(
-        optimizer,
-        model.loss,
-        loss_weights=model._compile_config.config.get("loss_weights"),
-        auto_scale_loss=False,
-    )
-    optimizer.build(copy.trainable_variables)
-    total = [0.0] * len(optimizer.momentums)
-    samples = len(keras.tree.flatten(x)[0])
-    with graph.without_dropout(copy):
-        for start in range(0, samples, batch_size):
-            batch = [
-                None
-                if data is None
-                else keras.tree.map_structure(
-                    lambda a, start=start: a[start : start + batch_size], data
-                )
-                for data in (x, y)
-            ]
-            copy.set_weights(values)
-            for momentum in optimizer.momentums:
-                momentum.assign(np.zeros(momentum.shape))
-            copy.train_on_batch(*batch)
-            part = len(keras.tree.flatten(batch[0])[0]) / samples
-            for i, momentum in enumerate(optimizer.momentums):
-                gradient = ops.convert_to_numpy(momentum).astype("float64")
-                total[i] = total[i] - part * gradient
-    if not all(np.isfinite(gradient).all() for gradient in total):
-        raise ValueError(
-            "The gradient of the data loss is not finite: look for NaN in "
-            "the data. Received: NaN or infinite values"
-        )
-    trained = [id(v) for v in model.trainable_variables]
-    return dict(zip(trained, total, strict=True))
 
 
 def _least_multiplier(reg, gradient, step):

@@ -19,6 +19,7 @@ LAYERS = [
         "checks",
     },
     {"groups", "graph", "datasets", "models"},
+    {"gradients"},
     {"penalties", "layouts", "constraints"},
     {"sparse_group", "counts"},
     {"regularizers"},
@@ -33,12 +34,13 @@ LAYERS = [
     {"__main__"},
 ]
 PRUNING = [
-    {"channels", "rules"},
+    {"channels", "rules", "budget"},
     {"trace"},
-    {"criteria", "budget"},
-    {"fold"},
-    {"rebuild"},
+    {"constants", "execution", "criteria", "selection", "rebuild"},
+    {"fold", "branches", "sampled"},
+    {"removal"},
     {"planning"},
+    {"iteration"},
 ]
 
 

@@ -1,6 +1,7 @@
 """Structural removal: plan, mask, rebuild."""
 
 from keras_nonconvex.pruning import criteria
+from keras_nonconvex.pruning import sampled
 from keras_nonconvex.pruning.budget import measure
 from keras_nonconvex.pruning.criteria import criterion
 from keras_nonconvex.pruning.planning import LayerPlan
@@ -24,4 +25,5 @@ __all__ = [
     "plan",
     "prune",
     "rule",
+    "sampled",
 ]
