@@ -17,6 +17,7 @@ from keras_nonconvex.attachment import attach
 from keras_nonconvex.attachment import strip
 from keras_nonconvex.compression import compress
 from keras_nonconvex.counts import summary
+from keras_nonconvex.coupled import CoupledGroups
 from keras_nonconvex.pruning import PruningPlan
 from keras_nonconvex.pruning import prune
 from keras_nonconvex.recipe import Recipe
@@ -51,6 +52,7 @@ from keras_nonconvex.training import ProximalModel
 from keras_nonconvex.version import __version__
 
 __all__ = [
+    "CoupledGroups",
     "Elementwise",
     "ExclusiveSparsity",
     "Group",

@@ -31,16 +31,18 @@ class ProximalMixin:
     """
 
     solver = None
+    coupled = None
     # The solver's variables: neither tracked as a layer nor as weights.
     solver_state = None
 
-    def compile(self, *args, solver=None, **kwargs):
+    def compile(self, *args, solver=None, coupled=None, **kwargs):
         """As `keras.Model.compile`.
 
         Args:
             *args: Passed on.
             solver: A solver of `keras_nonconvex.solvers`;
                 `ProximalGradient()` if None.
+            coupled: A `CoupledGroups` of this model, or None.
             **kwargs: Passed on.
         """
         if solver is not None and not isinstance(solver, Solver):
@@ -48,8 +50,14 @@ class ProximalMixin:
                 "Argument `solver` must be a solver of "
                 f"keras_nonconvex.solvers. Received: solver={solver!r}"
             )
+        if coupled is not None and not hasattr(coupled, "bound"):
+            raise ValueError(
+                "Argument `coupled` must be a knc.CoupledGroups. "
+                f"Received: coupled={coupled!r}"
+            )
         super().compile(*args, **kwargs)
         self.solver = solver or ProximalGradient()
+        self.__dict__["coupled"] = coupled and coupled.bound(self)
         self.__dict__["solver_state"] = None
         if self.built:
             self._bind()
@@ -90,6 +98,9 @@ class ProximalMixin:
         if config:
             solver = keras.saving.serialize_keras_object(self.solver)
             config = {**config, "solver": solver}
+            if self.coupled is not None:
+                coupled = keras.saving.serialize_keras_object(self.coupled)
+                config["coupled"] = coupled
         return config
 
     def compile_from_config(self, config):

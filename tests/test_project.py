@@ -27,7 +27,7 @@ LAYERS = [
     {"training"},
     {"attachment"},
     {"pruning"},
-    {"callbacks"},
+    {"callbacks", "coupled"},
     {"recovery", "strength", "recipe", "report"},
     {"compression"},
     {"cli"},

@@ -166,7 +166,8 @@ def compile_like(small, model):
     if not getattr(model, "compiled", False):
         return
     config = dict(model.get_compile_config() or {})
-    config.pop("solver", None)
+    for ours in ("solver", "coupled"):
+        config.pop(ours, None)
     try:
         small.compile_from_config(config)
     except Exception as error:

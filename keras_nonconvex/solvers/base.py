@@ -33,6 +33,9 @@ class Solver:
     training is in `model.solver_state`.
     """
 
+    # Whether the solver has a prox for groups across layers.
+    couples = False
+
     def __init__(self):
         self._values = compiled(_sum_of_values)
 
@@ -64,6 +67,24 @@ class Solver:
         self.check_optimizer(model)
         for layer in graph.sublayers(model):
             _check_layout(layer)
+        if model.coupled is not None:
+            self.check_coupled(model)
+
+    def check_coupled(self, model):
+        """Refuses two proxes on one weight, and solvers without any."""
+        if not self.couples:
+            raise ValueError(
+                "Coupled groups need solver=ProximalGradient(). "
+                f"Received: solver={self!r}"
+            )
+        coupled = {id(v) for v in model.coupled.variables}
+        twice = [v.path for v, _ in self.targets(model) if id(v) in coupled]
+        if twice:
+            raise ValueError(
+                "Weights in coupled groups cannot have a prox of their own "
+                "too: take these regularizers off with knc.strip. "
+                f"Received: {', '.join(twice)}"
+            )
 
     def check_optimizer(self, model):
         """Refuses an optimizer that would undo the zeros."""
@@ -108,14 +129,21 @@ class Solver:
 
     def handled_value(self, model):
         """The rest of all regularizers' values, without a gradient."""
+        strength = read(model.solver_state.strength)
+        total = 0.0
+        if model.coupled is not None:
+            total = model.coupled.value(
+                [ops.stop_gradient(read(v)) for v in model.coupled.variables],
+                strength,
+            )
         targets = self.targets(model)
         if not targets:
-            return 0.0
+            return total
         variables, active = zip(*targets, strict=True)
-        return self._values(
+        return total + self._values(
             active,
             [ops.stop_gradient(read(variable)) for variable in variables],
-            read(model.solver_state.strength),
+            strength,
         )
 
     def coupling(self, model):

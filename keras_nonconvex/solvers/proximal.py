@@ -14,7 +14,9 @@ from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.state import read
 from keras_nonconvex.tensors import in_full_precision
 
-Before = collections.namedtuple("Before", "iterations learning_rate values")
+Before = collections.namedtuple(
+    "Before", "iterations learning_rate values coupled"
+)
 
 
 class ProximalGradient(Solver):
@@ -42,6 +44,8 @@ class ProximalGradient(Solver):
             a whole number or a percentage; the envelope's own k if None, and
             1 for other penalties.
     """
+
+    couples = True
 
     def __init__(
         self,
@@ -92,6 +96,19 @@ class ProximalGradient(Solver):
             read(model.optimizer.iterations),
             read(step_size.innermost(model.optimizer).learning_rate),
             values,
+            self._coupled_before(model),
+        )
+
+    def _coupled_before(self, model):
+        if model.coupled is None or not self._adapts(model):
+            return None
+        return [read(variable) for variable in model.coupled.variables]
+
+    def _adapts(self, model):
+        """Whether the step is taken in the optimizer's own metric."""
+        return (
+            self.step != "learning_rate"
+            and step_size.metric_of(model.optimizer) is not None
         )
 
     def after_update(self, model, before=None):
@@ -106,7 +123,7 @@ class ProximalGradient(Solver):
                 penalties, and the half-space step, need it.
         """
         targets = self.targets(model)
-        if not targets:
+        if not targets and model.coupled is None:
             return
         state, optimizer = model.solver_state, model.optimizer
         if before is None:
@@ -122,31 +139,64 @@ class ProximalGradient(Solver):
         new_reach = ops.where(updated, reach, last)
         reach = ops.where(updated, reach, ops.zeros_like(reach))
         lr = ops.where(updated, lr, ops.zeros_like(lr))
+        variables, values = [state.reach], [new_reach]
+        if targets:
+            new = self._own_proxes(model, targets, before, reach, lr, updated)
+            variables += [variable for variable, _ in targets]
+            values += new
+        if model.coupled is not None:
+            variables += model.coupled.variables
+            values += self._coupled_prox(model, before, reach, lr)
+        # The optimizer has projected already; the prox may have left the set.
+        values = [
+            value if variable.constraint is None else variable.constraint(value)
+            for variable, value in zip(variables, values, strict=True)
+        ]
+        assign(variables, values)
+
+    def _own_proxes(self, model, targets, before, reach, lr, updated):
+        """The new values of the weights that have a penalty of their own."""
         points, steps = zip(
             *(
-                self._point_and_step(optimizer, variable, reg, old, reach, lr)
+                self._point_and_step(
+                    model.optimizer, variable, reg, old, reach, lr
+                )
                 for (variable, reg), old in zip(
                     targets, before.values, strict=True
                 )
             ),
             strict=True,
         )
-        variables, active = zip(*targets, strict=True)
+        state = model.solver_state
         turned = ops.logical_and(read(state.half_space) > 0, updated)
-        values = self._prox(
-            active,
+        return self._prox(
+            [reg for _, reg in targets],
             points,
             steps,
             before.values,
             read(state.strength),
             turned,
         )
-        # The optimizer has projected already; the prox may have left the set.
-        values = [
-            value if variable.constraint is None else variable.constraint(value)
-            for variable, value in zip(variables, values, strict=True)
-        ]
-        assign([*variables, state.reach], [*values, new_reach])
+
+    def _coupled_prox(self, model, before, reach, lr):
+        """The new values of the weights in groups across layers."""
+        coupled = model.coupled
+        points = [read(variable) for variable in coupled.variables]
+        step = reach if self.step != "learning_rate" else lr
+        if self._adapts(model):
+            metrics = [
+                step_size.weight_metric(
+                    model.optimizer,
+                    variable,
+                    ops.cast(lr, now.dtype),
+                    now.dtype,
+                )
+                for variable, now in zip(coupled.variables, points, strict=True)
+            ]
+            points, step = coupled.points_and_steps(
+                before.coupled, points, metrics
+            )
+        return coupled.proximal(points, step, read(model.solver_state.strength))
 
     def _point_and_step(self, optimizer, variable, reg, old, reach, lr):
         now = read(variable)
@@ -184,21 +234,18 @@ class ProximalGradient(Solver):
     def _looks_back(self, model, variable, reg):
         """Whether the value before the update is needed."""
         grouped = reg.group_axes(len(variable.shape)) != ()
-        adaptive = (
-            self.step != "learning_rate"
-            and step_size.metric_of(model.optimizer) is not None
-        )
-        return self.half_space is not None or (adaptive and grouped)
+        return self.half_space is not None or (self._adapts(model) and grouped)
 
     def _without_before(self, model):
-        for variable, reg in self.targets(model):
-            if self._looks_back(model, variable, reg):
-                raise ValueError(
-                    "This optimizer or half-space step needs the weights "
-                    "before the update: call solver.before_update(model) "
-                    "ahead of the step and pass what it returns. "
-                    "Received: before=None"
-                )
+        if self._coupled_before(model) is not None or any(
+            self._looks_back(model, variable, reg)
+            for variable, reg in self.targets(model)
+        ):
+            raise ValueError(
+                "This optimizer or half-space step needs the weights before "
+                "the update: call solver.before_update(model) ahead of the "
+                "step and pass what it returns. Received: before=None"
+            )
         return self.before_update(model)
 
     def get_config(self):

@@ -129,6 +129,17 @@ def momentum(optimizer):
     return 0.0
 
 
+def weight_metric(optimizer, variable, lr, dtype):
+    """The metric of each single weight after an update at rate `lr`."""
+    optimizer = innermost(optimizer)
+    # Before the first real update (accumulation, a skipped loss scale) the
+    # count is 0, and the learning rate given here as well.
+    count = ops.cast(ops.maximum(optimizer.iterations, 1), dtype)
+    return metric_of(optimizer)(
+        optimizer, optimizer._get_variable_index(variable), lr, count
+    )
+
+
 def point_and_step(optimizer, variable, before, now, lr, axes):
     """Where the prox of `variable` is taken in its metric, and the step.
 
@@ -145,13 +156,7 @@ def point_and_step(optimizer, variable, before, now, lr, axes):
         The point, in the variable's shape; the step, scalar or
         broadcastable to it.
     """
-    optimizer = innermost(optimizer)
-    # Before the first real update (accumulation, a skipped loss scale) the
-    # count is 0, and the learning rate given here as well.
-    count = ops.cast(ops.maximum(optimizer.iterations, 1), now.dtype)
-    metric = metric_of(optimizer)(
-        optimizer, optimizer._get_variable_index(variable), lr, count
-    )
+    metric = weight_metric(optimizer, variable, lr, now.dtype)
     if not axes:
         return now, 1.0 / metric
     step = 1.0 / ops.mean(metric, axis=axes, keepdims=True)

@@ -1,0 +1,219 @@
+"""Coupled groups: one group per class of channels, across layers."""
+
+import collections
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nonconvex import checks
+from keras_nonconvex import penalties
+from keras_nonconvex.pruning.trace import Trace
+from keras_nonconvex.regularizers import lookup
+from keras_nonconvex.regularizers.base import check_strength
+from keras_nonconvex.tensors import in_full_precision
+
+# Indices along an axis of a variable, and the group of each; the number of
+# groups stands for none.
+Part = collections.namedtuple("Part", "variable axis groups")
+
+_OWN = ("filter", "bias", "scale", "shift")
+
+
+@keras.saving.register_keras_serializable("keras_nonconvex")
+class CoupledGroups:
+    """strength * sum_c s_c r(||w_c||) over the classes c of coupled channels.
+
+    w_c is all that must go together when a channel is removed: the filters,
+    biases and normalization scales and shifts of every layer whose channel is
+    tied to it by residual sums, and s_c = sqrt(size of w_c). The prox is that
+    of a group, across layers, so whole classes become exactly zero, which
+    penalties of single layers cannot do in residual networks.
+
+    With `consumers` a group also has the slices that read the channel
+    (out-in-channel groups; Li et al., OICSR, 2019). A weight is then in two
+    groups, and shrinks by both factors: exact to first order in the step.
+
+    >>> model.compile("sgd", loss, coupled=knc.CoupledGroups(
+    ...     model, knc.penalties.L1(), 1e-3))
+
+    Args:
+        model: A built functional or Sequential model.
+        penalty: A scalar penalty r of `keras_nonconvex.penalties`.
+        strength: Number >= 0.
+        consumers: Whether the readers' slices belong to the groups.
+        group_weights: "sqrt_size" for s_c, or None for 1.
+    """
+
+    def __init__(
+        self,
+        model,
+        penalty,
+        strength,
+        consumers=False,
+        group_weights="sqrt_size",
+    ):
+        if not isinstance(penalty, penalties.Penalty) or isinstance(
+            penalty, penalties.VectorPenalty
+        ):
+            raise ValueError(
+                "Argument `penalty` of CoupledGroups must be a scalar penalty "
+                "of `keras_nonconvex.penalties`. "
+                f"Received: penalty={penalty!r}"
+            )
+        self.penalty = penalty
+        self.strength = check_strength("strength", strength)
+        self.consumers = bool(consumers)
+        self.group_weights = checks.choice(
+            "group_weights", group_weights, ["sqrt_size", None]
+        )
+        self.parts = []
+        if model is not None:  # None from a saved config, until `compile`.
+            self._follow(model)
+
+    def bound(self, model):
+        """The same for a model of the same kind: called by `compile`."""
+        config = {**self.get_config(), "penalty": self.penalty}
+        return type(self)(model, **config)
+
+    def _follow(self, model):
+        trace = Trace(model)
+        classes = np.flatnonzero(trace.free)
+        if not len(classes):
+            raise ValueError(
+                "Argument `model` has no channels that could go. "
+                f"Received: model={trace.model.name!r}"
+            )
+        group_of = np.full(len(trace), len(classes))
+        group_of[classes] = np.arange(len(classes))
+        roles = (*_OWN, "input", "inner") if self.consumers else _OWN
+        self.count = len(classes)
+        self.parts = [
+            Part(use.variable, use.axis, group_of[trace.root_of[use.ids]])
+            for use in trace.of_role(*roles)
+            if use.variable.trainable
+            and (group_of[trace.root_of[use.ids]] < len(classes)).any()
+        ]
+        self.variables = list(
+            {id(p.variable): p.variable for p in self.parts}.values()
+        )
+        self._places = {id(v): i for i, v in enumerate(self.variables)}
+        self._sizes = self._totals(
+            [np.ones(tuple(v.shape), "float32") for v in self.variables]
+        )
+        self._sizes = np.maximum(ops.convert_to_numpy(self._sizes), 1.0)
+
+    def _totals(self, values):
+        """The sum of values over each group: one number per group."""
+        sums = [
+            ops.sum(
+                values[self._places[id(part.variable)]],
+                axis=tuple(
+                    i for i in range(len(part.variable.shape)) if i != part.axis
+                ),
+            )
+            for part in self.parts
+        ]
+        groups = np.concatenate([part.groups for part in self.parts])
+        return ops.segment_sum(
+            ops.concatenate(sums),
+            ops.convert_to_tensor(groups.astype("int32")),
+            num_segments=self.count + 1,
+        )[: self.count]
+
+    def _strengths(self, multiplier):
+        weights = 1.0
+        if self.group_weights == "sqrt_size":
+            weights = np.sqrt(self._sizes)
+        return multiplier * self.strength * weights
+
+    def norms(self, values):
+        """The norm of each group."""
+        values = [in_full_precision(v) for v in values]
+        return ops.sqrt(self._totals([v * v for v in values]))
+
+    def value(self, values, multiplier=1.0):
+        """The loss term, a scalar.
+
+        Args:
+            values: One tensor per variable of `variables`.
+            multiplier: A factor on the strength.
+        """
+        norms = self.norms(values)
+        strengths = ops.cast(self._strengths(multiplier), norms.dtype)
+        penalty = self.penalty.at(strengths)
+        return ops.sum(strengths * penalty.value(norms))
+
+    def proximal(self, values, step, multiplier=1.0):
+        """The prox at `values`, one tensor per variable.
+
+        Args:
+            values: As in `value`.
+            step: A number >= 0, or one per group.
+            multiplier: A factor on the strength.
+        """
+        norms = self.norms(values)
+        strengths = ops.cast(self._strengths(multiplier), norms.dtype)
+        penalty = self.penalty.at(strengths)
+        shrunk = penalty.prox(norms, step * strengths)
+        factors = shrunk / ops.where(norms > 0, norms, ops.ones_like(norms))
+        return self._times(values, factors)
+
+    def _times(self, values, factors):
+        """Each value times the factor of its group, or of both."""
+        factors = ops.concatenate([factors, ops.ones((1,), factors.dtype)])
+        found = list(values)
+        for part in self.parts:
+            place = self._places[id(part.variable)]
+            shape = [1] * len(part.variable.shape)
+            shape[part.axis] = -1
+            factor = ops.reshape(
+                ops.take(factors, part.groups.astype("int32")), shape
+            )
+            found[place] = found[place] * ops.cast(factor, found[place].dtype)
+        return found
+
+    def points_and_steps(self, before, now, metrics):
+        """Where the prox is taken in an adaptive optimizer's metric.
+
+        One step per group, the inverse of its mean metric, and the group
+        moves along the optimizer's direction with that step: see
+        `solvers.step_size`.
+
+        Args:
+            before, now: One tensor per variable, around the update.
+            metrics: Of each weight, likewise.
+        """
+        metrics = [in_full_precision(m) for m in metrics]
+        steps = self._sizes / self._totals(metrics)
+        stretches = self._times(metrics, steps)
+        finite = [
+            ops.where(ops.isfinite(s), s, ops.ones_like(s)) for s in stretches
+        ]
+        points = [
+            old + (new - old) * ops.cast(stretch, new.dtype)
+            for old, new, stretch in zip(before, now, finite, strict=True)
+        ]
+        return points, steps
+
+    def get_config(self):
+        return {
+            "penalty": {
+                "class_name": type(self.penalty).__name__,
+                "config": self.penalty.get_config(),
+            },
+            "strength": self.strength,
+            "consumers": self.consumers,
+            "group_weights": self.group_weights,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        penalty = lookup.penalty(config["penalty"])
+        return cls(None, **{**config, "penalty": penalty})
+
+    def __repr__(self):
+        return (
+            f"CoupledGroups({self.penalty!r}, strength={self.strength}, "
+            f"consumers={self.consumers})"
+        )
