@@ -8,6 +8,7 @@ import sys
 from rich.console import Console
 
 import keras_nonconvex as knc
+import tflite_export  # noqa: F401  It brings the budgets size and latency.
 
 
 def main(arguments=None):
@@ -87,16 +88,27 @@ def _prune(options):
             "The output file exists; use --force to replace it. "
             f"Received: {options.out!r}"
         )
-    model = knc.files.load_model(options.model)
     budget = {
-        key: value
-        for key, value in (("params", options.params), ("macs", options.macs))
-        if value is not None
+        key: getattr(options, key)
+        for key in ("params", "macs", "channels", "size", "latency")
+        if getattr(options, key) is not None
     }
+    model = knc.files.load_model(options.model)
     plan = knc.pruning.plan(
-        model, budget=budget or None, round_to=options.round_to
+        model,
+        options.criterion,
+        budget or None,
+        options.round_to,
+        ranking=options.ranking,
+        min_channels=options.min_channels,
+        max_ratio=options.max_ratio,
+        exclude=options.exclude,
+        on_constant=options.on_constant,
+        select=options.select,
     )
     _console().print(plan.table())
+    if options.dot:
+        knc.files.write_text(pathlib.Path(options.dot), plan.dot())
     knc.files.save_model(plan.apply(model), out)
     if not plan.met:
         print(
@@ -161,6 +173,50 @@ def _parser():
         "--params", help="parameters that may remain: 0.5, 50%%, 100000"
     )
     job.add_argument("--macs", help="MACs that may remain, likewise")
+    job.add_argument("--channels", help="channels that may remain: 0.5, 50%%")
+    job.add_argument("--size", help="bytes of the float32 .tflite, likewise")
+    job.add_argument("--latency", help="its milliseconds here, likewise")
+    job.add_argument(
+        "--criterion",
+        choices=["group_norm", "bn_scale", "geometric_median", "random"],
+        help="which channels go first (default with a budget: group_norm)",
+    )
+    job.add_argument(
+        "--ranking",
+        choices=["global", "layer"],
+        default="global",
+        help="all channels together, or the same fraction of each layer",
+    )
+    job.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="layers that keep all their channels; may be given again",
+    )
+    job.add_argument(
+        "--min-channels", type=int, default=1, help="per layer, at least"
+    )
+    job.add_argument(
+        "--max-ratio",
+        type=float,
+        default=1.0,
+        help="fraction of a layer that may go, at most",
+    )
+    job.add_argument(
+        "--on-constant",
+        choices=["keep", "fold"],
+        default="keep",
+        help="channels whose constant no bias replaces exactly at a border",
+    )
+    job.add_argument(
+        "--select",
+        action="store_true",
+        help="let each batch normalization of a pre-activation network choose",
+    )
+    job.add_argument(
+        "--dot", metavar="FILE.dot", help="write a drawing of coupled layers"
+    )
     job.add_argument(
         "--round-to", type=int, help="channels per layer: a multiple of this"
     )

@@ -230,7 +230,11 @@ class _Run:
         if "pruned" in self.metrics and path.exists() and stored.exists():
             return files.load_model(path)
         plan = pruning.plan(
-            sparse, recipe.criterion, recipe.budget, recipe.round_to
+            sparse,
+            recipe.criterion,
+            recipe.budget,
+            recipe.round_to,
+            data=(self.data.x_train, self.data.y_train),
         )
         self.console.print(plan.table())
         masked, pruned = plan.mask(sparse), plan.apply(sparse)

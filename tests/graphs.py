@@ -855,13 +855,13 @@ def sources(first, outputs):
         for tensor in get_source_inputs(output):
             if not any(tensor is known for known in found):
                 found.append(tensor)
-    return found
+    return found if len(found) > 1 else first
 
 
 def sequential(shape, rng, steps):
     """A Sequential model of the kinds that are one layer."""
     model = keras.Sequential([keras.Input(shape)])
-    x = inner_inputs(model.outputs[0])
+    x = keras.Input(shape)
     while steps > 0:
         steps -= 1
         names = [

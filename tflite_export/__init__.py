@@ -1,5 +1,9 @@
-"""From a Keras model to a LiteRT file: convert, check, time."""
+"""From a Keras model to a LiteRT file: convert, check, time.
 
+Importing it makes "size" and "latency" budgets of `knc.prune`.
+"""
+
+from tflite_export import measures
 from tflite_export.conversion import Conversion
 from tflite_export.conversion import convert
 from tflite_export.parity import Parity
@@ -14,4 +18,5 @@ __all__ = [
     "benchmark",
     "check_parity",
     "convert",
+    "measures",
 ]

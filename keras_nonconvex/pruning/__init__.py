@@ -4,6 +4,7 @@ from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning import sampled
 from keras_nonconvex.pruning.budget import measure
 from keras_nonconvex.pruning.criteria import criterion
+from keras_nonconvex.pruning.iteration import iterative
 from keras_nonconvex.pruning.planning import LayerPlan
 from keras_nonconvex.pruning.planning import PruningPlan
 from keras_nonconvex.pruning.planning import check
@@ -21,6 +22,7 @@ __all__ = [
     "check",
     "criteria",
     "criterion",
+    "iterative",
     "measure",
     "plan",
     "prune",

@@ -1,0 +1,98 @@
+"""`iterative`: prune a little, fine-tune, and so on."""
+
+from rich.console import Console
+
+from keras_nonconvex import checks
+from keras_nonconvex.pruning import budget as budgets
+from keras_nonconvex.pruning.planning import plan
+
+
+def iterative(
+    model,
+    data,
+    steps=4,
+    budget=None,
+    criterion=None,
+    round_to=None,
+    epochs=1,
+    fit_options=None,
+    verbose=True,
+    **options,
+):
+    """Reaches a budget in several steps, with fine-tuning after each.
+
+    What remains goes down linearly from all to the budget. Every step makes a
+    new plan, so the criterion sees the fine-tuned weights; the optimizer's
+    state for the weights that stay is carried over.
+
+    Args:
+        model: A compiled, built functional or Sequential model; unchanged.
+        data: (x, y), or a dataset of batches for `fit` alone.
+        steps: How often to prune.
+        budget: As in `plan`, of the model given; fractions only.
+        criterion, round_to: As in `plan`. Criteria that look at samples get
+            `data`.
+        epochs: Of fine-tuning per step.
+        fit_options: Dict of further arguments of `fit`.
+        verbose: Whether to print one line per step and `fit`'s progress.
+        **options: As in `plan`.
+
+    Returns:
+        (the small model, the list of plans).
+    """
+    checks.whole("steps", steps, 1)
+    checks.whole("epochs", epochs, 0)
+    budgets.check(budget)
+    for key, value in budget.items():
+        if isinstance(value, dict) or budgets.fraction(value) > 1:
+            raise ValueError(
+                "Argument `budget` of `iterative` takes fractions of the "
+                f"model given. Received: budget[{key!r}]={value!r}"
+            )
+    if not getattr(model, "compiled", False):
+        raise ValueError(
+            "Argument `model` must be compiled: `iterative` trains it. "
+            f"Received: model={model.name!r}"
+        )
+    pair = isinstance(data, (tuple, list)) and len(data) == 2
+    console = Console(stderr=True, quiet=not verbose)
+    full, plans, small = None, [], model
+    for step in range(1, steps + 1):
+        limits = {}
+        for key, value in budget.items():
+            left = 1.0 - (1.0 - budgets.fraction(value)) * step / steps
+            now = plans[-1].after[key] if plans and key != "channels" else None
+            limits[key] = min(left * full[key] / now, 1.0) if now else left
+        if "channels" in limits and step > 1:
+            before = (
+                1.0
+                - (1.0 - budgets.fraction(budget["channels"]))
+                * (step - 1)
+                / steps
+            )
+            limits["channels"] = limits["channels"] / before
+        found = plan(
+            small,
+            criterion,
+            limits,
+            round_to,
+            data=data if pair else None,
+            **options,
+        )
+        full = full or found.before
+        plans.append(found)
+        trained = small.optimizer is not None and small.optimizer.built
+        small = found.apply(small, optimizer=trained)
+        console.print(
+            f"step {step}/{steps}: "
+            + ", ".join(
+                f"{found.after[key] / full[key]:.1%} of the {key} left"
+                for key in full
+            ),
+            highlight=False,
+        )
+        if epochs:
+            settings = {"verbose": "auto" if verbose else 0}
+            settings.update(fit_options or {})
+            small.fit(*(data if pair else (data,)), epochs=epochs, **settings)
+    return small, plans
