@@ -86,11 +86,13 @@ class CoupledGroups:
             )
         group_of = np.full(len(trace), len(classes))
         group_of[classes] = np.arange(len(classes))
-        roles = (*_OWN, "input", "inner") if self.consumers else _OWN
+        uses = trace.of_role(*_OWN)
+        if self.consumers:
+            uses += trace.of_role("input", "inner")
         self.count = len(classes)
         self.parts = [
             Part(use.variable, use.axis, group_of[trace.root_of[use.ids]])
-            for use in trace.of_role(*roles)
+            for use in uses
             if use.variable.trainable
             and (group_of[trace.root_of[use.ids]] < len(classes)).any()
         ]
@@ -157,13 +159,13 @@ class CoupledGroups:
         penalty = self.penalty.at(strengths)
         shrunk = penalty.prox(norms, step * strengths)
         factors = shrunk / ops.where(norms > 0, norms, ops.ones_like(norms))
-        return self._times(values, factors)
+        return self._times(values, factors, self.parts)
 
-    def _times(self, values, factors):
-        """Each value times the factor of its group, or of both."""
+    def _times(self, values, factors, parts):
+        """Each value times the factor of its group in each of these parts."""
         factors = ops.concatenate([factors, ops.ones((1,), factors.dtype)])
         found = list(values)
-        for part in self.parts:
+        for part in parts:
             place = self._places[id(part.variable)]
             shape = [1] * len(part.variable.shape)
             shape[part.axis] = -1
@@ -186,7 +188,9 @@ class CoupledGroups:
         """
         metrics = [in_full_precision(m) for m in metrics]
         steps = self._sizes / self._totals(metrics)
-        stretches = self._times(metrics, steps)
+        # With consumers, a weight moves with the group that it makes.
+        own = list({id(p.variable): p for p in self.parts[::-1]}.values())
+        stretches = self._times(metrics, steps, own)
         finite = [
             ops.where(ops.isfinite(s), s, ops.ones_like(s)) for s in stretches
         ]

@@ -61,7 +61,7 @@ class Builder:
 
     def build(self):
         """The new model."""
-        return self._model(self.trace.model, ())
+        return self._model(self.trace.model, (), [])
 
     def cut(self, variable, array):
         """What stays of an array that has a variable's shape."""
@@ -70,15 +70,21 @@ class Builder:
             array = np.compress(stays, array, axis=use.axis)
         return array
 
-    def _model(self, model, path):
-        """One model, its nested models rebuilt first."""
+    def _model(self, model, path, given):
+        """One model; nested models are rebuilt as their calls come.
+
+        Args:
+            model: The old one.
+            path: The nodes of the models around it.
+            given: The tensors that a nested model gets.
+        """
         model = graph.functional(model)
+        entering = dict(zip(map(id, model.inputs), given, strict=False))
         tensors = {}
         for node in self._needed(model, path):
             if node.is_input:
-                layer = node.operation
-                new = type(layer).from_config(layer.get_config()).output
-                tensors[id(node.outputs[0])] = new
+                (old,) = node.outputs
+                tensors[id(old)] = _new_input(node, entering.get(id(old), old))
                 continue
             outputs = self._call(node, path, tensors)
             for old, new in zip(
@@ -113,8 +119,9 @@ class Builder:
         operation = node.operation
         if graph.is_graph(operation):
             if id(operation) not in self._built:
+                given = [tensors[id(t)] for t in node.arguments.keras_tensors]
                 self._built[id(operation)] = self._model(
-                    operation, (*path, node)
+                    operation, (*path, node), given
                 )
             args, kwargs = node.arguments.fill_in(tensors)
             return self._built[id(operation)](*args, **kwargs)
@@ -231,6 +238,22 @@ class Builder:
             place = [w is new.bias for w in new.weights].index(True)
             weights.insert(place, self.new_biases[id(old)])
         new.set_weights(weights)
+
+
+def _new_input(node, tensor):
+    """An input like an old one, for a tensor that may be smaller."""
+    layer = node.operation
+    config = layer.get_config()
+    config["batch_shape"] = (
+        config["batch_shape"][0],
+        *(
+            None if old is None else new
+            for old, new in zip(
+                config["batch_shape"][1:], tensor.shape[1:], strict=True
+            )
+        ),
+    )
+    return type(layer).from_config(config).output
 
 
 def _is_layer(operation):

@@ -180,7 +180,7 @@ def compile_like(small, model):
 
 def carry_optimizer(small, model, removal):
     """Gives the small model what its weights' old optimizer state is."""
-    old, new = getattr(model, "optimizer", None), small.optimizer
+    old, new = (getattr(m, "optimizer", None) for m in (model, small))
     if old is None or new is None or not old.built:
         raise ValueError(
             "With optimizer=True the model must be compiled and trained. "

@@ -1,0 +1,229 @@
+"""Criteria give the numbers of their papers."""
+
+import keras
+import models
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_nonconvex as knc
+from keras_nonconvex import pruning
+from keras_nonconvex.pruning import criteria
+from keras_nonconvex.pruning import sampled
+from keras_nonconvex.pruning.trace import Trace
+
+
+def samples(model, n=24, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, *model.input_shape[1:])).astype("float32")
+    return x, rng.integers(0, classes, n)
+
+
+def scores_of(trace, layer, criterion):
+    found = criterion(trace)
+    if isinstance(found, list):
+        found = criteria.combined(trace, found)
+    return found[trace.root_of[trace.made[layer][0]]]
+
+
+def kernel_of(model, layer):
+    return keras.ops.convert_to_numpy(model.get_layer(layer).kernel)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_group_norm_does_not_depend_on_size_or_scale(p):
+    model = models.chain()
+    found = scores_of(Trace(model), "b", criteria.GroupNorm(p))
+    kernel = np.abs(kernel_of(model, "b"))
+    norms = np.mean(kernel**p, axis=(0, 1, 2)) ** (1 / p)
+    np.testing.assert_allclose(found, norms / norms.mean(), rtol=1e-6)
+    raw = scores_of(Trace(model), "b", criteria.GroupNorm(p, relative=False))
+    np.testing.assert_allclose(raw, norms, rtol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["mean", "sum", "max"])
+def test_scores_of_tied_channels_combine(how):
+    trace = Trace(models.residual())
+    parts = criteria.GroupNorm()(trace)
+    ours = [
+        s
+        for use, s in parts
+        if use.layer.name in ("stem", "one_out", "two_out")
+    ]
+    assert len(ours) == 3
+    expected = getattr(np, how)(ours, axis=0)
+    found = criteria.combined(trace, parts, how)
+    roots = trace.root_of[trace.made["stem"][0]]
+    np.testing.assert_allclose(found[roots], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("percent", [0.0, 0.3, 0.5, 0.7])
+def test_bn_scale_keeps_what_network_slimming_keeps(percent):
+    model = knc.models.vgg16(input_shape=(32, 32, 3))
+    rng = np.random.default_rng(3)
+    norms = [la for la in model.layers if hasattr(la, "gamma")]
+    for layer in norms:
+        layer.gamma.assign(rng.uniform(0.1, 1, layer.gamma.shape) ** 2)
+    plan = pruning.plan(model, "bn_scale", {"channels": 1 - percent}, 1)
+    every = np.sort(np.concatenate([la.gamma.numpy() for la in norms]))
+    threshold = every[int(len(every) * percent)]
+    kept = [
+        np.array(p.keep) for p in plan.layers if p.keep and p.name != "dense"
+    ]
+    assert len(kept) == len(norms)
+    for layer, mask in zip(norms, kept, strict=True):
+        wanted = layer.gamma.numpy() > threshold
+        if percent == 0:
+            wanted[:] = True
+        np.testing.assert_array_equal(mask, wanted)
+
+
+def test_bn_scale_in_its_optimal_form():
+    model = models.residual()
+    layer = model.layers[2]
+    layer.gamma.assign([3, 1, 2, 0.5, 4, 1.5, 2.5, 0.1])
+    found = scores_of(Trace(model), "stem", criteria.BNScale("optimal"))
+    order = np.argsort(layer.gamma.numpy())
+    shares = np.cumsum(np.sort(layer.gamma.numpy()) ** 2)
+    # The stem is tied to two more layers, which have no such scale.
+    np.testing.assert_allclose(found[order], shares / shares[-1], rtol=1e-6)
+
+
+def test_geometric_median_is_the_mean_distance():
+    model = models.chain()
+    found = scores_of(Trace(model), "a", criteria.GeometricMedian())
+    filters = kernel_of(model, "a").reshape(-1, 6).T
+    distances = [sum(np.linalg.norm(f - g) for g in filters) for f in filters]
+    np.testing.assert_allclose(found, distances / np.mean(distances), rtol=1e-5)
+
+
+def test_random_scores_have_a_seed():
+    model = models.chain()
+    plans = [
+        pruning.plan(model, criteria.Random(seed), {"params": 0.5}, 1)
+        for seed in (1, 1, 2)
+    ]
+    keeps = [[p.keep for p in plan.layers] for plan in plans]
+    assert keeps[0] == keeps[1] != keeps[2]
+
+
+def loss_without(model, x, y, keep_lists):
+    """The mean loss of the model with these channels masked."""
+    plan = pruning.plan(model)
+    for layer in plan.layers:
+        layer.keep = keep_lists.get(layer.name, layer.keep)
+    p = keras.ops.convert_to_numpy(plan.mask(model)(x, training=False))
+    return -np.log(p[np.arange(len(y)), y]).mean()
+
+
+def test_loss_rise_is_that_of_the_masked_model():
+    model = models.chain()
+    x, y = samples(model)
+    trace = Trace(model)
+    rise = sampled.LossRise(
+        (x, y), candidates=1.0, batch_size=64, verbose=False
+    )
+    found = rise(trace)
+    base = loss_without(model, x, y, {})
+    for name, size in (("a", 6), ("b", 8), ("c", 7)):
+        roots = trace.root_of[trace.made[name][0]]
+        for channel in range(0, size, 3):
+            keep = [i != channel for i in range(size)]
+            loss = loss_without(model, x, y, {name: keep})
+            assert found[roots[channel]] == pytest.approx(loss - base, abs=2e-5)
+
+
+def test_loss_rise_of_heads_inside_of_a_layer():
+    inputs = keras.Input((5, 8))
+    z = layers.MultiHeadAttention(4, 3, name="heads")(inputs, inputs)
+    z = layers.Dense(3, activation="softmax")(layers.Flatten()(z))
+    model = models.randomize(keras.Model(inputs, z), 0)
+    x, y = samples(model)
+    trace = Trace(model)
+    found = sampled.LossRise((x, y), candidates=1.0, verbose=False)(trace)
+    heads, outputs = trace.made["heads"]
+    base = loss_without(model, x, y, {})
+    keep = [i != 2 for i in range(len(heads))] + [True] * len(outputs)
+    rise = loss_without(model, x, y, {"heads": keep}) - base
+    assert found[trace.root_of[heads[2]]] == pytest.approx(rise, abs=2e-5)
+
+
+def test_greedy_loss_rise_scores_again():
+    model = models.chain()
+    data = samples(model)
+    trace = Trace(model)
+    greedy = sampled.LossRise(
+        data, mode="greedy", rounds=6, candidates=1.0, verbose=False
+    )
+    scores = greedy(trace)[trace.free]
+    assert sorted(scores) == list(range(trace.free.sum()))
+    once = sampled.LossRise(data, candidates=1.0, verbose=False)(trace)
+    # The first to go is the same; what follows depends on what is gone.
+    assert np.argmin(scores) == np.argmin(once[trace.free])
+    few = sampled.LossRise(data, candidates=0.5, verbose=False)(trace)
+    few, once = few[trace.free], once[trace.free]
+    norms = criteria.combined(trace, criteria.GroupNorm()(trace))[trace.free]
+    looked, rest = np.split(np.argsort(norms), [round(len(norms) * 0.5)])
+    np.testing.assert_allclose(few[looked], once[looked], atol=1e-6)
+    assert few[rest].min() > few[looked].max()
+
+
+def test_taylor_is_the_slope_of_the_loss():
+    model = models.chain()
+    # In training mode, as gradients are taken, batch statistics would count.
+    model.get_layer("bn").trainable = False
+    x, y = samples(model)
+    trace = Trace(model)
+    taylor = sampled.Taylor((x, y), batch_size=len(x))
+    found = criteria.combined(trace, taylor(trace))
+    dense = model.get_layer("c")
+    roots = trace.root_of[trace.made["c"][0]]
+    for channel in (0, 3):
+        losses = []
+        for scale in (1.001, 0.999):
+            old = dense.get_weights()
+            kernel, bias = (w.copy() for w in old)
+            kernel[:, channel] *= scale
+            bias[channel] *= scale
+            dense.set_weights([kernel, bias])
+            p = keras.ops.convert_to_numpy(model(x, training=False))
+            dense.set_weights(old)
+            chosen = p[np.arange(len(y)), y].astype("float64")
+            losses.append(-np.log(chosen).mean())
+        slope = (losses[0] - losses[1]) / 0.002
+        assert found[roots[channel]] == pytest.approx(slope**2, rel=0.05)
+
+
+def test_criteria_with_data_through_plan():
+    model = models.residual()
+    x, y = samples(model, classes=4)
+    for name in ("taylor", "loss_rise"):
+        plan = pruning.plan(model, name, {"params": 0.5}, 1, data=(x, y))
+        assert plan.met and plan.criterion == name
+    own = sampled.LossRise((x, y), samples=8, verbose=False)
+    assert pruning.plan(model, own, {"params": 0.5}, 1).criterion == "LossRise"
+
+
+@pytest.mark.parametrize(
+    "make,message",
+    [
+        (lambda d: sampled.LossRise(d, mode="both"), "`mode`"),
+        (lambda d: sampled.LossRise(d, candidates=0), "`candidates`"),
+        (lambda d: sampled.LossRise(d[0]), "`data` must be"),
+        (lambda d: sampled.Taylor((d[0], d[1][:3])), "as many labels"),
+        (lambda d: sampled.Taylor(d, samples=0), "`samples`"),
+        (lambda d: criteria.GroupNorm(3), "`p`"),
+        (lambda d: criteria.BNScale("local"), "`form`"),
+    ],
+)
+def test_bad_settings(make, message):
+    with pytest.raises(ValueError, match=message) as error:
+        make(samples(models.chain()))
+    assert "Received:" in str(error.value)
+
+
+def test_bad_scores_of_a_function():
+    model = models.chain()
+    for scores in (np.zeros(3), np.full(len(Trace(model)), np.nan)):
+        with pytest.raises(ValueError, match="one number per channel id"):
+            pruning.plan(model, lambda trace, s=scores: s, {"params": 0.5})
