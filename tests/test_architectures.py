@@ -1,0 +1,126 @@
+"""Real architectures lose what is asked of them, exactly."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_nonconvex as knc
+from keras_nonconvex import pruning
+
+# The smallest member of every family of keras.applications.
+FAMILIES = [
+    "ConvNeXtTiny",
+    "DenseNet121",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "NASNetMobile",
+    "ResNet50",
+    "ResNet50V2",
+    "VGG16",
+    "Xception",
+]
+
+
+def randomize(model, seed=0):
+    """Random statistics and scales: what fresh models have hides mistakes."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if weight.name in ("moving_variance", "variance", "gamma", "variable"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif weight.name in ("beta", "moving_mean", "bias", "mean"):
+            weight.assign(0.1 * rng.normal(size=weight.shape))
+    return model
+
+
+def difference(first, second, x):
+    a, b = (
+        keras.ops.convert_to_numpy(model(x, training=False))
+        for model in (first, second)
+    )
+    return np.abs(a - b).max() / np.abs(a).max()
+
+
+def check(model, **options):
+    plan = pruning.plan(model, **options)
+    assert plan.met
+    small, masked = plan.apply(model), plan.mask(model)
+    assert small.count_params() == plan.after["params"]
+    assert knc.summary(small).macs == plan.after["macs"]
+    shape = (2, *model.input_shape[1:])
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    assert difference(masked, small, x) < 1e-4
+    assert difference(model, small, x) > 1e-3  # Something real has gone.
+    return plan
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_keras_applications(name):
+    # What it takes: sizes at which every family still has its full depth.
+    size = 139 if name.startswith("Inception") else 96
+    model = getattr(keras.applications, name)(
+        weights=None,
+        classifier_activation=None,
+        input_shape=(size, size, 3),
+    )
+    check(randomize(model), budget={"params": 0.6})
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("name", ["resnet164", "densenet40"])
+def test_preactivation_networks_select_channels(name):
+    model = randomize(knc.models.get(name)())
+    plan = check(
+        model,
+        criterion="bn_scale",
+        budget={"channels": 0.6},
+        round_to=1,
+        select=True,
+    )
+    small = plan.apply(model)
+    gathers = [op for op in small.operations if type(op).__name__ == "Take"]
+    selecting = [
+        p
+        for p in plan.layers
+        if p.kind == "BatchNormalization" and p.keep and not all(p.keep)
+    ]
+    # A gather stands only where fewer channels enter than there are.
+    assert len(gathers) == len(selecting) > 10
+    gammas = np.concatenate(
+        [la.gamma.numpy() for la in model.layers if hasattr(la, "gamma")]
+    )
+    gone = int(len(gammas) * 0.4) + 1
+    kept = sum(
+        layer.gamma.shape[0]
+        for layer in small.layers
+        if hasattr(layer, "gamma")
+    )
+    assert kept == len(gammas) - gone
+
+
+def test_result_needs_no_package_of_ours(tmp_path):
+    model = randomize(knc.models.resnet_v2(11))
+    small = knc.prune(model, "bn_scale", {"channels": 0.5}, 1, select=True)
+    path = tmp_path / "small.keras"
+    small.save(path)
+    script = (
+        "import sys, keras, numpy as np\n"
+        f"model = keras.models.load_model({str(path)!r})\n"
+        "x = np.linspace(-1, 1, 3072).reshape(1, 32, 32, 3)\n"
+        "np.save(sys.argv[1], model(x.astype('float32')))\n"
+        "assert 'keras_nonconvex' not in sys.modules\n"
+    )
+
+    out = tmp_path / "y.npy"
+    subprocess.run(
+        [sys.executable, "-c", script, out], check=True, cwd=tmp_path
+    )
+    x = np.linspace(-1, 1, 3072).reshape(1, 32, 32, 3).astype("float32")
+    np.testing.assert_allclose(np.load(out), small(x), atol=1e-6)
