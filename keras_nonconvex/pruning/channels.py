@@ -41,8 +41,10 @@ class ChannelSpace:
             )
         while True:
             a, b = self.roots(first), self.roots(second)
-            if np.array_equal(a, b):
+            apart = a != b
+            if not apart.any():
                 return
+            a, b = a[apart], b[apart]
             # Of several ties of one root the last is made; then once more.
             self._parent[np.maximum(a, b)] = np.minimum(a, b)
 

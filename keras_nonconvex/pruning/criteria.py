@@ -32,7 +32,7 @@ def criterion(name):
 
 
 def combined(trace, parts, how="mean"):
-    """[(use, scores)] -> one score per id.
+    """[(use, scores)] -> one score per id; inf where there is none.
 
     Args:
         trace: A `Trace`.
@@ -49,7 +49,9 @@ def combined(trace, parts, how="mean"):
         else:
             np.add.at(total, roots, scores)
         np.add.at(count, roots, 1)
-    return total / np.maximum(count, 1) if how == "mean" else total
+    if how == "mean":
+        total = total / np.maximum(count, 1)
+    return np.where(count > 0, total, np.inf)
 
 
 def _relative(scores):
@@ -93,8 +95,7 @@ class BNScale:
     """|gamma| of batch normalization: network slimming (Liu et al. 2017).
 
     With the budget {"channels": 1 - percent} it is the papers' global rule;
-    pre-activation networks need `select=True`. Classes without a scale are
-    not ranked and stay.
+    pre-activation networks need `select=True`. Channels without a scale stay.
 
     Args:
         form: "global" for |gamma| itself; "optimal" for the part of its
@@ -119,11 +120,7 @@ class BNScale:
                 scale = np.empty_like(scale)
                 scale[order] = share / max(share[-1], 1e-300)
             parts.append((use, scale))
-        scores = combined(trace, parts)
-        ranked = np.zeros(len(trace), dtype=bool)
-        for use, _ in parts:
-            ranked[trace.root_of[use.ids]] = True
-        return np.where(ranked, scores, np.inf)
+        return parts
 
 
 @criterion("geometric_median")

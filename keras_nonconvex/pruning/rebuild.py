@@ -189,7 +189,7 @@ class Builder:
             return _copy_of_operation(operation, changes)
         if id(operation) in self.new_biases:
             changes = {**changes, **_with_bias(operation)}
-        config = _merged(without_penalties(operation.get_config()), changes)
+        config = _merged(_plain(operation.get_config()), changes)
         return type(operation).from_config(config)
 
     def _cut(self, operation, key):
@@ -288,13 +288,14 @@ def _merged(config, changes):
     }
 
 
-def without_penalties(config):
-    """A layer's config without this package's regularizers.
+def _plain(config):
+    """A layer's config without this package's regularizers, and unbuilt.
 
-    The penalty has done its work, and plain Keras can load the result.
+    The penalty has done its work, and plain Keras can load the result; the
+    layers in a wrapper say for which shapes they were built.
     """
     if isinstance(config, list):
-        return [without_penalties(v) for v in config]
+        return [_plain(v) for v in config]
     if not isinstance(config, dict):
         return config
     return {
@@ -302,6 +303,7 @@ def without_penalties(config):
         if key.endswith("_regularizer")
         and isinstance(value, dict)
         and str(value.get("registered_name")).startswith("keras_nonconvex>")
-        else without_penalties(value)
+        else _plain(value)
         for key, value in config.items()
+        if key != "build_config"
     }

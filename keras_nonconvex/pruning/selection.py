@@ -157,7 +157,33 @@ class Selection:
                 high = middle
             else:
                 low = middle + 1
-        return self.dropping(low)
+        keep = self.dropping(low)
+        if set(limits) <= set(budgets.COUNTED):
+            self._give_back(keep, costs, limits)
+        return keep
+
+    def _give_back(self, keep, costs, limits):
+        """Fills what rounding has left of the limits, best channels first."""
+        left = set(range(len(self.blocks)))
+        while left:
+            best = {i: self._next(self.blocks[i], keep) for i in sorted(left)}
+            left = {i for i in left if len(best[i])}
+            for i in sorted(left, key=lambda i: -self.scores[best[i]].max()):
+                keep[best[i]] = True
+                if not budgets.within(costs(keep), limits):
+                    keep[best[i]] = False
+                    left.discard(i)
+
+    def _next(self, block, keep):
+        """The best dropped classes of a block, as many as its unit has."""
+        dropped = block.roots[~keep[block.roots]]
+        dropped = dropped[~self.superfluous[dropped]]
+        kept = int(keep[block.roots].sum())
+        if not kept:
+            return dropped[:0]
+        more = block.wanted(kept + 1, self.round_to, 0, 1.0) - kept
+        order = np.argsort(-self.scores[dropped], kind="stable")
+        return dropped[order[:more]] if len(dropped) >= more else dropped[:0]
 
 
 class Block:

@@ -64,6 +64,11 @@ class RecurrentRule(Rule):
     """A unit that is zero stays so in time, if its activation is 0 at 0."""
 
     def channels(self, layer, inputs, space):
+        units = self.units(layer, inputs, space)
+        return [positions(shape).with_ids(units) for shape in space.shapes]
+
+    def units(self, layer, inputs, space):
+        """The ids of a layer's units, its weights declared."""
         if len(inputs) != 1:
             raise CannotFollow(f"'{layer.name}' has an initial state")
         (x,) = inputs
@@ -82,8 +87,7 @@ class RecurrentRule(Rule):
             space.use(layer, cell.bias, rank - 1, every, "bias")
         if layer.activation not in (activations.tanh, activations.relu):
             space.freeze(units, f"'{layer.name}' has an activation of its own")
-        outs = [positions(shape) for shape in space.shapes]
-        return [out.with_ids(units) for out in outs]
+        return units
 
     def resized(self, layer, cut):
         return {"units": cut.weights[layer.cell.recurrent_kernel.path].shape[0]}
@@ -91,32 +95,31 @@ class RecurrentRule(Rule):
 
 @rule(layers.Bidirectional)
 class BidirectionalRule(Rule):
-    def channels(self, layer, inputs, space):
-        if len(space.shapes) != 1 or layer.merge_mode is None:
-            raise CannotFollow(f"'{layer.name}' has several outputs")
-        one, other = (
-            find(part).channels(part, inputs, space)[0]
-            for part in self._parts(layer)
-        )
-        if layer.merge_mode == "concat":
-            return np.concatenate([one.ids, other.ids])
-        space.tie(one.ids, other.ids)
-        return one
+    """Both directions have one size: their units go in pairs."""
 
-    def _parts(self, layer):
+    def channels(self, layer, inputs, space):
         parts = [layer.forward_layer, layer.backward_layer]
         for part in parts:
-            if type(part) not in (layers.SimpleRNN, layers.LSTM, layers.GRU):
+            if not isinstance(find(part), RecurrentRule):
                 kind = type(part).__name__
                 raise CannotFollow(f"'{layer.name}' has a {kind} inside")
-        return parts
+        if (
+            len(space.shapes) != 1
+            or layer.merge_mode is None
+            or parts[0].units != parts[1].units
+        ):
+            raise CannotFollow(f"'{layer.name}' has several outputs")
+        one, other = (find(part).units(part, inputs, space) for part in parts)
+        space.tie(one, other)
+        if layer.merge_mode == "concat":
+            return np.concatenate([one, other])
+        return one
 
     def resized(self, layer, cut):
-        sizes = [find(part).resized(part, cut) for part in self._parts(layer)]
-        return {
-            "layer": {"config": sizes[0]},
-            "backward_layer": {"config": sizes[1]},
-        }
+        changes = {"config": RecurrentRule().resized(layer.forward_layer, cut)}
+        if "backward_layer" in layer.get_config():
+            return {"layer": changes, "backward_layer": changes}
+        return {"layer": changes}
 
 
 @rule(layers.TimeDistributed)
