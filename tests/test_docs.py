@@ -12,6 +12,7 @@ import test_sparse_group
 
 import keras_nonconvex as knc
 from keras_nonconvex import penalties
+from keras_nonconvex import pruning
 from keras_nonconvex import regularizers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -78,6 +79,19 @@ def test_the_reference_names_everything():
         assert re.search(rf"\b{name}\b", text), name
     for name in set(re.findall(r"knc\.([A-Za-z_0-9]+)", text)):
         assert hasattr(knc, name), name
+
+
+def test_the_page_on_pruning_names_what_there_is():
+    text = (DOCS / "pruning.md").read_text()
+    for name in pruning.criteria.REGISTRY:
+        assert f'`"{name}"`' in text, name
+    for name in re.findall(r"knc\.pruning\.([A-Za-z_]+)", text):
+        assert hasattr(pruning, name), name
+    for module in ("criteria", "sampled"):
+        for name in re.findall(rf"\b{module}\.([A-Z]\w+)", text):
+            assert hasattr(getattr(pruning, module), name), name
+    for path in re.findall(r"`(tests/\w+\.py)`", text):
+        assert (ROOT / path).exists(), path
 
 
 def test_the_figure_is_drawn_with_every_penalty(monkeypatch):

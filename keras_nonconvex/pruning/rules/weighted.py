@@ -50,6 +50,17 @@ class DenseRule(Rule):
         return True
 
 
+@rule(layers.Embedding)
+class EmbeddingRule(Rule):
+    def channels(self, layer, inputs, space):
+        ids = space.make(layer.output_dim)
+        space.use(layer, layer.embeddings, 1, ids, "filter")
+        return ids
+
+    def resized(self, layer, cut):
+        return {"output_dim": cut.outputs[0].shape[-1]}
+
+
 class _Convolution(Rule):
     """Layers with `filters`, strides and padding."""
 
