@@ -24,6 +24,7 @@ from keras import layers
 from keras import ops
 from keras.utils import get_source_inputs
 
+from keras_nonconvex import graph
 from keras_nonconvex import pruning
 from keras_nonconvex.pruning.trace import Trace
 
@@ -205,7 +206,8 @@ def einsum(x, rng, equation, shape, bias_axes):
 @block(*ANY, makes=True)
 def einsum_units(x, rng):
     units = width(rng)
-    if coin(rng, 0.3):
+    if len(x.shape) <= SEQUENCE and coin(rng, 0.3):
+        # Keras 3.15 turns the order of several axes under "..." round.
         return einsum(x, rng, "...x,xy->...y", (units,), "y")
     given = "abcde"[: len(x.shape)]
     equation = f"{given},{given[-1]}z->{given[:-1]}z"
@@ -214,11 +216,15 @@ def einsum_units(x, rng):
 
 @block(VECTOR, SEQUENCE, IMAGE, makes=True)
 def einsum_heads(x, rng):
-    """Two new axes; the bias runs along one or both."""
+    """Two new axes; the bias runs along one or both.
+
+    Not along the first alone: Keras 3.15 adds a bias of shape (n, 1) to the
+    last axis where that has size n.
+    """
     shape = (*x.shape[1:-1], whole(rng, 2, 3), whole(rng, 2, 4))
     given = "abcd"[: len(x.shape)]
     equation = f"{given},{given[-1]}yz->{given[:-1]}yz"
-    return einsum(x, rng, equation, shape, pick(rng, ["yz", "z", "y"]))
+    return einsum(x, rng, equation, shape, pick(rng, ["yz", "z"]))
 
 
 @block(IMAGE, makes=True)
@@ -240,7 +246,7 @@ def einsum_scale(x, rng):
 def einsum_positions(x, rng):
     """Channels stay; positions are mixed."""
     shape = (whole(rng, 2, 6), x.shape[2])
-    return einsum(x, rng, "abc,bz->azc", shape, pick(rng, ["z", "c", "zc"]))
+    return einsum(x, rng, "abc,bz->azc", shape, pick(rng, ["c", "zc"]))
 
 
 # Normalizations.
@@ -304,7 +310,7 @@ def activation_layer(x, rng):
         rng,
         [
             layers.ReLU(max_value=4.0, negative_slope=0.1),
-            layers.ReLU(threshold=-0.5),
+            layers.ReLU(threshold=0.5),
             layers.LeakyReLU(),
             layers.ELU(),
         ],
@@ -361,16 +367,23 @@ def rescaling(x, rng):
 
 @block(*SPATIAL)
 def pooling(x, rng):
-    layer = ranked(pick(rng, ["MaxPooling", "AveragePooling"]), x)
+    stem = pick(rng, ["MaxPooling", "AveragePooling"])
     size = min(2, *x.shape[1:-1])
     padding = pick(rng, ["same", "valid"])
-    return layer(size, strides=pick(rng, [None, 1]), padding=padding)(x)
+    return pooled(x, stem, size, strides=pick(rng, [None, 1]), padding=padding)
+
+
+def pooled(x, stem, size, **options):
+    """TensorFlow pools volumes in float32 alone."""
+    if len(x.shape) == VOLUME:
+        options["dtype"] = "float32"
+    return ranked(stem, x)(size, **options)(x)
 
 
 @block(*SPATIAL)
 def adaptive_pooling(x, rng):
     stem = pick(rng, ["AdaptiveMaxPooling", "AdaptiveAveragePooling"])
-    return ranked(stem, x)(window(x, rng, 4))(x)
+    return pooled(x, stem, window(x, rng, 4))
 
 
 @block(*SPATIAL)
@@ -552,7 +565,7 @@ def inception(x, rng):
     branches = [x] if coin(rng) else []
     branches += [pointwise(x, rng, width(rng)) for _ in range(whole(rng, 1, 2))]
     if len(x.shape) > VECTOR and coin(rng):
-        y = ranked("MaxPooling", x)(2, strides=1, padding="same")(x)
+        y = pooled(x, "MaxPooling", 2, strides=1, padding="same")
         branches.append(pointwise(y, rng, width(rng)))
     return layers.Concatenate()([*branches, like(x, rng)])
 
@@ -908,7 +921,7 @@ def random_model(rng):
     Args:
         rng: A `numpy.random.Generator`.
     """
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     inputs = random_input(rng)
     if coin(rng, 0.1):
         model = sequential(inputs.shape[1:], rng, whole(rng, 3, 8))
@@ -926,7 +939,7 @@ def random_model(rng):
     randomize(model, rng)
     if coin(rng):
         # As in a process that did not build the model: names start anew.
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
     return model
 
 
@@ -1001,14 +1014,21 @@ def difference(first, second):
     )
 
 
+def dropping(plan):
+    return any(not all(layer.keep) for layer in plan.layers)
+
+
 def assert_same(what, first, second, tolerance=TOLERANCE):
     found = difference(first, second)
     assert found <= tolerance, f"{what}: they differ by {found:.2g}"
 
 
-def layer_names(model):
-    """Names of the layers; those of nested models too."""
-    return {layer.name for layer in model._flatten_layers(include_self=False)}
+def operations(model):
+    """All layers and operations, those of nested models too."""
+    for operation in graph.functional(model).operations:
+        yield operation
+        if graph.is_graph(operation):
+            yield from operations(operation)
 
 
 def check(seed):
@@ -1043,54 +1063,48 @@ class Check:
 
     def run(self):
         zeros = pruning.plan(self.model)
-        small = self.removed("zeros", zeros)
-        assert_same("zeros, small", self.outputs, run(small, self.x))
-        masked = run(zeros.mask(self.model), self.x)
-        assert_same("zeros, masked", self.outputs, masked)
-
+        if dropping(zeros):
+            _, outputs = self.removed("no budget", zeros)
+            assert_same("no budget, original", self.outputs, outputs)
         scores = self.rng.random(10**4)
         options = random_options(self.rng)
         plan = pruning.plan(
             self.model, lambda trace: scores[: len(trace)], **options
         )
-        small = self.removed(f"{options}", plan)
-        self.saved(small)
-        found = {
-            "lost": any(not all(p.keep) for p in plan.layers),
-            "zeros": any(not all(p.keep) for p in zeros.layers),
-            "edited": self.edited(plan),
-        }
+        found = {"lost": dropping(plan), "zeros": dropping(zeros)}
+        small, outputs = self.removed(f"{options}", plan)
+        self.saved(small, outputs)
+        found["edited"] = self.edited(plan)
         for w, old in zip(self.model.variables, self.before, strict=True):
             np.testing.assert_array_equal(w.numpy(), old)
         assert_same("original", self.outputs, run(self.model, self.x), 0)
         return found
 
-    def removed(self, what, plan, after=True):
+    def removed(self, what, plan, edited=False):
         """The small model, which computes what the masked one does."""
         small, masked = plan.apply(self.model), plan.mask(self.model)
-        first, second = run(masked, self.x), run(small, self.x)
-        assert_same(f"{what}, masked and small", first, second)
-        if after:
+        outputs = run(small, self.x)
+        assert_same(f"{what}: masked, small", run(masked, self.x), outputs)
+        if not edited:
             count = small.count_params()
             assert count == plan.after["params"], (
                 f"{what}: {count} parameters, plan {plan.after['params']}"
             )
-        gathers = {
+        known = {op.name for op in operations(self.model)}
+        more = [
             op.name
-            for op in small.operations
-            if type(op).__name__ in ("Take", "Add")
-        }
-        more = layer_names(small) - layer_names(self.model) - gathers
+            for op in operations(small)
+            if op.name not in known and type(op).__name__ not in ("Take", "Add")
+        ]
         assert not more, f"{what}: new layers {more}"
-        return small
+        return small, outputs
 
-    def saved(self, small):
+    def saved(self, small, outputs):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "small.keras"
             small.save(path)
             loaded = keras.models.load_model(path)
-        first, second = run(small, self.x), run(loaded, self.x)
-        assert_same("saved and loaded", first, second, 0)
+        assert_same("saved, loaded", outputs, run(loaded, self.x), 0)
 
     def edited(self, plan):
         """A random keep mask of the user's own is exact, or refused."""
@@ -1102,7 +1116,7 @@ class Check:
                 ids = np.concatenate(trace.made[layer.name])
                 layer.keep = keep[trace.root_of[ids]].tolist()
         try:
-            self.removed("edited", plan, after=False)
+            self.removed("edited", plan, edited=True)
         except ValueError as error:
             if not any(text in str(error) for text in REFUSALS):
                 raise

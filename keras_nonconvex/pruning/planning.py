@@ -409,7 +409,15 @@ def plan(
         tied=_tied(trace),
     )
     if not result.met:
-        result.limit = _limit(result)
+        kept_for = {
+            name: collections.Counter(
+                reason
+                for root in trace.root_of[np.concatenate(arrays)]
+                if (reason := trace.reasons.get(int(root)))
+            )
+            for name, arrays in trace.made.items()
+        }
+        result.limit = _limit(result, selection, kept_for)
     return result
 
 
@@ -519,17 +527,28 @@ def _tied(trace):
     }
 
 
-def _limit(plan):
-    """One sentence on what keeps the rest."""
+def _limit(plan, selection, kept_for):
+    """What keeps the rest, in a sentence or two.
+
+    Args:
+        plan: A `PruningPlan`.
+        selection: The `Selection` that it was made by.
+        kept_for: {layer: Counter of reasons why channels have to stay}.
+    """
     held = collections.Counter()
     for layer in plan.layers:
-        if layer.reason and not layer.reason.startswith("lowest"):
-            held[layer.reason] += layer.params[1]
-    (text, size), *_ = held.most_common(1) or [("", 0)]
-    least = "This is the least there can be"
-    if not text:
-        return f"{least}: every layer keeps its least number of channels."
-    return f"{least}; most parameters that stay, {size:,}: {text}."
+        for reason, count in kept_for.get(layer.name, {}).items():
+            held[reason] += layer.params[1] * count // len(layer.keep)
+    text = (
+        "No less can stay with "
+        f"round_to={selection.round_to}, "
+        f"min_channels={selection.min_channels}, "
+        f"max_ratio={selection.max_ratio:g}."
+    )
+    if held:
+        (reason, size), *_ = held.most_common(1)
+        text += f" Of what stays, some {size:,} parameters: {reason}."
+    return text
 
 
 def _layer_plans(trace, keep, why, found):
