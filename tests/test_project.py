@@ -39,6 +39,7 @@ PRUNING = [
     {"constants", "execution", "criteria", "selection", "rebuild"},
     {"fold", "branches", "sampled"},
     {"removal"},
+    {"planned"},
     {"planning"},
     {"iteration"},
 ]

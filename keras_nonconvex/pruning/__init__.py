@@ -5,8 +5,8 @@ from keras_nonconvex.pruning import sampled
 from keras_nonconvex.pruning.budget import measure
 from keras_nonconvex.pruning.criteria import criterion
 from keras_nonconvex.pruning.iteration import iterative
-from keras_nonconvex.pruning.planning import LayerPlan
-from keras_nonconvex.pruning.planning import PruningPlan
+from keras_nonconvex.pruning.planned import LayerPlan
+from keras_nonconvex.pruning.planned import PruningPlan
 from keras_nonconvex.pruning.planning import check
 from keras_nonconvex.pruning.planning import plan
 from keras_nonconvex.pruning.planning import prune

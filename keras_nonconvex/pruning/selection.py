@@ -86,6 +86,15 @@ class Selection:
         ranks[self.superfluous] = -np.inf
         return ranks
 
+    def keep_some_of(self, roots):
+        """From now on the blocks of these classes are not emptied."""
+        hit = {
+            i
+            for i in self.emptied
+            if np.isin(self.blocks[i].roots, roots).any()
+        }
+        self.emptied -= hit or self.emptied.copy()
+
     def dropping(self, count):
         """What stays if the first `count` classes go: one bool per id."""
         keep = np.ones(len(self.trace), dtype=bool)

@@ -1,0 +1,284 @@
+"""`PruningPlan`: what a pruning does, as plain data."""
+
+import dataclasses
+import json
+
+import numpy as np
+from rich.table import Table
+
+from keras_nonconvex import counts
+from keras_nonconvex.pruning import budget as budgets
+from keras_nonconvex.pruning import removal
+from keras_nonconvex.pruning.trace import Trace
+
+
+@dataclasses.dataclass
+class LayerPlan:
+    """One layer: `keep` has one bool per output channel, or is empty.
+
+    Attributes:
+        name, kind: Of the layer; "model/layer" for a nested one.
+        keep: Which of the channels that it makes stay.
+        params, macs: (before, after).
+        reason: Why, in words.
+    """
+
+    name: str
+    kind: str
+    keep: list
+    params: tuple
+    macs: tuple
+    reason: str
+
+    @property
+    def channels(self):
+        return len(self.keep), sum(self.keep)
+
+
+@dataclasses.dataclass
+class PruningPlan:
+    """What a pruning does, layer by layer. Prints as a table.
+
+    Attributes:
+        model: Name of the model it was made for.
+        criterion: How channels were chosen.
+        target: Absolute limits asked for, {} if none.
+        before, after: {"params", "macs"} and what else was measured.
+        layers: One `LayerPlan` per layer with weights. Their `keep` lists may
+            be edited; tied layers must agree.
+        select: Whether normalizations choose among their input's channels.
+        on_constant: What is done about constants at a border.
+        border_error: {layer: greatest error of its output before the
+            activation, near a border, where a constant was folded}.
+        removed: Layers that go whole.
+        limit: Why the target cannot be met, "" if it is.
+        tied: {layer: other layers whose channels go with its own}.
+    """
+
+    model: str
+    criterion: str
+    target: dict
+    before: dict
+    after: dict
+    layers: list
+    select: bool = False
+    on_constant: str = "keep"
+    border_error: dict = dataclasses.field(default_factory=dict)
+    removed: list = dataclasses.field(default_factory=list)
+    limit: str = ""
+    tied: dict = dataclasses.field(default_factory=dict)
+
+    def apply(self, model, optimizer=False):
+        """A new plain model without the dropped channels.
+
+        `model` is untouched. The result computes what `mask(model)` does,
+        and what `model` does where all dropped channels are superfluous. It
+        is compiled as `model` is, without a solver.
+
+        Args:
+            model: The model that the plan was made for.
+            optimizer: Whether to carry over the optimizer's state for the
+                weights that stay.
+        """
+        trace = Trace(model, self.select)
+        found = removal.Removal(trace, self._kept(trace), self.on_constant)
+        found.check()
+        small = found.small()
+        removal.compile_like(small, model)
+        if optimizer:
+            removal.carry_optimizer(small, model, found)
+        return small
+
+    def mask(self, model):
+        """A new plain model, same architecture, dropped channels zeroed."""
+        trace = Trace(model, self.select)
+        return removal.Removal(
+            trace, self._kept(trace), self.on_constant
+        ).masked()
+
+    def diff(self):
+        """The layers that change, before and after, as text."""
+        table = Table(title=self.headline(), title_justify="left")
+        table.add_column("layer")
+        for name in ("channels", "params", "MACs"):
+            table.add_column(f"{name} before", justify="right")
+            table.add_column("after", justify="right")
+        for layer in self.layers:
+            if layer.params[0] == layer.params[1]:
+                continue
+            gone = layer.name in self.removed
+            table.add_row(
+                f"{layer.name} [dim]{layer.kind}",
+                *(f"{n:,}" for n in layer.channels if layer.keep),
+                *([""] * (0 if layer.keep else 2)),
+                f"{layer.params[0]:,}",
+                "removed" if gone else f"{layer.params[1]:,}",
+                *(f"{n:,}" if layer.macs[0] else "" for n in layer.macs),
+            )
+        return counts.render(table)
+
+    def explain(self, layer):
+        """Why a layer keeps what it keeps, and which layers it is tied to."""
+        found = {entry.name: entry for entry in self.layers}
+        if layer not in found:
+            raise ValueError(
+                "Argument `layer` must be the name of a layer with weights: "
+                f"{', '.join(found)}. Received: layer={layer!r}"
+            )
+        entry = found[layer]
+        lines = [f"{entry.name} ({entry.kind})"]
+        if entry.keep:
+            full, kept = entry.channels
+            lines.append(f"channels: {kept} of {full} stay")
+            gone = [i for i, stays in enumerate(entry.keep) if not stays]
+            if gone:
+                lines.append(f"removed: {_ranges(gone)}")
+        if entry.reason:
+            lines.append(f"why: {entry.reason}")
+        together = [n for n in self.tied.get(layer, []) if n != layer]
+        if together:
+            lines.append(f"goes together with: {', '.join(together)}")
+        if layer in self.border_error:
+            lines.append(f"error at the border: {self.border_error[layer]:.3g}")
+        for name, values in (("params", entry.params), ("MACs", entry.macs)):
+            lines.append(f"{name}: {_change(*values)}")
+        return "\n".join(lines)
+
+    def dot(self):
+        """The coupled groups as a drawing in the DOT language.
+
+        One box per layer that makes channels, one cluster per set of layers
+        whose channels stay or go together.
+        """
+        entries = {entry.name: entry for entry in self.layers}
+        lines = ["graph channels {", '  node [shape=box, fontname="sans"];']
+        for i, names in enumerate(self._clusters()):
+            lines.append(f"  subgraph cluster_{i} {{")
+            for name in names:
+                full, kept = entries[name].channels
+                shade = "lightgrey" if kept == full else "white"
+                lines.append(
+                    f'    "{name}" [label="{name}\\n{kept} of {full}", '
+                    f"style=filled, fillcolor={shade}];"
+                )
+            lines.append("  }")
+        return "\n".join([*lines, "}"])
+
+    def _clusters(self):
+        seen = set()
+        for entry in self.layers:
+            if entry.keep and entry.name not in seen:
+                names = [entry.name, *self.tied.get(entry.name, [])]
+                names = [n for n in dict.fromkeys(names) if n not in seen]
+                seen.update(names)
+                yield names
+
+    def _kept(self, trace):
+        """The keep lists as one bool per channel id."""
+        keep = np.ones(len(trace), dtype=bool)
+        made = {
+            name: np.concatenate(arrays) for name, arrays in trace.made.items()
+        }
+        mine = {layer.name: layer.keep for layer in self.layers if layer.keep}
+        sizes = {(name, len(ids)) for name, ids in made.items()}
+        differing = sizes ^ {(name, len(keep)) for name, keep in mine.items()}
+        if differing:
+            raise ValueError(
+                "The plan was made for another model: these layers or their "
+                f"channels differ: {sorted(differing)[:4]}. "
+                f"Received: model={trace.model.name!r}, plan for "
+                f"{self.model!r}"
+            )
+        for name, ids in made.items():
+            keep[trace.root_of[ids][~np.array(mine[name], bool)]] = False
+        for name, ids in made.items():
+            roots = trace.root_of[ids]
+            if not np.array_equal(keep[roots], np.array(mine[name], bool)):
+                raise ValueError(
+                    f"The keep list of layer '{name}' disagrees with that of "
+                    "a layer whose channels are tied to its own. "
+                    f"Received: {self.tied.get(name, [])}"
+                )
+            bad = ~keep[roots] & ~trace.free[roots]
+            if bad.any():
+                reason = trace.reasons.get(int(roots[np.argmax(bad)]), "")
+                raise ValueError(
+                    f"Layer '{name}' cannot lose channels: {reason}. "
+                    f"Received: {int(bad.sum())} such channels dropped"
+                )
+        return keep
+
+    @property
+    def met(self):
+        """Whether what remains is within the target."""
+        return budgets.within(self.after, self.target)
+
+    def table(self):
+        """The plan as a rich table."""
+        table = Table(
+            title=f"{self.model}: {self.headline()}", title_justify="left"
+        )
+        table.add_column("layer")
+        for name in ("channels", "params", "MACs"):
+            table.add_column(name, justify="right")
+        table.add_column("why")
+        for layer in self.layers:
+            table.add_row(
+                f"{layer.name} [dim]{layer.kind}",
+                _change(*layer.channels) if layer.keep else "",
+                _change(*layer.params),
+                _change(*layer.macs) if layer.macs[0] else "",
+                "removed whole" if layer.name in self.removed else layer.reason,
+            )
+        if self.border_error:
+            worst = max(self.border_error, key=self.border_error.get)
+            table.caption = (
+                "Constants folded at borders: outputs differ there by up to "
+                f"{self.border_error[worst]:.3g} before the activation of "
+                f"'{worst}'."
+            )
+        return table
+
+    def headline(self):
+        """What stays, in one line."""
+        parts = []
+        for key in self.before:
+            word = {"params": "parameters", "macs": "MACs"}.get(key, key)
+            left, full = self.after[key], self.before[key]
+            part = f"{left / max(full, 1e-300):.1%} of the {word} stay"
+            if key in self.target:
+                met = "met" if left <= self.target[key] else "NOT met"
+                part += f" (target {self.target[key] / full:.1%} {met})"
+            parts.append(part)
+        text = ", ".join(parts)
+        return f"{text}. {self.limit}" if self.limit else text
+
+    def __str__(self):
+        return counts.render(self.table())
+
+    def to_json(self):
+        """The plan as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text):
+        """The plan of `to_json`, possibly edited."""
+        data = json.loads(text)
+        data["layers"] = [LayerPlan(**layer) for layer in data["layers"]]
+        return cls(**data)
+
+
+def _change(before, after):
+    same = before == after
+    return f"{before:,}" if same else f"{before:,} -> {after:,}"
+
+
+def _ranges(numbers):
+    """[1, 2, 3, 7] -> "1-3, 7"."""
+    parts = []
+    for n in numbers:
+        if parts and parts[-1][1] == n - 1:
+            parts[-1][1] = n
+        else:
+            parts.append([n, n])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
