@@ -59,24 +59,33 @@ def sublayers(model):
                 yield inner
 
 
+# One call of a nested model: its node, the path to its inside, and which
+# tensors enter and leave it.
+Nested = collections.namedtuple("Nested", "node path inputs outputs")
+
+# A graph with the calls of nested models in their place.
+Flat = collections.namedtuple("Flat", "calls outputs nested")
+
+
 def calls(model):
     """All calls of a functional model in topological order, inputs first."""
-    return flattened(model)[0]
+    return flattened(model).calls
 
 
 def flattened(model):
-    """(calls, output tensors), with nested models followed to their layers.
+    """The `Flat` graph: nested models are followed to their layers.
 
     The inner tensors of nested models are stood for by new ones, once per
     call.
     """
     model = functional(model)
     tensors = {id(t): t for t in model.inputs}
-    found = list(_calls(model, tensors, ()))
-    return found, [tensors[id(t)] for t in model.outputs]
+    nested = []
+    found = list(_calls(model, tensors, (), nested))
+    return Flat(found, [tensors[id(t)] for t in model.outputs], nested)
 
 
-def _calls(model, tensors, path):
+def _calls(model, tensors, path, nested):
     for node in nodes(model):
         operation = node.operation
         if node.is_input:
@@ -86,10 +95,13 @@ def _calls(model, tensors, path):
         inputs = [tensors[id(t)] for t in node.arguments.keras_tensors]
         if is_graph(operation):
             inner = functional(operation)
+            inside = (*path, node)
             known = dict(zip(map(id, inner.inputs), inputs, strict=True))
-            yield from _calls(inner, known, (*path, node))
-            for old, new in zip(inner.outputs, node.outputs, strict=True):
-                tensors[id(new)] = known[id(old)]
+            yield from _calls(inner, known, inside, nested)
+            outputs = [known[id(t)] for t in inner.outputs]
+            nested.append(Nested(node, inside, inputs, outputs))
+            for old, new in zip(node.outputs, outputs, strict=True):
+                tensors[id(old)] = new
             continue
         outputs = node.outputs
         if path:

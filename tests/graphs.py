@@ -13,6 +13,7 @@ import io
 import math
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -980,6 +981,22 @@ def float64():
         keras.config.set_dtype_policy(policy)
 
 
+@contextlib.contextmanager
+def within(seconds):
+    """A scope that raises if it takes longer: no seed may hang a run."""
+
+    def stop(*_):
+        raise TimeoutError(f"not done within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 # What has to hold.
 
 
@@ -1040,7 +1057,7 @@ def check(seed):
         "zeros": whether there were superfluous channels}.
     """
     rng = np.random.default_rng(seed)
-    with float64():
+    with float64(), within(60):
         model = random_model(rng)
         return Check(model, rng).run()
 

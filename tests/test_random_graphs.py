@@ -60,14 +60,16 @@ DRAWN = {"nested_functional", "nested_sequential"}
 PRUNABLE = sorted(graphs.KINDS.keys() - FREEZING - DRAWN)
 
 
-def sandwich(block, shape):
+# After these, two axes have channels: Flatten would merge them.
+OF_TWO_AXES = {"einsum_positions"}
+
+
+def sandwich(block, shape, flat=True):
     """dense - block - dense, where nothing else reads the channels."""
     inputs = keras.Input(shape)
     x = layers.Dense(8, name="front")(inputs)
     x = block(x)
-    if sum(n > 1 for n in x.shape[1:-1]) < 2:
-        x = layers.Flatten()(x)
-    x = layers.Dense(2)(x)
+    x = layers.Dense(2)(layers.Flatten()(x) if flat else x)
     return keras.Model(graphs.sources(inputs, x), x)
 
 
@@ -83,14 +85,17 @@ def sandwiches(kind, count=4):
     for seed in range(count):
         rng = np.random.default_rng(seed)
         shape = ((6,) * (ranks[seed % len(ranks)] - 2)) + (3,)
-        yield sandwich(lambda x, rng=rng: build(x, rng), shape)
+        yield sandwich(
+            lambda x, rng=rng: build(x, rng), shape, kind not in OF_TWO_AXES
+        )
 
 
 @pytest.mark.parametrize("kind", PRUNABLE)
 def test_family_is_prunable(kind):
-    for model in sandwiches(kind):
-        count, reason = lost(model)
-        assert count, reason
+    with graphs.within(60):
+        for model in sandwiches(kind):
+            count, reason = lost(model)
+            assert count, reason
 
 
 @pytest.mark.parametrize("kind", sorted(FREEZING))
@@ -99,12 +104,12 @@ def test_family_freezes(kind):
         assert lost(model)[0] == 0
 
 
-@pytest.mark.parametrize("kind", [keras.Sequential, keras.Model])
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
 def test_nested_models_are_prunable(kind):
     inputs = keras.Input((6, 6, 8))
-    inner = [layers.ReLU(), layers.Conv2D(4, 3), layers.BatchNormalization()]
-    x = inputs
-    for layer in inner:
-        x = layer(x)
-    model = kind([inputs, *inner] if kind is keras.Sequential else (inputs, x))
+    model = keras.Sequential(
+        [inputs, layers.ReLU(), layers.Conv2D(4, 3), layers.ReLU()]
+    )
+    if kind == "functional":
+        model = keras.Model(inputs, model(inputs))
     assert lost(sandwich(model, (6, 6, 3)))[0]

@@ -23,8 +23,8 @@ class Branches:
     Attributes:
         bypassed: As in `rebuild.Builder`.
         gone: Names of the layers that go with them.
-        emptied: Roots of classes without which a layer that stays would have
-            no channel left.
+        emptied: Arrays of roots, of each of which one has to stay: without
+            them a tensor that is needed would have no channel left.
 
     Args:
         trace: A `Trace`.
@@ -35,7 +35,7 @@ class Branches:
     def __init__(self, trace, keep, values):
         self.bypassed = {}
         self.gone = []
-        self.emptied = np.arange(0)
+        self.emptied = []
         empty = self._empty_tensors(trace, keep)
         if not empty:
             return
@@ -49,7 +49,7 @@ class Branches:
                 for c in trace.calls
             )
         ]
-        stuck = []
+        stuck = {}
         for call in trace.calls:
             if self._key(call) not in needed:
                 continue
@@ -57,9 +57,9 @@ class Branches:
             tensors = [t for i, t in enumerate(call.inputs) if i not in out]
             for tensor in [*tensors, *call.outputs]:
                 if id(tensor) in empty:
-                    stuck.append(empty[id(tensor)])
-        if stuck:
-            self.emptied = np.unique(np.concatenate(stuck))
+                    roots = empty[id(tensor)]
+                    stuck[tuple(roots.tolist())] = roots
+        self.emptied = list(stuck.values())
 
     @staticmethod
     def _key(call):
@@ -133,7 +133,16 @@ class Branches:
         """Keys of the calls that the outputs still depend on."""
         wanted = {id(t) for t in trace.outputs}
         needed = set()
+        entered = set()
+        whole = {n.path: [id(t) for t in n.outputs] for n in trace.nested}
         for call in reversed(trace.calls):
+            # A nested model that is needed at all keeps all of its outputs.
+            for n in range(len(call.path), 0, -1):
+                path = call.path[:n]
+                outside = path not in entered and path in whole
+                if outside and any(key in wanted for key in whole[path]):
+                    entered.add(path)
+                    wanted.update(whole[path])
             if any(id(t) in wanted for t in call.outputs):
                 needed.add(self._key(call))
                 out = self.bypassed.get(self._key(call), {})

@@ -90,11 +90,21 @@ class Constants:
                 for roots, x in zip(known, call.inputs, strict=True)
             ]
             found = np.setdiff1d(_union(known), _union(live))
+            if len(call.inputs) > 1 and self._others_enter(call, live):
+                found = _NONE
         scales = [use for use in uses if use.role == "scale"]
         found = _union([found, self._zero(scales), self.dropped])
         for tensor in call.outputs:
             roots = self.roots(tensor)
             yield tensor, roots[np.isin(roots, found)]
+
+    def _others_enter(self, call, live):
+        """Whether an input may change channels that are not its own."""
+        out = _union([self.roots(x) for x in call.outputs])
+        return any(
+            not len(self.roots(x)) or not np.isin(roots, out).all()
+            for x, roots in zip(call.inputs, live, strict=True)
+        )
 
     def _made(self, layer):
         """The roots of the classes that a layer has filters for."""

@@ -75,6 +75,8 @@ def stuck(trace, constant, on_constant):
         can = bool(rule.bias_axes(use.layer))
         exact = can and rule.folds_exactly(use.layer)
         for root, low, high in _levels(trace, constant, calls, images):
+            if low == high == 0:
+                continue
             # Equal up to rounding: kernels sum in another order at borders.
             uniform = high - low <= 1e-6 * max(abs(low), abs(high))
             if can and (on_constant == "fold" or (exact and uniform)):
@@ -105,23 +107,28 @@ def stuck_at_zero(trace, classes, values=None):
         root: f"sends {high:.3g} into '{call.operation.name}', "
         "which needs a zero there"
         for call in calls
-        for root, _, high in _levels(
+        for root, low, high in _levels(
             trace, classes, [call], [images[id(call.node), call.path]]
         )
+        if (low, high) != (0, 0)
     }
 
 
 def _levels(trace, constant, calls, images):
-    """(root, least, greatest value) of constants that are not all zero."""
+    """[(root, least, greatest value)] of constants, over a layer's calls."""
+    found = {}
     for call, arrays in zip(calls, images, strict=True):
         for tensor, array in zip(call.inputs, arrays, strict=True):
             x = trace.tensors[id(tensor)]
             for axis in x.labelled:
                 roots = trace.root_of[x.axes[axis]]
                 flat = np.moveaxis(array, axis, 0).reshape(len(roots), -1)
-                for i in np.flatnonzero(constant[roots] & flat.any(axis=1)):
-                    low, high = flat[i].min(), flat[i].max()
-                    yield int(roots[i]), float(low), float(high)
+                for i in np.flatnonzero(constant[roots]):
+                    low, high = float(flat[i].min()), float(flat[i].max())
+                    key = (int(roots[i]), axis, i)
+                    known = found.get(key, (low, high))
+                    found[key] = (min(low, known[0]), max(high, known[1]))
+    return [(root, *levels) for (root, _, _), levels in found.items()]
 
 
 def bias_changes(trace, constant, values):

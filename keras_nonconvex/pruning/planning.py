@@ -108,7 +108,7 @@ def plan(
 
     keep = choose()
     found = removal.Removal(trace, keep, on_constant)
-    while len(found.branches.emptied):
+    while found.branches.emptied:
         # Some layer that has to stay would have no channel left.
         selection.keep_some_of(found.branches.emptied)
         keep = choose()
@@ -198,7 +198,7 @@ class _Costs:
             costs["params"] += found.new_parameters()
         if self.measured:
             found = found or removal.Removal(self.trace, keep, self.on_constant)
-            if len(found.branches.emptied):  # No model; it is chosen anew.
+            if found.branches.emptied:  # No model; it is chosen anew.
                 return {**costs, **dict.fromkeys(self.measured, 0)}
             small = found.small()
             for key in self.measured:

@@ -53,6 +53,7 @@ class Removal:
         self.values = {}
         if dropped.any():
             self.constant = dropped & Constants(trace).classes()
+            self.constant &= ~unread_classes(trace)
             # What is constant already keeps its constant when masked: the
             # masked model then computes exactly what the original does.
             self.values = masked_values(trace, dropped & ~self.constant)
@@ -78,8 +79,8 @@ class Removal:
                 f"Channel {index} of '{name}' cannot be removed: it {reason}. "
                 f"Received: model={trace.model.name!r}"
             )
-        if len(self.branches.emptied):
-            name, _ = self._place(self.branches.emptied[0])
+        if self.branches.emptied:
+            name, _ = self._place(self.branches.emptied[0][0])
             raise ValueError(
                 f"The keep list of layer '{name}' keeps no channel, and what "
                 "reads it is needed. "

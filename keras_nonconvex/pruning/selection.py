@@ -46,6 +46,8 @@ class Selection:
             if not block.fixed
             and (min_channels == 0 or self.superfluous[block.roots].all())
         }
+        # Groups of classes of which one stays: what a split lets through.
+        self.groups = []
         ranks = scores if ranking == "global" else self._ranks_in_blocks()
         order = np.flatnonzero(movable)
         self.order = order[np.argsort(ranks[order], kind="stable")]
@@ -86,14 +88,17 @@ class Selection:
         ranks[self.superfluous] = -np.inf
         return ranks
 
-    def keep_some_of(self, roots):
-        """From now on the blocks of these classes are not emptied."""
-        hit = {
-            i
-            for i in self.emptied
-            if np.isin(self.blocks[i].roots, roots).any()
-        }
-        self.emptied -= hit or self.emptied.copy()
+    def keep_some_of(self, groups):
+        """From now on one class of each of these groups stays."""
+        for roots in groups:
+            hit = {
+                i
+                for i in self.emptied
+                if np.isin(self.blocks[i].roots, roots).any()
+            }
+            self.emptied -= hit
+            if not hit:
+                self.groups.append(roots)
 
     def dropping(self, count):
         """What stays if the first `count` classes go: one bool per id."""
@@ -114,6 +119,9 @@ class Selection:
             dropped = block.roots[~keep[block.roots]]
             best = np.argsort(-self.scores[dropped], kind="stable")
             keep[dropped[best[: max(wanted - kept, 0)]]] = True
+        for roots in self.groups:
+            if not keep[roots].any():
+                keep[roots[np.argmax(self.scores[roots])]] = True
         return keep
 
     def by_channels(self, fractions):

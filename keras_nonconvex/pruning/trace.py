@@ -30,6 +30,7 @@ class Trace(ChannelSpace):
         model: The functional form of the model.
         calls: The calls of its layers, in order; nested models are followed.
         outputs: The symbolic tensors that the model returns.
+        nested: The calls of nested models.
         uses: All weight axes that are channels.
         tensors: id of a symbolic tensor -> its `Tensor`.
         layers: Layer name -> layer, in order; "model/layer" if nested.
@@ -44,7 +45,7 @@ class Trace(ChannelSpace):
     def __init__(self, model, select=False):
         super().__init__()
         self.model = graph.functional(model)
-        self.calls, self.outputs = graph.flattened(self.model)
+        self.calls, self.outputs, self.nested = graph.flattened(self.model)
         self.select = select
         self.uses = []
         self.tensors = {}
@@ -63,6 +64,7 @@ class Trace(ChannelSpace):
         )
         for call in self.calls:
             self._visit(call)
+        self._tie_nested_inputs()
         for tensor in self.outputs:
             for ids in self.tensors[id(tensor)].axes:
                 self.freeze(ids, "model output")
@@ -273,16 +275,28 @@ class Trace(ChannelSpace):
         fixed = type(rule).resized is rules.Rule.resized
         if first[0] is inputs or fixed or getattr(operation, "weights", ()):
             return
-        for before, now in zip(
-            [*first[0], *first[1]], [*inputs, *outputs], strict=True
-        ):
-            if [len(x) for x in _sized(before)] == [
-                len(x) for x in _sized(now)
-            ]:
-                for a, b in zip(_sized(before), _sized(now), strict=True):
+        self._tie_tensors(
+            [*first[0], *first[1]], [*inputs, *outputs], operation
+        )
+
+    def _tie_nested_inputs(self):
+        """A nested model has inputs of one size, however often it is called."""
+        first = {}
+        for call in self.nested:
+            operation = call.node.operation
+            tensors = [self.tensors[id(t)] for t in call.inputs]
+            earlier = first.setdefault(id(operation), tensors)
+            if earlier is not tensors:
+                self._tie_tensors(earlier, tensors, operation)
+
+    def _tie_tensors(self, earlier, later, operation):
+        for before, now in zip(earlier, later, strict=True):
+            pairs = _sized(before), _sized(now)
+            if [len(ids) for ids in pairs[0]] == [len(i) for i in pairs[1]]:
+                for a, b in zip(*pairs, strict=True):
                     self.tie(a, b)
             else:
-                for ids in (*_sized(before), *_sized(now)):
+                for ids in (*pairs[0], *pairs[1]):
                     self.freeze(
                         ids, f"'{operation.name}' has calls of two sizes"
                     )

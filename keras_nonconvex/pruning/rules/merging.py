@@ -98,8 +98,9 @@ class ProductRule(Rule):
         tied = space.tied([x.axes[first], y.axes[second]], layer)
         if tied is not None:
             space.needs_zero(tied)
-            space.mixes(x, first)
-            space.mixes(y, second)
+        for t in inputs:  # A constant times what changes is no constant.
+            for axis in t.labelled:
+                space.mixes(t, axis)
         batch = [
             space.tied([x.axes[i], y.axes[i]], layer) for i in range(shared)
         ]
