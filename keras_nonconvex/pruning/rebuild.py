@@ -181,9 +181,9 @@ class Builder:
 
     def _resized(self, operation, key):
         """A new layer of the size that is left."""
-        rule = rules.find(operation)
+        rule = self._rule(operation)
         changes = {}
-        if rule is not None and not self.keep.all():
+        if rule is not None:
             changes = rule.resized(operation, self._cut(operation, key))
         if not isinstance(operation, keras.layers.Layer):
             return _copy_of_operation(operation, changes)
@@ -191,6 +191,12 @@ class Builder:
             changes = {**changes, **_with_bias(operation)}
         config = _merged(_plain(operation.get_config()), changes)
         return type(operation).from_config(config)
+
+    def _rule(self, operation):
+        """The rule by which a layer gets smaller, None if it does not."""
+        if self.keep.all() or id(operation) in self.trace.not_followed:
+            return None
+        return rules.find(operation)
 
     def _cut(self, operation, key):
         call = self._calls[key]
@@ -221,8 +227,8 @@ class Builder:
             self.cut(v, self.values.get(id(v), ops.convert_to_numpy(v)))
             for v in old.weights
         ]
-        rule = rules.find(old)
-        if rule is not None and not self.keep.all():
+        rule = self._rule(old)
+        if rule is not None:
             key = next(k for k, c in self._calls.items() if c.operation is old)
             names = [v.name for v in old.weights]
             changed = rule.rescaled(
@@ -236,7 +242,8 @@ class Builder:
             ]
         if id(old) in self.new_biases:
             place = [w is new.bias for w in new.weights].index(True)
-            weights.insert(place, self.new_biases[id(old)])
+            bias = self.new_biases[id(old)].reshape(new.bias.shape)
+            weights.insert(place, bias)
         new.set_weights(weights)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_nonconvex.pruning import fold
+from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.branches import Branches
 from keras_nonconvex.pruning.constants import Constants
 from keras_nonconvex.pruning.constants import unread_classes
@@ -124,10 +125,14 @@ class Removal:
 
     def _cut_like_outputs(self, layer, change):
         """What stays of a value per output channel of a layer."""
-        name = self.trace.names[id(layer)]
-        for axis, ids in enumerate(self.trace.made[name]):
-            stays = self.trace.stays(self.keep, ids)
-            change = np.compress(stays, change, axis=axis)
+        call = next(c for c in self.trace.calls if c.operation is layer)
+        out = self.trace.tensors[id(call.outputs[0])]
+        rank = len(out.shape)
+        axes = sorted(a % rank for a in rules.find(layer).bias_axes(layer))
+        for i, axis in enumerate(axes):
+            if out.axes[axis] is not None:
+                stays = self.trace.stays(self.keep, out.axes[axis])
+                change = np.compress(stays, change, axis=i)
         return change
 
     def new_parameters(self, layer=None):

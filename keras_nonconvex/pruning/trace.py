@@ -31,6 +31,7 @@ class Trace(ChannelSpace):
         calls: The calls of its layers, in order; nested models are followed.
         outputs: The symbolic tensors that the model returns.
         nested: The calls of nested models.
+        not_followed: Ids of the layers that their rule gave up on.
         uses: All weight axes that are channels.
         tensors: id of a symbolic tensor -> its `Tensor`.
         layers: Layer name -> layer, in order; "model/layer" if nested.
@@ -53,6 +54,7 @@ class Trace(ChannelSpace):
         self.names = {}
         self.made = collections.defaultdict(list)
         self.selections = {}
+        self.not_followed = set()
         self.arrays = {}
         self.mixing = []
         self.zeros_needed = []
@@ -231,6 +233,7 @@ class Trace(ChannelSpace):
                 )
             found = rule.channels(operation, inputs, self)
         except rules.CannotFollow as error:
+            self.not_followed.add(id(operation))
             return self._frozen(inputs, str(error))
         found = found if isinstance(found, list) else [found]
         outputs = [

@@ -70,7 +70,7 @@ class LayerNormalizationRule(Rule):
 
     def channels(self, layer, inputs, space):
         (x,) = inputs
-        for axis in np.atleast_1d(layer.axis):
+        for axis in _axes(layer, len(x.shape)):
             space.freeze(
                 x.axes[axis],
                 f"'{layer.name}' takes mean and variance over them",
@@ -83,8 +83,8 @@ class _RootMeanSquare(Rule):
 
     def channels(self, layer, inputs, space):
         (x,) = inputs
-        for axis in np.atleast_1d(layer.axis):
-            space.mixes(x, int(axis))
+        for axis in _axes(layer, len(x.shape)):
+            space.mixes(x, axis)
             space.needs_zero(x.axes[axis])
         return x
 
@@ -99,10 +99,9 @@ class RMSNormalizationRule(_RootMeanSquare):
     """x scale / sqrt(sum x^2 / n + epsilon), with n, scale, epsilon anew."""
 
     def channels(self, layer, inputs, space):
-        if np.ndim(layer.axis):
-            raise CannotFollow(f"'{layer.name}' normalizes several axes")
         x = super().channels(layer, inputs, space)
-        space.use(layer, "scale", 0, x.axes[layer.axis], "scale")
+        for i, axis in enumerate(_axes(layer, len(x.shape))):
+            space.use(layer, "scale", i, x.axes[axis], "scale")
         return x
 
     def resized(self, layer, cut):
@@ -113,8 +112,19 @@ class RMSNormalizationRule(_RootMeanSquare):
         return {"scale": weights["scale"] * factor}
 
     def _factor(self, layer, cut):
+        """How many times more values there were."""
         (x,) = cut.inputs
-        return x.full[layer.axis] / x.shape[layer.axis]
+        factor = 1.0
+        for axis in _axes(layer, len(x.full)):
+            if x.masks[axis] is not None:
+                factor *= x.full[axis] / x.shape[axis]
+        return factor
+
+
+def _axes(layer, rank):
+    """The axes that a normalization goes over."""
+    axes = layer.axis if np.iterable(layer.axis) else [layer.axis]
+    return [axis % rank for axis in axes]
 
 
 @rule(layers.Normalization)

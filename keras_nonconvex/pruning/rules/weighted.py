@@ -228,13 +228,22 @@ class EinsumDenseRule(Rule):
         }
 
     def bias_axes(self, layer):
-        _, kernel, result = letters(layer, None)
-        given = layer.equation.replace(" ", "").split(",")[0]
-        made = [c for c in kernel if c not in given]
-        return tuple(result.index(c) - len(result) for c in result if c in made)
+        _, _, result = letters(layer, None)
+        return tuple(
+            i - len(result)
+            for i, letter in enumerate(result)
+            if letter in (layer.bias_axes or self._made(layer))
+        )
 
     def folds_exactly(self, layer):
-        return True
+        return set(self._made(layer)) <= set(
+            layer.bias_axes or self._made(layer)
+        )
+
+    def _made(self, layer):
+        """The letters that the kernel brings."""
+        given, kernel, _ = letters(layer, None)
+        return [letter for letter in kernel if letter not in given]
 
 
 def letters(layer, rank):
