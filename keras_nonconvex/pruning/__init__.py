@@ -1,5 +1,6 @@
 """Structural removal: plan, mask, rebuild."""
 
+from keras_nonconvex.pruning import budget
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning import sampled
 from keras_nonconvex.pruning.budget import measure
@@ -19,6 +20,7 @@ __all__ = [
     "LayerPlan",
     "PruningPlan",
     "Rule",
+    "budget",
     "check",
     "criteria",
     "criterion",
