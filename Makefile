@@ -1,5 +1,6 @@
 # make demo   train, prune and export LeNet-5; writes runs/demo/report.html
 # make test   the tests
+# make fuzz   removal on 5,000 random graphs; FUZZ_GRAPHS=n for another number
 # make setup  the environment alone (.venv)
 # make lint   style
 # make clean  remove the environment and caches, keep runs/
@@ -7,7 +8,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test fuzz lint clean
 
 setup: .venv/installed
 
@@ -28,6 +29,9 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+fuzz: .venv/installed-dev
+	FUZZ_GRAPHS=$${FUZZ_GRAPHS:-5000} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal tests/test_random_graphs.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -96,6 +96,11 @@ class CoupledGroups:
             if use.variable.trainable
             and (group_of[trace.root_of[use.ids]] < len(classes)).any()
         ]
+        if not self.parts:
+            raise ValueError(
+                "Argument `model` has no trainable weights that make channels. "
+                f"Received: model={trace.model.name!r}"
+            )
         self.variables = list(
             {id(p.variable): p.variable for p in self.parts}.values()
         )

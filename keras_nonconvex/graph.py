@@ -35,7 +35,8 @@ def functional(model):
     """The functional form of a Sequential or functional model."""
     check_functional(model)
     if isinstance(model, keras.Sequential):
-        (inputs,), (outputs,) = model.inputs, model.outputs
+        structures = (model.inputs, model.outputs)
+        inputs, outputs = (t[0] if len(t) == 1 else t for t in structures)
         return keras.Model(inputs, outputs, name=model.name)
     return model
 
@@ -96,10 +97,12 @@ def _calls(model, tensors, path, nested):
         if is_graph(operation):
             inner = functional(operation)
             inside = (*path, node)
-            known = dict(zip(map(id, inner.inputs), inputs, strict=True))
+            # Masks come after the inputs.
+            given = inputs[: len(inner.inputs)]
+            known = dict(zip(map(id, inner.inputs), given, strict=True))
             yield from _calls(inner, known, inside, nested)
             outputs = [known[id(t)] for t in inner.outputs]
-            nested.append(Nested(node, inside, inputs, outputs))
+            nested.append(Nested(node, inside, given, outputs))
             for old, new in zip(node.outputs, outputs, strict=True):
                 tensors[id(old)] = new
             continue

@@ -876,7 +876,7 @@ def sequential(shape, rng, steps):
     """A Sequential model of the kinds that are one layer."""
     model = keras.Sequential([keras.Input(shape)])
     x = keras.Input(shape)
-    while steps > 0:
+    while steps > 0 or not model.layers:
         steps -= 1
         names = [
             name
@@ -925,13 +925,11 @@ def random_model(rng):
     keras.utils.clear_session(free_memory=False)
     inputs = random_input(rng)
     if coin(rng, 0.1):
-        model = sequential(inputs.shape[1:], rng, whole(rng, 3, 8))
-        rank = len(model.outputs[0].shape)
-        if rank > VECTOR:
-            model.add(layers.Flatten())
+        model = sequential(inputs.shape[1:], rng, whole(rng, 3, 7))
+        model.add(layers.Flatten())
         model.add(layers.Dense(3))
     else:
-        seen = grow(inputs, rng, whole(rng, 3, 7))
+        seen = grow(inputs, rng, whole(rng, 2, 6))
         ends = [seen[-1]]
         if coin(rng, 0.25):
             ends.append(pick(rng, seen[1:] or seen))

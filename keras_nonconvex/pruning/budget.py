@@ -30,7 +30,8 @@ def check(budget):
         )
     for key, value in budget.items():
         if key == "channels":
-            for part in value.values() if isinstance(value, dict) else [value]:
+            parts = value.values() if isinstance(value, dict) else [value]
+            for part in parts or [None]:
                 number, relative = _parse(part)
                 if not (relative and 0 <= number <= 1):
                     raise ValueError(

@@ -6,9 +6,11 @@ layers that treat channels by themselves.
 """
 
 import collections
+import functools
 
 import numpy as np
 
+from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.trace import along
 from keras_nonconvex.pruning.trace import values_of
 
@@ -84,27 +86,27 @@ class Constants:
         elif mixes:
             found = _NONE
         else:
-            known = [self.roots(x) for x in call.inputs]
-            live = [
-                np.setdiff1d(roots, self.of(x))
-                for roots, x in zip(known, call.inputs, strict=True)
-            ]
-            found = np.setdiff1d(_union(known), _union(live))
-            if len(call.inputs) > 1 and self._others_enter(call, live):
-                found = _NONE
+            found = self._passed_on(call)
         scales = [use for use in uses if use.role == "scale"]
         found = _union([found, self._zero(scales), self.dropped])
         for tensor in call.outputs:
             roots = self.roots(tensor)
             yield tensor, roots[np.isin(roots, found)]
 
-    def _others_enter(self, call, live):
-        """Whether an input may change channels that are not its own."""
-        out = _union([self.roots(x) for x in call.outputs])
-        return any(
-            not len(self.roots(x)) or not np.isin(roots, out).all()
-            for x, roots in zip(call.inputs, live, strict=True)
-        )
+    def _passed_on(self, call):
+        """Roots of what a layer for single channels leaves constant."""
+        constant = [self.of(x) for x in call.inputs]
+        if not constant:
+            return _NONE
+        rule = rules.find(call.operation)
+        if len(constant) == 1 or rule is None or not rule.joins:
+            # A value of each input is in a value of the output.
+            return functools.reduce(np.intersect1d, constant)
+        tensors = [self.trace.tensors[id(x)] for x in call.inputs]
+        if len({tuple(x.labelled) for x in tensors}) > 1:
+            return _NONE
+        live = [np.setdiff1d(self.roots(x), self.of(x)) for x in call.inputs]
+        return np.setdiff1d(_union(constant), _union(live))
 
     def _made(self, layer):
         """The roots of the classes that a layer has filters for."""

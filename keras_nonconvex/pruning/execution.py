@@ -59,8 +59,11 @@ def run(trace, inputs, values, wanted, after=None):
 
 
 def blank_inputs(trace):
-    """One sample of zeros, with small sizes where they are free."""
-    return [
-        np.zeros([1, *(n or 8 for n in t.shape[1:])], t.dtype)
-        for t in trace.model.inputs
-    ]
+    """One sample of zeros; where sizes are free, large enough for pooling."""
+    found = []
+    for t in trace.model.inputs:
+        free = sum(n is None for n in t.shape[1:])
+        shape = [1, *(n or (64 if free < 3 else 16) for n in t.shape[1:])]
+        dtype = keras.backend.standardize_dtype(t.dtype)
+        found.append(np.zeros(shape, "str" if dtype == "string" else dtype))
+    return found

@@ -70,7 +70,13 @@ def stuck(trace, constant, on_constant):
         on_constant: "keep" to refuse what is inexact at a border.
     """
     found = stuck_at_zero(trace, constant)
-    for use, calls, images in sent(trace, constant):
+    try:
+        arriving = sent(trace, constant)
+    except Exception as error:
+        (first, *_) = str(error).splitlines() or [""]
+        why = f"sends a constant that cannot be measured: {first}"
+        return dict.fromkeys(np.flatnonzero(constant).tolist(), why)
+    for use, calls, images in arriving:
         rule = rules.find(use.layer)
         can = bool(rule.bias_axes(use.layer))
         exact = can and rule.folds_exactly(use.layer)

@@ -97,6 +97,15 @@ def plan(
     costs = _Costs(trace, budget or {}, on_constant)
     limits = budgets.absolute(budget or {}, costs.before)
 
+    if isinstance((budget or {}).get("channels"), dict):
+        for pattern in budget["channels"]:
+            if not fnmatch.filter(trace.made, pattern):
+                raise ValueError(
+                    "Budget 'channels' needs patterns of layers that make "
+                    f"channels: {list(trace.made)[:5]} and so on. "
+                    f"Received: {pattern!r}"
+                )
+
     def choose():
         if "channels" in (budget or {}):
             keep = selection.by_channels(budget["channels"])
@@ -135,11 +144,20 @@ def plan(
 
     after = costs(keep, found)
     layers = _layer_plans(trace, keep, why, found)
+    before, target = dict(costs.before), dict(limits)
+    part = (budget or {}).get("channels")
+    if part is not None and not isinstance(part, dict):
+        order = selection.order
+        before["channels"], after["channels"] = (
+            len(order),
+            int(keep[order].sum()),
+        )
+        target["channels"] = int(len(order) * budgets.fraction(part) + 0.5)
     result = PruningPlan(
         model=trace.model.name,
         criterion=_name(criterion),
-        target=limits,
-        before=costs.before,
+        target=target,
+        before=before,
         after=after,
         layers=layers,
         select=select,
@@ -153,7 +171,10 @@ def plan(
             name: collections.Counter(
                 reason
                 for root in trace.root_of[np.concatenate(arrays)]
-                if (reason := trace.reasons.get(int(root)))
+                if (
+                    reason := trace.reasons.get(int(root))
+                    or excluded.get(int(root))
+                )
             )
             for name, arrays in trace.made.items()
         }
@@ -238,7 +259,14 @@ def _scores(trace, criterion, data, combine):
 
 def _excluded(trace, patterns):
     """{root: why} of the classes that excluded layers make."""
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, (list, tuple)) or not all(
+        isinstance(pattern, str) for pattern in patterns
+    ):
+        raise ValueError(
+            "Argument `exclude` must be a layer name pattern or a list of "
+            f"them. Received: exclude={patterns!r}"
+        )
     found = {}
     for pattern in patterns:
         names = fnmatch.filter(trace.layers, pattern)

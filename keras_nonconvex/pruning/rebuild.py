@@ -1,5 +1,8 @@
 """Builds the masked and the small model from kept classes."""
 
+import copy
+import tempfile
+
 import keras
 import numpy as np
 from keras import ops
@@ -57,7 +60,11 @@ class Builder:
         self._uses = {}
         for use in trace.uses:
             self._uses.setdefault(id(use.variable), []).append(use)
+        # (old variable, new variable), once built.
+        self.pairs = []
         self._built = {}
+        self._names = {c.operation.name for c in trace.calls}
+        self._names |= {n.node.operation.name for n in trace.nested}
 
     def build(self):
         """The new model."""
@@ -127,9 +134,7 @@ class Builder:
             return self._built[id(operation)](*args, **kwargs)
         key = (id(node), path)
         if key in self.bypassed:
-            left = self._without_dead(node, key, tensors)
-            if not isinstance(left, list):
-                return left
+            return self._without_dead(node, key, tensors)
         if key in self.trace.selections:
             tensors = self._narrowed(node, key, tensors)
         args, kwargs = node.arguments.fill_in(tensors)
@@ -138,8 +143,9 @@ class Builder:
             stays = self.trace.stays(self.keep, ids)
             flat[i] = np.compress(stays, np.asarray(flat[i]), axis=axis)
             args, kwargs = tree.pack_sequence_as((args, kwargs), flat)
-        if key in self.bypassed:
-            args = (left, *args[1:])
+        return self._new_call(operation, key, args, kwargs)
+
+    def _new_call(self, operation, key, args, kwargs):
         new = self._built.get(id(operation))
         if new is None:
             new = self._built[id(operation)] = self._resized(operation, key)
@@ -149,20 +155,31 @@ class Builder:
         return new(*args, **kwargs)
 
     def _without_dead(self, node, key, tensors):
-        """The inputs of an Add or Concatenate that are left, or their sum."""
-        gone = self.bypassed[key]
+        """What an Add or Concatenate gives without its dead inputs."""
+        operation, gone = node.operation, self.bypassed[key]
         left = [
             tensors[id(t)]
             for i, t in enumerate(node.arguments.keras_tensors)
             if i not in gone
         ]
-        added = [value for value in gone.values() if value is not None]
-        if not added and len(left) > 1:
-            return left
-        total = left[0] if len(left) == 1 else ops.add(*left)
-        for value in added:
-            total = ops.add(total, value)
+        if len(left) == 1:
+            (total,) = left
+        elif _is_layer(operation) or len(node.arguments.args) == 1:
+            total = self._new_call(operation, key, (left,), {})
+        else:
+            total = self._new_call(operation, key, left, {})
+        for value in gone.values():
+            if value is not None:
+                total = ops.add(total, value)
+                self._name(total, f"{operation.name}_constant")
         return total
+
+    def _name(self, tensor, name):
+        """Names a new operation as no other of the model is named."""
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        tensor._keras_history.operation.name = name
 
     def _narrowed(self, node, key, tensors):
         """The tensors, with a gather where a layer reads fewer channels."""
@@ -177,6 +194,7 @@ class Builder:
             np.flatnonzero(chosen).tolist(),
             axis=selection.axis,
         )
+        self._name(picked, f"{node.operation.name}_select")
         return {**tensors, id(tensor): picked}
 
     def _resized(self, operation, key):
@@ -189,8 +207,7 @@ class Builder:
             return _copy_of_operation(operation, changes)
         if id(operation) in self.new_biases:
             changes = {**changes, **_with_bias(operation)}
-        config = _merged(_plain(operation.get_config()), changes)
-        return type(operation).from_config(config)
+        return _remade(operation, changes)
 
     def _rule(self, operation):
         """The rule by which a layer gets smaller, None if it does not."""
@@ -221,7 +238,10 @@ class Builder:
         return rules.Cut(inputs, [kept(t) for t in call.outputs], weights)
 
     def _set_weights(self, old, new):
-        if not _is_layer(old) or not new.weights:
+        if not _is_layer(old):
+            return
+        if not new.weights:
+            _copy_state(old, new)
             return
         weights = [
             self.cut(v, self.values.get(id(v), ops.convert_to_numpy(v)))
@@ -245,6 +265,12 @@ class Builder:
             bias = self.new_biases[id(old)].reshape(new.bias.shape)
             weights.insert(place, bias)
         new.set_weights(weights)
+        _copy_state(old, new)
+        self.pairs += [
+            (v, mine)
+            for v, mine in zip(old.weights, new.weights, strict=False)
+            if id(old) not in self.new_biases
+        ]
 
 
 def _new_input(node, tensor):
@@ -278,8 +304,40 @@ def _with_bias(layer):
 
 def _copy_of_operation(operation, changes):
     """A stateless operation that knows nothing of the old model."""
-    config = {**operation.get_config(), **changes}
-    return type(operation).from_config(config)
+    if changes:
+        return type(operation).from_config(
+            {**operation.get_config(), **changes}
+        )
+    new = copy.copy(operation)
+    new._inbound_nodes, new._outbound_nodes = [], []
+    return new
+
+
+def _remade(layer, changes):
+    """A new layer from the config of an old one, with changes."""
+    try:
+        config = _merged(_plain(layer.get_config()), changes)
+        if "activation" in config:  # Also one that cannot be stored.
+            config["activation"] = layer.activation
+        return type(layer).from_config(config)
+    except Exception as error:
+        if not layer.weights and not changes:
+            return _copy_of_operation(layer, {})
+        (first, *_) = str(error).splitlines() or [""]
+        raise ValueError(
+            f"Layer '{layer.name}' cannot be made anew from its config: "
+            f"{first} Received: {type(layer).__name__}"
+        ) from error
+
+
+def _copy_state(old, new):
+    """What layers for preprocessing learn beside their weights."""
+    if hasattr(old, "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            old.save_assets(folder)
+            new.load_assets(folder)
+    if hasattr(new, "finalize_state"):
+        new.finalize_state()
 
 
 def _merged(config, changes):

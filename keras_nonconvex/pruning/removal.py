@@ -1,8 +1,8 @@
 """One removal: the masked and the small model of a choice of classes."""
 
 import functools
-import warnings
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -155,6 +155,11 @@ class Removal:
             if self._changes[id(layer)][1]
         }
 
+    @property
+    def pairs(self):
+        """(old, new) variables of the small model."""
+        return self._builder.pairs
+
     def cut(self, variable, array):
         """What stays of an array that has a variable's shape."""
         return self._builder.cut(variable, array)
@@ -169,46 +174,55 @@ class Removal:
 
 def compile_like(small, model):
     """Compiles a model with another's settings, without a solver."""
-    if not getattr(model, "compiled", False):
+    settings = getattr(model, "_compile_config", None)
+    if not getattr(model, "compiled", False) or settings is None:
         return
-    config = dict(model.get_compile_config() or {})
-    for ours in ("solver", "coupled"):
-        config.pop(ours, None)
-    try:
-        small.compile_from_config(config)
-    except Exception as error:
-        warnings.warn(
-            "The small model is not compiled: the settings of the model "
-            f"cannot be copied ({error}). Received: model={model.name!r}",
-            stacklevel=3,
-        )
+    settings = {
+        key: value
+        for key, value in settings.config.items()
+        if key not in ("solver", "coupled", "auto_scale_loss")
+    }
+    optimizer = model.optimizer
+    settings["optimizer"] = type(optimizer).from_config(optimizer.get_config())
+    # Metrics count what their own model sees.
+    for key in ("metrics", "weighted_metrics"):
+        settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
+    small.compile(**settings, auto_scale_loss=False)
+
+
+def _fresh(metric):
+    if isinstance(metric, keras.metrics.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric
 
 
 def carry_optimizer(small, model, removal):
     """Gives the small model what its weights' old optimizer state is."""
-    old, new = (getattr(m, "optimizer", None) for m in (model, small))
+    old, new = (
+        getattr(getattr(m, "optimizer", None), "inner_optimizer", None)
+        or getattr(m, "optimizer", None)
+        for m in (model, small)
+    )
     if old is None or new is None or not old.built:
         raise ValueError(
             "With optimizer=True the model must be compiled and trained. "
             f"Received: model={model.name!r} without optimizer state"
         )
-    new.build(small.trainable_variables)
+    if not small.optimizer.built:
+        small.optimizer.build(small.trainable_variables)
+    new.iterations.assign(ops.convert_to_numpy(old.iterations))
     # A slot is named after its weight, and has its shape.
-    weights = {
-        v.path.replace("/", "_"): v
-        for layer in removal.trace.layers.values()
-        for v in layer.weights
-    }
     slots = {v.name: v for v in old.variables}
-    for slot in new.variables:
-        if slot.name not in slots:
-            continue
-        value = ops.convert_to_numpy(slots[slot.name])
-        for name, variable in weights.items():
-            if slot.name.startswith(name) and value.shape == tuple(
-                variable.shape
+    mine = {v.name: v for v in new.variables}
+    for before, after in removal.pairs:
+        start, prefix = (v.path.replace("/", "_") for v in (before, after))
+        for name, slot in mine.items():
+            source = slots.get(start + name.removeprefix(prefix))
+            if (
+                name.startswith(prefix)
+                and source is not None
+                and source.shape == before.shape
+                and slot.shape == after.shape
             ):
-                value = removal.cut(variable, value)
-                break
-        if value.shape == tuple(slot.shape):
-            slot.assign(value)
+                value = ops.convert_to_numpy(source)
+                slot.assign(removal.cut(before, value))

@@ -64,19 +64,15 @@ class Selection:
         for names, roots in self.trace.blocks().items():
             roots = roots[self.movable[roots]]
             if len(roots):
-                (name, *_) = names
-                ids = np.concatenate(self.trace.made[name])
-                counts = np.bincount(
-                    self.trace.root_of[ids], minlength=len(self.trace)
-                )
-                found.append(
-                    Block(
-                        names,
-                        roots,
-                        max(1, int(counts[roots].max())),
-                        max(fixed[name] for name in names),
+                sizes = {}
+                for name in names:
+                    ids = np.concatenate(self.trace.made[name])
+                    counts = np.bincount(
+                        self.trace.root_of[ids], minlength=len(self.trace)
                     )
-                )
+                    sizes[name] = max(1, int(counts[roots].max()))
+                others = {name: fixed[name] for name in names}
+                found.append(Block(names, roots, sizes, others))
         return found
 
     def _ranks_in_blocks(self):
@@ -209,24 +205,46 @@ class Block:
     Attributes:
         names: The layers.
         roots: Those of its classes that may go.
-        size: Channels per class in each layer.
-        fixed: How many further channels the layers have anyway.
+        sizes: {layer: how many of its channels a class has}.
+        others: {layer: how many further channels it has anyway}.
     """
 
-    def __init__(self, names, roots, size, fixed):
+    def __init__(self, names, roots, sizes, others):
         self.names = names
         self.roots = roots
-        self.size = size
-        self.fixed = fixed
+        self.sizes = sizes
+        self.others = others
+
+    @property
+    def fixed(self):
+        """Whether some layer has further channels."""
+        return any(self.others.values())
 
     def wanted(self, kept, round_to, min_channels, max_ratio):
         """How many classes have to stay if `kept` of them are wanted."""
-        full = len(self.roots) * self.size + self.fixed
+        return min(
+            max(
+                self._wanted(
+                    kept,
+                    self.sizes[n],
+                    self.others[n],
+                    round_to,
+                    min_channels,
+                    max_ratio,
+                )
+                for n in self.names
+            ),
+            len(self.roots),
+        )
+
+    def _wanted(self, kept, size, fixed, round_to, min_channels, max_ratio):
+        """The same for one layer alone."""
+        full = len(self.roots) * size + fixed
         least = max(
-            kept * self.size + self.fixed,
+            kept * size + fixed,
             min(max(min_channels, 1), full),
             math.ceil(round((1.0 - max_ratio) * full, 6)),
         )
-        unit = math.lcm(round_to, self.size) if not self.fixed else round_to
-        channels = math.ceil(least / unit) * unit - self.fixed
-        return min(math.ceil(channels / self.size), len(self.roots))
+        unit = round_to if fixed else math.lcm(round_to, size)
+        channels = math.ceil(least / unit) * unit - fixed
+        return math.ceil(channels / size)

@@ -217,11 +217,31 @@ class Trace(ChannelSpace):
             self._makes = 0
             if isinstance(operation, keras.layers.Layer):
                 self.layers[name] = operation
+            inputs = self._without_masks(call, inputs)
             outputs = self._followed(operation, inputs)
             self._tie_with_first_call(operation, inputs, outputs)
         for tensor, output in zip(call.outputs, outputs, strict=True):
             self.tensors[id(tensor)] = output
             self._makers[id(tensor)] = name
+
+    def _without_masks(self, call, inputs):
+        """The inputs but those that are masks; these have to stay."""
+        masks = {
+            id(t)
+            for key, value in call.node.arguments.kwargs.items()
+            for t in tree.flatten(value)
+            if "mask" in key and isinstance(t, keras.KerasTensor)
+        }
+        found = []
+        for old, x in zip(
+            call.node.arguments.keras_tensors, inputs, strict=True
+        ):
+            if id(old) in masks:
+                for ids in x.axes:
+                    self.freeze(ids, f"'{call.operation.name}' is masked by it")
+            else:
+                found.append(x)
+        return found
 
     def _followed(self, operation, inputs):
         """The outputs of one call, by the rule of its layer."""
@@ -231,6 +251,11 @@ class Trace(ChannelSpace):
                 raise rules.CannotFollow(
                     f"no rule for {type(operation).__name__} '{operation.name}'"
                 )
+            for setting in ("lora_enabled", "quantization_mode"):
+                if getattr(operation, setting, None):
+                    raise rules.CannotFollow(
+                        f"'{operation.name}' has {setting} set"
+                    )
             found = rule.channels(operation, inputs, self)
         except rules.CannotFollow as error:
             self.not_followed.add(id(operation))
@@ -385,10 +410,9 @@ class Trace(ChannelSpace):
     def costs(self, keep, gone=()):
         """{"params", "macs"} of the whole model; no "macs" if unknown."""
         layer_costs = self.layer_costs(keep, gone).values()
-        params, macs = zip(*layer_costs, strict=True)
-        found = {"params": sum(params)}
+        found = {"params": sum(params for params, _ in layer_costs)}
         if self.macs_unknown is None:
-            found["macs"] = sum(macs)
+            found["macs"] = sum(macs for _, macs in layer_costs)
         return found
 
     def _count(self):

@@ -84,6 +84,9 @@ class Rule:
     rule never slices a weight itself.
     """
 
+    # Whether each value of the output comes from one input alone.
+    joins = False
+
     def channels(self, layer, inputs, space):
         """The channels of the output.
 

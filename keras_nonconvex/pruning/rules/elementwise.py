@@ -1,5 +1,6 @@
 """Layers and operations that treat every value by itself."""
 
+import numpy as np
 from keras import activations
 from keras import layers
 
@@ -74,10 +75,7 @@ class Elementwise(Rule):
 @rule(layers.Rescaling)
 class RescalingRule(Elementwise):
     def channels(self, layer, inputs, space):
-        if any(
-            isinstance(value, (list, tuple))
-            for value in (layer.scale, layer.offset)
-        ):
+        if np.ndim(layer.scale) or np.ndim(layer.offset):
             raise CannotFollow(f"'{layer.name}' has a value per channel")
         return super().channels(layer, inputs, space)
 

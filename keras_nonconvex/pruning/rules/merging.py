@@ -118,6 +118,8 @@ class ProductRule(Rule):
 
 @rule(layers.Concatenate, "Concatenate")
 class ConcatenateRule(Rule):
+    joins = True
+
     def channels(self, layer, inputs, space):
         shape = space.shapes[0]
         axis = layer.axis % len(shape)

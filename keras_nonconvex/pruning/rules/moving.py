@@ -26,6 +26,8 @@ _MOST_VALUES = 2**26
 class Moving(Rule):
     """Axes are moved whole, or one index after the other."""
 
+    joins = True
+
     def channels(self, layer, inputs, space):
         inputs = space.comparable(inputs, layer)
         outs = [positions(shape) for shape in space.shapes]
@@ -199,11 +201,21 @@ def _axis_of(array, space):
 def run(call, arrays):
     """A call's outputs for other inputs, as arrays."""
     known = {
-        id(tensor): ops.convert_to_tensor(array)
+        id(tensor): ops.convert_to_tensor(np.concatenate([array, array]))
         for tensor, array in zip(
             call.node.arguments.keras_tensors, arrays, strict=True
         )
     }
     args, kwargs = call.node.arguments.fill_in(known)
-    outputs = call.operation(*args, **kwargs)
-    return [ops.convert_to_numpy(y) for y in tree.flatten(outputs)]
+    try:
+        outputs = call.operation(*args, **kwargs)
+    except Exception as error:
+        (first, *_) = str(error).splitlines() or [""]
+        raise CannotFollow(
+            f"'{call.operation.name}' cannot be followed: {first}"
+        ) from error
+    found = [ops.convert_to_numpy(y) for y in tree.flatten(outputs)]
+    for y in found:
+        if len(y) != 2 or not np.array_equal(y[0], y[1]):
+            raise CannotFollow(f"'{call.operation.name}' moves the batch axis")
+    return [y[:1] for y in found]

@@ -9,6 +9,7 @@ from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import find
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
+from keras_nonconvex.pruning.rules.moving import Moving
 
 
 @rule(layers.MultiHeadAttention)
@@ -27,6 +28,8 @@ class AttentionRule(Rule):
         found.setdefault("key", found["value"])
         if any(id(t) not in known for t in found.values()):
             raise CannotFollow(f"'{layer.name}' has inputs of several parts")
+        if len(layer.output_dense.kernel.shape) != 3:
+            raise CannotFollow(f"'{layer.name}' has an output of several axes")
         heads = space.make(layer.num_heads)
         for name in names:
             x = known[id(found[name])]
@@ -50,6 +53,8 @@ class AttentionRule(Rule):
             space.use(layer, dense.bias, 0, out, "bias")
         outs = [positions(shape) for shape in space.shapes]
         outs[0] = outs[0].with_ids(out)
+        if len(outs) > 1:  # The scores, one matrix per head.
+            outs[1] = outs[1].with_ids(heads, 1)
         return outs
 
     def resized(self, layer, cut):
@@ -69,7 +74,7 @@ class RecurrentRule(Rule):
 
     def units(self, layer, inputs, space):
         """The ids of a layer's units, its weights declared."""
-        if len(inputs) != 1:
+        if len(inputs) != 1 or layer.stateful:
             raise CannotFollow(f"'{layer.name}' has an initial state")
         (x,) = inputs
         if x.labelled and x.labelled != [2]:
@@ -133,6 +138,8 @@ class TimeDistributedRule(Rule):
             kind = type(layer.layer).__name__
             raise CannotFollow(f"no rule for {kind} in '{layer.name}'")
         space.freeze(x.axes[1], f"'{layer.name}' goes along them")
+        if isinstance(inner, Moving):
+            return inner.channels(layer, inputs, space)
         with space.without_time():
             outs = inner.channels(layer.layer, [without_time(x)], space)
         out = outs[0] if isinstance(outs, list) else outs

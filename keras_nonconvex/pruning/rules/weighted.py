@@ -229,10 +229,13 @@ class EinsumDenseRule(Rule):
 
     def bias_axes(self, layer):
         _, _, result = letters(layer, None)
+        if layer.bias is None:
+            # Keras adds a bias of another axis to the wrong one at times.
+            return (-1,) if self._made(layer) == [result[-1]] else ()
         return tuple(
             i - len(result)
             for i, letter in enumerate(result)
-            if letter in (layer.bias_axes or self._made(layer))
+            if letter in layer.bias_axes
         )
 
     def folds_exactly(self, layer):
