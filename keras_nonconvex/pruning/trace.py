@@ -232,16 +232,16 @@ class Trace(ChannelSpace):
             for t in tree.flatten(value)
             if "mask" in key and isinstance(t, keras.KerasTensor)
         }
-        found = []
-        for old, x in zip(
-            call.node.arguments.keras_tensors, inputs, strict=True
-        ):
-            if id(old) in masks:
-                for ids in x.axes:
-                    self.freeze(ids, f"'{call.operation.name}' is masked by it")
-            else:
-                found.append(x)
-        return found
+        pairs = list(
+            zip(call.node.arguments.keras_tensors, inputs, strict=True)
+        )
+        for old, x in pairs:
+            for ids in x.axes if id(old) in masks else ():
+                self.freeze(ids, f"'{call.operation.name}' is masked by it")
+        pairs = [(old, x) for old, x in pairs if id(old) not in masks]
+        # The symbolic tensors that the inputs are, as the call has them.
+        self.given = [old for old, _ in pairs]
+        return [x for _, x in pairs]
 
     def _followed(self, operation, inputs):
         """The outputs of one call, by the rule of its layer."""

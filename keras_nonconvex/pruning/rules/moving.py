@@ -29,6 +29,8 @@ class Moving(Rule):
     joins = True
 
     def channels(self, layer, inputs, space):
+        if len(inputs) != len(space.call.inputs):
+            raise CannotFollow(f"'{layer.name}' has a mask")
         inputs = space.comparable(inputs, layer)
         outs = [positions(shape) for shape in space.shapes]
         for axis in sorted({a for x in inputs for a in x.labelled}):

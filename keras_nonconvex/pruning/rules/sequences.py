@@ -18,10 +18,7 @@ class AttentionRule(Rule):
 
     def channels(self, layer, inputs, space):
         arguments = space.call.node.arguments
-        known = {
-            id(t): x
-            for t, x in zip(arguments.keras_tensors, inputs, strict=True)
-        }
+        known = {id(t): x for t, x in zip(space.given, inputs, strict=True)}
         names = ["query", "value", "key"]
         found = dict(zip(names, arguments.args, strict=False))
         found.update({k: v for k, v in arguments.kwargs.items() if k in names})
