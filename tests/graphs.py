@@ -381,7 +381,9 @@ def pooled(x, stem, size, **options):
     return ranked(stem, x)(size, **options)(x)
 
 
-@block(*SPATIAL)
+@block(
+    SEQUENCE, IMAGE
+)  # In three dimensions it divides by zero (TensorFlow 2.21).
 def adaptive_pooling(x, rng):
     stem = pick(rng, ["AdaptiveMaxPooling", "AdaptiveAveragePooling"])
     return pooled(x, stem, window(x, rng, 4))
