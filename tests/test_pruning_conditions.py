@@ -170,6 +170,18 @@ def test_own_loss_metrics_and_nested_weights_come_along():
     small.fit(x, y, verbose=0)
 
 
+def test_frozen_layers_stay_frozen():
+    base = keras.Sequential([keras.Input((8,)), layers.Dense(16)], name="base")
+    base.trainable = False
+    inputs = keras.Input((8,))
+    z = layers.Dense(16, name="a", trainable=False)(base(inputs))
+    model = keras.Model(inputs, layers.Dense(3, name="b")(z))
+    small = knc.prune(model, budget={"params": 0.6}, round_to=1)
+    assert not small.get_layer("base").trainable
+    assert not small.get_layer("a").trainable
+    assert [v.path for v in small.trainable_variables] == ["b/kernel", "b/bias"]
+
+
 def test_loss_scaling_stays():
     inputs = keras.Input((8,), dtype="float32")
     z = layers.Dense(16, dtype="mixed_float16", name="a")(inputs)

@@ -103,7 +103,8 @@ class Builder:
             for struct in (model.input, model.output)
         )
         built = keras.Model(inputs, outputs, name=model.name)
-        built.trainable = model.trainable
+        if not model.trainable:  # True would thaw its frozen layers.
+            built.trainable = False
         return built
 
     def _needed(self, model, path):
