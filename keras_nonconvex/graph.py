@@ -37,7 +37,10 @@ def functional(model):
     if isinstance(model, keras.Sequential):
         structures = (model.inputs, model.outputs)
         inputs, outputs = (t[0] if len(t) == 1 else t for t in structures)
-        return keras.Model(inputs, outputs, name=model.name)
+        trainable = None if model.trainable else False
+        return keras.Model(
+            inputs, outputs, name=model.name, trainable=trainable
+        )
     return model
 
 
