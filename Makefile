@@ -1,6 +1,7 @@
 # make demo   train, prune and export LeNet-5; writes runs/demo/report.html
 # make test   the tests
-# make fuzz   removal on 5,000 random graphs; FUZZ_GRAPHS=n for another number
+# make fuzz   removal on 5,000 random graphs (FUZZ_GRAPHS=n for another number)
+#             and on every family of keras.applications
 # make setup  the environment alone (.venv)
 # make lint   style
 # make clean  remove the environment and caches, keep runs/
@@ -31,7 +32,7 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 fuzz: .venv/installed-dev
-	FUZZ_GRAPHS=$${FUZZ_GRAPHS:-5000} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal tests/test_random_graphs.py
+	FUZZ_GRAPHS=$${FUZZ_GRAPHS:-5000} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal tests/test_random_graphs.py tests/test_architectures.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Real architectures lose what is asked of them, exactly."""
 
+import os
 import subprocess
 import sys
 
@@ -10,23 +11,27 @@ import pytest
 import keras_nonconvex as knc
 from keras_nonconvex import pruning
 
-# The smallest member of every family of keras.applications.
+# The smallest member of every family of keras.applications: those that the
+# others resemble in every run, all of them with `make fuzz`.
 FAMILIES = [
     "ConvNeXtTiny",
     "DenseNet121",
     "EfficientNetB0",
-    "EfficientNetV2B0",
-    "InceptionResNetV2",
     "InceptionV3",
-    "MobileNet",
     "MobileNetV2",
     "MobileNetV3Small",
-    "NASNetMobile",
     "ResNet50",
-    "ResNet50V2",
-    "VGG16",
-    "Xception",
 ]
+if "FUZZ_GRAPHS" in os.environ:
+    FAMILIES += [
+        "EfficientNetV2B0",
+        "InceptionResNetV2",
+        "MobileNet",
+        "NASNetMobile",
+        "ResNet50V2",
+        "VGG16",
+        "Xception",
+    ]
 
 
 def randomize(model, seed=0):
