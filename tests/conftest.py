@@ -20,7 +20,7 @@ STORE = ROOT.parent / "shared" / "data" / "make_cache.py"
 CACHE = ROOT / ".cache" / "tfds"
 
 hypothesis.settings.register_profile(
-    "ci", deadline=None, derandomize=True, max_examples=15
+    "ci", deadline=None, derandomize=True, max_examples=12
 )
 # For work in progress: no minutes spent on shrinking a failure.
 hypothesis.settings.register_profile(
