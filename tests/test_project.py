@@ -36,7 +36,14 @@ LAYERS = [
 PRUNING = [
     {"channels", "rules", "budget"},
     {"trace"},
-    {"constants", "execution", "criteria", "selection", "rebuild"},
+    {
+        "constants",
+        "costs",
+        "criteria",
+        "execution",
+        "rebuild",
+        "selection",
+    },
     {"fold", "branches", "sampled"},
     {"removal"},
     {"planned"},

@@ -16,6 +16,7 @@ import tflite_export
 from keras_nonconvex import cli
 from keras_nonconvex import pruning
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.costs import Costs
 from keras_nonconvex.pruning.trace import Trace
 
 
@@ -602,7 +603,10 @@ def test_trace_of_lenet5():
         ("dense1",): 500,
     }
     everything = np.ones(len(trace), dtype=bool)
-    assert trace.costs(everything) == {"params": 431_080, "macs": 2_293_000}
+    assert Costs(trace).total(everything) == {
+        "params": 431_080,
+        "macs": 2_293_000,
+    }
 
 
 class Subclassed(keras.Model):

@@ -13,9 +13,6 @@ from keras_nonconvex.pruning.constants import Constants
 from keras_nonconvex.pruning.execution import blank_inputs
 from keras_nonconvex.pruning.execution import run
 
-_ADD = ("Add",)
-_CONCATENATE = ("Concatenate",)
-
 
 class Branches:
     """Which inputs of which calls can be left out.
@@ -92,11 +89,11 @@ class Branches:
             kind = type(call.operation).__name__
             if not _is_keras(call.operation) or len(call.inputs) < 2:
                 continue
-            if kind in _CONCATENATE:
+            if kind == "Concatenate":
                 dead = [i for i, t in enumerate(call.inputs) if id(t) in empty]
                 if len(dead) < len(call.inputs):
                     self.bypassed[self._key(call)] = dict.fromkeys(dead)
-            elif kind in _ADD and _same_shapes(call):
+            elif kind == "Add" and _same_shapes(call):
                 dead = [
                     i for i, t in enumerate(call.inputs) if constants.whole(t)
                 ]

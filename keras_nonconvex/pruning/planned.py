@@ -80,8 +80,7 @@ class PruningPlan:
             optimizer: Whether to carry over the optimizer's state for the
                 weights that stay.
         """
-        trace = Trace(model, self.select)
-        found = removal.Removal(trace, self._kept(trace), self.on_constant)
+        found = self._removal(model)
         found.check()
         small = found.small()
         removal.compile_like(small, model)
@@ -91,10 +90,12 @@ class PruningPlan:
 
     def mask(self, model):
         """A new plain model, same architecture, dropped channels zeroed."""
+        return self._removal(model).masked()
+
+    def _removal(self, model):
         trace = Trace(model, self.select)
-        return removal.Removal(
-            trace, self._kept(trace), self.on_constant
-        ).masked()
+        superfluous = removal.Superfluous(trace, self.on_constant)
+        return removal.Removal(trace, self._kept(trace), superfluous)
 
     def diff(self):
         """The layers that change, before and after, as text."""

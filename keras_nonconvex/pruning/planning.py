@@ -11,6 +11,7 @@ from keras_nonconvex import checks
 from keras_nonconvex.pruning import budget as budgets
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning import removal
+from keras_nonconvex.pruning.costs import Costs
 from keras_nonconvex.pruning.planned import LayerPlan
 from keras_nonconvex.pruning.planned import PruningPlan
 from keras_nonconvex.pruning.selection import Selection
@@ -76,12 +77,12 @@ def plan(
     )
     criterion = criterion or ("group_norm" if budget else "zeros")
     trace = Trace(model, select)
-    removal_ = removal.Superfluous(trace, on_constant)
+    dead = removal.Superfluous(trace, on_constant)
     movable = trace.free.copy()
-    movable[list(removal_.stuck)] = False
+    movable[list(dead.stuck)] = False
     excluded = _excluded(trace, exclude)
     movable[list(excluded)] = False
-    superfluous = (removal_.unread | removal_.constant) & movable
+    superfluous = (dead.unread | dead.constant) & movable
     scores = _scores(trace, criterion, data, combine)
     movable &= superfluous | (scores < np.inf)
     scores = np.where(superfluous, -np.inf, scores)
@@ -94,7 +95,7 @@ def plan(
         max_ratio,
         ranking,
     )
-    costs = _Costs(trace, budget or {}, on_constant)
+    costs = _Budgeted(trace, budget or {}, dead)
     limits = budgets.absolute(budget or {}, costs.before)
 
     if isinstance((budget or {}).get("channels"), dict):
@@ -116,16 +117,15 @@ def plan(
         return selection.legal(~superfluous)
 
     keep = choose()
-    found = removal.Removal(trace, keep, on_constant)
+    found = removal.Removal(trace, keep, dead)
     while found.branches.emptied:
         # Some layer that has to stay would have no channel left.
         selection.keep_some_of(found.branches.emptied)
         keep = choose()
-        found = removal.Removal(trace, keep, on_constant)
+        found = removal.Removal(trace, keep, dead)
 
     def why(root):
         root = int(root)
-        dead = removal_.unread[root] or removal_.constant[root]
         if keep[root]:
             if superfluous[root] and selection.round_to > 1:
                 return (
@@ -133,17 +133,17 @@ def plan(
                 )
             if superfluous[root]:
                 return "superfluous, kept so that the layer stays"
-            if dead and root in removal_.stuck:
-                return removal_.stuck[root]
+            if root in dead.stuck:
+                return dead.stuck[root]
             return trace.reasons.get(root) or excluded.get(root)
-        if removal_.unread[root]:
+        if dead.unread[root]:
             return "zero outgoing weights"
-        if removal_.constant[root]:
+        if dead.constant[root]:
             return "zero filters"
         return f"lowest {_name(criterion)}"
 
     after = costs(keep, found)
-    layers = _layer_plans(trace, keep, why, found)
+    layers = _layer_plans(costs.counted, keep, why, found)
     before, target = dict(costs.before), dict(limits)
     part = (budget or {}).get("channels")
     if part is not None and not isinstance(part, dict):
@@ -197,28 +197,32 @@ def prune(model, criterion=None, budget=None, round_to=None, **options):
     return found.apply(model)
 
 
-class _Costs:
-    """Function keep -> costs, of what is asked for and of what is free."""
+class _Budgeted:
+    """Function keep -> costs: what is counted, and what a budget measures.
 
-    def __init__(self, trace, budget, on_constant):
+    Attributes:
+        counted: The `Costs`.
+        before: The costs of the whole model.
+    """
+
+    def __init__(self, trace, budget, superfluous):
         self.trace = trace
+        self.superfluous = superfluous
+        self.counted = Costs(trace)
         self.measured = [k for k in budget if k in budgets.MEASURES]
-        self.on_constant = on_constant
-        everything = np.ones(len(trace), dtype=bool)
-        self.before = trace.costs(everything)
+        self.before = dict(self.counted.full)
         if "macs" in budget and "macs" not in self.before:
-            raise trace.macs_unknown
+            raise self.counted.macs_unknown
         for key in self.measured:
             self.before[key] = budgets.MEASURES[key](trace.model)
 
     def __call__(self, keep, found=None):
-        costs = self.trace.costs(
-            keep, found.branches.gone if found is not None else ()
-        )
+        gone = found.branches.gone if found is not None else ()
+        costs = self.counted.total(keep, gone)
         if found is not None:
             costs["params"] += found.new_parameters()
         if self.measured:
-            found = found or removal.Removal(self.trace, keep, self.on_constant)
+            found = found or removal.Removal(self.trace, keep, self.superfluous)
             if found.branches.emptied:  # No model; it is chosen anew.
                 return {**costs, **dict.fromkeys(self.measured, 0)}
             small = found.small()
@@ -320,9 +324,10 @@ def _limit(plan, selection, kept_for):
     return text
 
 
-def _layer_plans(trace, keep, why, found):
-    before = trace.layer_costs(np.ones(len(trace), dtype=bool))
-    after = trace.layer_costs(keep, found.branches.gone)
+def _layer_plans(costs, keep, why, found):
+    trace = costs.trace
+    before = costs.layers(np.ones(len(trace), dtype=bool))
+    after = costs.layers(keep, found.branches.gone)
     plans = []
     for name, layer in trace.layers.items():
         if not layer.weights:

@@ -151,7 +151,7 @@ class Builder:
         if new is None:
             new = self._built[id(operation)] = self._resized(operation, key)
             outputs = new(*args, **kwargs)
-            self._set_weights(operation, new)
+            self._set_weights(operation, new, key)
             return outputs
         return new(*args, **kwargs)
 
@@ -238,7 +238,7 @@ class Builder:
             inputs[0] = kept(call.outputs[0])
         return rules.Cut(inputs, [kept(t) for t in call.outputs], weights)
 
-    def _set_weights(self, old, new):
+    def _set_weights(self, old, new, key):
         if not _is_layer(old):
             return
         if not new.weights:
@@ -250,7 +250,6 @@ class Builder:
         ]
         rule = self._rule(old)
         if rule is not None:
-            key = next(k for k, c in self._calls.items() if c.operation is old)
             names = [v.name for v in old.weights]
             changed = rule.rescaled(
                 old,

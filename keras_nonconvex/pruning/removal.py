@@ -21,19 +21,29 @@ class Superfluous:
     Attributes:
         unread, constant: One bool per id: classes that no reader has weights
             for; classes that are constant, of the others.
-        stuck: {root: why} of constant classes whose constant has to stay.
+
+    Args:
+        trace: A `Trace`.
+        on_constant: "keep" or "fold", as in `plan`.
     """
 
     def __init__(self, trace, on_constant):
+        self.trace = trace
+        self.on_constant = on_constant
         self.unread = unread_classes(trace)
         self.constant = Constants(trace).classes() & ~self.unread
-        self.stuck = {}
+
+    @functools.cached_property
+    def stuck(self):
+        """{root: why} of classes that cannot go exactly."""
+        found = {}
         if self.constant.any():
-            self.stuck = fold.stuck(trace, self.constant, on_constant)
-        if trace.zeros_needed:
-            live = trace.free & ~self.constant
-            values = masked_values(trace, live)
-            self.stuck.update(fold.stuck_at_zero(trace, live, values))
+            found = fold.stuck(self.trace, self.constant, self.on_constant)
+        if self.trace.zeros_needed:
+            live = self.trace.free & ~self.constant
+            values = masked_values(self.trace, live)
+            found.update(fold.stuck_at_zero(self.trace, live, values))
+        return found
 
 
 class Removal:
@@ -42,22 +52,18 @@ class Removal:
     Args:
         trace: A `Trace`.
         keep: One bool per channel id, read at the class roots.
-        on_constant: "keep" or "fold", as in `plan`.
+        superfluous: The `Superfluous` of the trace.
     """
 
-    def __init__(self, trace, keep, on_constant):
+    def __init__(self, trace, keep, superfluous):
         self.trace = trace
         self.keep = keep
-        self.on_constant = on_constant
+        self.superfluous = superfluous
         dropped = trace.free & ~keep
-        self.constant = np.zeros(len(trace), dtype=bool)
-        self.values = {}
-        if dropped.any():
-            self.constant = dropped & Constants(trace).classes()
-            self.constant &= ~unread_classes(trace)
-            # What is constant already keeps its constant when masked: the
-            # masked model then computes exactly what the original does.
-            self.values = masked_values(trace, dropped & ~self.constant)
+        self.constant = dropped & superfluous.constant
+        # What is constant already keeps its constant when masked: the masked
+        # model then computes exactly what the original does.
+        self.values = masked_values(trace, dropped & ~self.constant)
         self.branches = Branches(trace, keep, self.values)
 
     @functools.cached_property
@@ -69,23 +75,21 @@ class Removal:
 
     def check(self):
         """Refuses what cannot be removed exactly."""
-        trace = self.trace
-        found = fold.stuck(trace, self.constant, self.on_constant)
-        if trace.zeros_needed:
-            live = trace.free & ~self.keep & ~self.constant
-            found.update(fold.stuck_at_zero(trace, live, self.values))
-        for root, reason in found.items():
+        model = self.trace.model.name
+        for root, reason in self.superfluous.stuck.items():
+            if self.keep[root]:
+                continue
             name, index = self._place(root)
             raise ValueError(
                 f"Channel {index} of '{name}' cannot be removed: it {reason}. "
-                f"Received: model={trace.model.name!r}"
+                f"Received: model={model!r}"
             )
         if self.branches.emptied:
             name, _ = self._place(self.branches.emptied[0][0])
             raise ValueError(
                 f"The keep list of layer '{name}' keeps no channel, and what "
                 "reads it is needed. "
-                f"Received: model={trace.model.name!r}"
+                f"Received: model={model!r}"
             )
 
     def masked(self):

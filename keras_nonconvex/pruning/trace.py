@@ -2,13 +2,11 @@
 
 import collections
 import contextlib
-import math
 
 import keras
 import numpy as np
 from keras import tree
 
-from keras_nonconvex import counts
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels import ChannelSpace
@@ -39,7 +37,6 @@ class Trace(ChannelSpace):
         made: Layer name -> ids of the channels that it makes.
         root_of: Root of each id; `free`: one bool per id, whether it is the
             root of a class that may go.
-        macs_unknown: The error that says why MACs cannot be counted, or None.
         reasons: {root: why its class must stay}.
     """
 
@@ -64,6 +61,9 @@ class Trace(ChannelSpace):
         self._readers = collections.Counter(
             id(t) for call in self.calls for t in call.inputs
         )
+        self._calls_of = collections.Counter(
+            id(call.operation) for call in self.calls
+        )
         for call in self.calls:
             self._visit(call)
         self._tie_nested_inputs()
@@ -71,7 +71,6 @@ class Trace(ChannelSpace):
             for ids in self.tensors[id(tensor)].axes:
                 self.freeze(ids, "model output")
         self._find_classes()
-        self._count()
 
     # What rules call.
 
@@ -91,7 +90,8 @@ class Trace(ChannelSpace):
         """Declares that `axis` of a layer's weight is indexed by `ids`.
 
         Called again for the same axis (a shared layer), it ties the ids with
-        the first ones. Ids that are None are no channels: nothing is done.
+        the first ones. None stands for positions: what else is read there by
+        the same layer has to stay.
 
         Args:
             layer: The layer.
@@ -106,7 +106,7 @@ class Trace(ChannelSpace):
         if ids is None:
             if known is not None:
                 self.freeze(known, f"'{layer.name}' is also read elsewhere")
-            elif self._again or self._readers_of(layer) > 1:
+            elif self._calls_of[id(self.call.operation)] > 1:
                 self._known[id(variable), axis] = self.stuck(
                     variable.shape[axis], f"'{layer.name}' reads what must stay"
                 )
@@ -329,9 +329,6 @@ class Trace(ChannelSpace):
                         ids, f"'{operation.name}' has calls of two sizes"
                     )
 
-    def _readers_of(self, layer):
-        return sum(call.operation is self.call.operation for call in self.calls)
-
     def _find_classes(self):
         # From here on nothing is tied any more.
         self.root_of = self.roots(np.arange(len(self)))
@@ -357,12 +354,6 @@ class Trace(ChannelSpace):
         """
         return None if ids is None else keep[self.root_of[ids]]
 
-    def total(self, use, values):
-        """Sums per-index `values` of one use over the channel classes."""
-        return np.bincount(
-            self.root_of[use.ids], weights=values, minlength=len(self)
-        )
-
     def makers(self):
         """{root: set of the names of the layers that make its class}."""
         found = collections.defaultdict(set)
@@ -379,54 +370,6 @@ class Trace(ChannelSpace):
         for root in np.flatnonzero(self.free):
             blocks[tuple(sorted(makers[root]))].append(root)
         return {names: np.array(roots) for names, roots in blocks.items()}
-
-    def layer_costs(self, keep, gone=()):
-        """Layer name -> (params, MACs) with only the kept classes.
-
-        Args:
-            keep: One bool per channel id, read at the class roots.
-            gone: Names of layers that are removed whole.
-        """
-        kept = {
-            (id(use.variable), use.axis): int(self.stays(keep, use.ids).sum())
-            for use in self.uses
-        }
-
-        def size(variable):
-            return math.prod(
-                kept.get((id(variable), axis), n)
-                for axis, n in enumerate(variable.shape)
-            )
-
-        costs = {
-            name: [sum(size(v) for v in layer.weights), 0]
-            for name, layer in self.layers.items()
-        }
-        for name, kernel, times in self._kernels:
-            costs[name][1] += size(kernel) * times
-        costs.update({name: [0, 0] for name in gone})
-        return costs
-
-    def costs(self, keep, gone=()):
-        """{"params", "macs"} of the whole model; no "macs" if unknown."""
-        layer_costs = self.layer_costs(keep, gone).values()
-        found = {"params": sum(params for params, _ in layer_costs)}
-        if self.macs_unknown is None:
-            found["macs"] = sum(macs for _, macs in layer_costs)
-        return found
-
-    def _count(self):
-        self._kernels = []
-        self.macs_unknown = None
-        for call in self.calls:
-            name = self.names[id(call.operation)]
-            try:
-                self._kernels += [
-                    (name, kernel, times)
-                    for kernel, times in counts.kernels(call)
-                ]
-            except ValueError as error:
-                self.macs_unknown = error
 
 
 def _sized(x):

@@ -15,11 +15,7 @@ class BatchNormalizationRule(Rule):
     def channels(self, layer, inputs, space):
         (x,) = inputs[:1]
         axis = layer.axis % len(x.shape)
-        for other in x.labelled:
-            if other != axis:
-                space.freeze(
-                    x.axes[other], f"'{layer.name}' normalizes over them"
-                )
+        _freeze_others(layer, x, axis, space)
         x = space.selected(x, axis)
         for name, role in (
             ("gamma", "scale"),
@@ -39,11 +35,7 @@ class GroupNormalizationRule(Rule):
     def channels(self, layer, inputs, space):
         (x,) = inputs
         axis = layer.axis % len(x.shape)
-        for other in x.labelled:
-            if other != axis:
-                space.freeze(
-                    x.axes[other], f"'{layer.name}' normalizes over them"
-                )
+        _freeze_others(layer, x, axis, space)
         ids = x.axes[axis]
         if ids is not None:
             groups = ids.reshape(layer.groups, -1)
@@ -119,6 +111,13 @@ class RMSNormalizationRule(_RootMeanSquare):
             if x.masks[axis] is not None:
                 factor *= x.full[axis] / x.shape[axis]
         return factor
+
+
+def _freeze_others(layer, x, axis, space):
+    """What is normalized over has to stay."""
+    for other in x.labelled:
+        if other != axis:
+            space.freeze(x.axes[other], f"'{layer.name}' normalizes over them")
 
 
 def _axes(layer, rank):

@@ -27,6 +27,15 @@ def only_channels(layer, x, space):
     return axis
 
 
+def _finished(layer, shape, ids, space):
+    """A convolution's output, once its kernels are declared."""
+    if layer.use_bias:
+        space.use(layer, "bias", 0, ids, "bias")
+    out = positions(shape).with_ids(ids, channel_axis(layer, len(shape)))
+    check_activation(layer, out, space)
+    return out
+
+
 @rule(layers.Dense)
 class DenseRule(Rule):
     def channels(self, layer, inputs, space):
@@ -75,15 +84,6 @@ class _Convolution(Rule):
         axis = channel_axis(layer, layer.rank + 2)
         return {"filters": cut.outputs[0].shape[axis]}
 
-    def finished(self, layer, shape, ids, space):
-        """The output, once the weights are declared."""
-        if layer.use_bias:
-            space.use(layer, "bias", 0, ids, "bias")
-        axis = channel_axis(layer, len(shape))
-        out = positions(shape).with_ids(ids, axis)
-        check_activation(layer, out, space)
-        return out
-
 
 @rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
 class ConvolutionRule(_Convolution):
@@ -98,7 +98,7 @@ class ConvolutionRule(_Convolution):
         else:
             self.grouped(layer, x.axes[axis], ids, space)
         space.use(layer, "kernel", -1, ids, "filter")
-        return self.finished(layer, x.shape, ids, space)
+        return _finished(layer, x.shape, ids, space)
 
     def grouped(self, layer, ids, out, space):
         """Ties what keeps all groups of the same size.
@@ -147,7 +147,7 @@ class TransposedRule(_Convolution):
         ids = space.make(layer.filters)
         space.use(layer, "kernel", -1, x.axes[axis], "input")
         space.use(layer, "kernel", -2, ids, "filter")
-        return self.finished(layer, space.shapes[0], ids, space)
+        return _finished(layer, space.shapes[0], ids, space)
 
     def folds_exactly(self, layer):
         return set(layer.kernel_size) == set(layer.strides) == {1}
@@ -165,11 +165,7 @@ class DepthwiseRule(Rule):
             raise CannotFollow(f"'{layer.name}' treats channels one by one")
         space.use(layer, "kernel", -2, ids, "scale")
         ids = np.repeat(ids, layer.depth_multiplier)
-        if layer.use_bias:
-            space.use(layer, "bias", 0, ids, "bias")
-        out = positions(space.shapes[0]).with_ids(ids, axis)
-        check_activation(layer, out, space)
-        return out
+        return _finished(layer, space.shapes[0], ids, space)
 
 
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
@@ -184,7 +180,7 @@ class SeparableRule(_Convolution):
             space.use(layer, "pointwise_kernel", -2, repeated, "inner")
         out = space.make(layer.filters)
         space.use(layer, "pointwise_kernel", -1, out, "filter")
-        return self.finished(layer, space.shapes[0], out, space)
+        return _finished(layer, space.shapes[0], out, space)
 
 
 @rule(layers.EinsumDense)
