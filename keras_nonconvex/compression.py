@@ -265,11 +265,12 @@ class _Run:
 
     def _export(self, dense, small):
         data, recipe = self.data, self.recipe
-        jobs = [("dense.float32.tflite", dense, "float32")]
-        jobs += [
-            (f"small.{precision}.tflite", small, precision)
+        jobs = [
+            (f"{stage}.{precision}.tflite", model, precision)
+            for stage, model in (("dense", dense), ("small", small))
             for precision in recipe.precisions
         ]
+        metadata = tflite_export.Metadata(data.classes, name=recipe.name)
         self.metrics["tflite"] = {}
         for name, model, precision in jobs:
             path = self.folder / name
@@ -279,6 +280,7 @@ class _Run:
                     path,
                     precision,
                     data.x_train[: recipe.representative_samples],
+                    metadata=metadata,
                 )
             with self._status(f"{name}: check", len(data.x_test)) as update:
                 parity = tflite_export.check_parity(
@@ -288,7 +290,11 @@ class _Run:
                 "bytes": made.bytes,
                 "accuracy": parity.accuracy,
                 "max_abs_diff": parity.max_abs_diff,
+                "agreement": parity.agreement,
+                "parity": parity.met,
             }
+            if not parity.met:
+                self.console.print(f"[yellow]{parity}", soft_wrap=True)
         first, *others = [self.folder / name for name, _, _ in jobs]
         with self._status("Latency, interleaved runs"):
             timings = tflite_export.benchmark(

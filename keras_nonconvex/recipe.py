@@ -36,7 +36,7 @@ class Recipe:
         criterion, budget, round_to: As in `pruning.plan`.
         keep_zeros: Whether single zero weights stay zero in fine-tuning.
         long_baseline: Also train a dense model for all epochs together.
-        precisions: The LiteRT files of the small model.
+        precisions: Of the LiteRT files of the dense and the small model.
         representative_samples: Training images that set int8 ranges.
         latency_runs: Interleaved runs of the latency measurement.
         seed: Of everything random.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import keras_nonconvex as knc
+import tflite_export
 from keras_nonconvex import cli
 from keras_nonconvex import files
 
@@ -25,6 +26,9 @@ FILES = {
     "history.csv",
     "metrics.json",
     "dense.float32.tflite",
+    "dense.float16.tflite",
+    "dense.dynamic.tflite",
+    "dense.int8.tflite",
     "small.float32.tflite",
     "small.float16.tflite",
     "small.dynamic.tflite",
@@ -87,7 +91,12 @@ def test_metrics(result, digits):
         limit = {"dynamic": 0.3, "int8": 0.3, "float16": 0.02}
         precision = name.split(".")[1]
         assert entry["max_abs_diff"] <= limit.get(precision, 1e-4)
-        assert abs(entry["accuracy"] - m["small"]["accuracy"]) < 0.05
+        stage = name.split(".")[0]
+        assert abs(entry["accuracy"] - m[stage]["accuracy"]) < 0.05
+        assert entry["parity"] and entry["agreement"] > 0.95
+        stored = tflite_export.metadata.read(result.folder / name)
+        assert stored.labels == digits.classes
+        assert (stored.mean, stored.std) == ((0,), (255,))
     small = m["tflite"]["small.float32.tflite"]
     dense = m["tflite"]["dense.float32.tflite"]
     assert small["latency_ms"] < dense["latency_ms"]

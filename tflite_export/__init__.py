@@ -4,8 +4,13 @@ Importing it makes "size" and "latency" budgets of `knc.prune`.
 """
 
 from tflite_export import measures
+from tflite_export import metadata
 from tflite_export.conversion import Conversion
 from tflite_export.conversion import convert
+from tflite_export.drift import LayerDrift
+from tflite_export.drift import compare_layers
+from tflite_export.metadata import Metadata
+from tflite_export.parity import Limits
 from tflite_export.parity import Parity
 from tflite_export.parity import check_parity
 from tflite_export.timing import Latency
@@ -14,9 +19,14 @@ from tflite_export.timing import benchmark
 __all__ = [
     "Conversion",
     "Latency",
+    "LayerDrift",
+    "Limits",
+    "Metadata",
     "Parity",
     "benchmark",
     "check_parity",
+    "compare_layers",
     "convert",
     "measures",
+    "metadata",
 ]

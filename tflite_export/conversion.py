@@ -1,155 +1,287 @@
 """Keras model -> LiteRT (`.tflite`) file: fixed batch, builtin ops only."""
 
 import dataclasses
-import os
+import json
 import pathlib
+import subprocess
+import sys
 import tempfile
+import warnings
 
 import keras
 import numpy as np
 
-PRECISIONS = ("float32", "float16", "dynamic", "int8")
+from keras_nonconvex import files
+from keras_nonconvex import graph
+from tflite_export import converter
+from tflite_export import flatfile
+from tflite_export import metadata as metadata_
+from tflite_export import representative
+from tflite_export import runtime
+
+PRECISIONS = tuple(converter.SETTINGS)
+# Types of the input and output of a quantized file.
+_IO = {
+    "int8": ("float32", "int8", "uint8"),
+    "int16x8": ("float32", "int16"),
+}
 
 # Files with these need a runtime that phones do not have, or carry no
 # weights at all (a known converter trap).
-_REFUSED_OPS = ("VAR_HANDLE", "READ_VARIABLE", "CUSTOM")
+_REFUSED_OPS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What was written: path, precision, size, and the ops in the file."""
+    """What was written.
+
+    Attributes:
+        path: The file.
+        precision: What it holds.
+        bytes: Its size.
+        ops: {operator name: how often}.
+        peak_bytes: The most memory that the converting process ever held;
+            of a process of its own, or of this one.
+    """
 
     path: str
     precision: str
     bytes: int
     ops: dict
+    peak_bytes: int
 
     def __str__(self):
         ops = ", ".join(f"{n} {name}" for name, n in self.ops.items())
-        return f"{self.path}: {self.precision}, {self.bytes:,} bytes ({ops})"
+        return (
+            f"{self.path}: {self.precision}, {self.bytes:,} bytes, peak "
+            f"memory {self.peak_bytes / 1e6:,.0f} MB ({ops})"
+        )
 
 
-def convert(model, path, precision="float32", representative_data=None):
-    """Writes `model` as a LiteRT file with batch size 1.
+def convert(
+    model,
+    path,
+    precision="float32",
+    representative_data=None,
+    io="float32",
+    batch_size=1,
+    metadata=None,
+    isolate=None,
+    progress=None,
+):
+    """Writes a Keras model as a LiteRT file, or as several.
 
     Args:
-        model: A built Keras model with one input.
-        path: Where to write; must end in ".tflite". Written atomically.
-        precision: "float32"; "float16" weights; "dynamic" for int8 weights
-            and float activations; "int8" for int8 weights and activations
-            with float input and output.
-        representative_data: For "int8", real input samples (n, ...) that set
-            the activation ranges; some 100 to 500.
+        model: A built Keras model with one input and one output.
+        path: Where to write; must end in ".tflite". Written atomically. With
+            several precisions it must contain "{precision}".
+        precision: One of these, or a list of them: "float32"; "float16"
+            weights; "dynamic" for int8 weights and float activations; "int8"
+            for int8 weights and activations; "int16x8" for int8 weights and
+            int16 activations, which is precise but slow.
+        representative_data: For "int8" and "int16x8", some 100 to 500 real
+            input samples that set the activation ranges: an array (n, ...),
+            a `tf.data.Dataset`, or the name of a data set.
+        io: Type of input and output of quantized files: "float32"; "int8" or
+            "uint8" with "int8", "int16" with "int16x8".
+        batch_size: Of the file; None leaves it open, which costs speed.
+        metadata: A `Metadata` with class names and normalisation to put into
+            the file.
+        isolate: Convert in a process of its own, which frees its memory; the
+            default with several precisions.
+        progress: Called with each `Conversion` when it is done.
 
     Returns:
-        A `Conversion`.
+        A `Conversion`, or a list of them for a list of precisions.
     """
-    path = pathlib.Path(path)
-    _check(model, path, precision, representative_data)
-    import tensorflow as tf
-
-    (tensor,) = model.inputs
-    shape = (1, *tensor.shape[1:])
-    options = {
-        "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
-    }
-    if precision != "float32":
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    if precision == "float16":
-        options["target_spec"]["supported_types"] = [tf.float16]
-    if precision == "int8":
-        samples = np.asarray(representative_data, dtype=tensor.dtype)
-        options["representative_dataset"] = lambda: (
-            [sample[None]] for sample in samples
-        )
-        options["target_spec"]["supported_ops"] = [
-            tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-        ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        written = pathlib.Path(folder) / "model.tflite"
-        model.export(
-            written,
-            format="litert",
-            verbose=False,
-            input_signature=[
-                keras.InputSpec(
-                    shape=shape, dtype=tensor.dtype, name=tensor.name
-                )
-            ],
-            **options,
-        )
-        ops = read_ops(written)
-        refused = [name for name in ops if name in _REFUSED_OPS]
-        if refused:
-            raise ValueError(
-                "The converted file needs operations that phones do not run: "
-                f"{', '.join(refused)}. Received: model={model.name!r}"
+    several = not isinstance(precision, str)
+    precisions = list(precision) if several else [precision]
+    paths = _paths(path, precisions, several)
+    shape = _check(model, precisions, io, batch_size)
+    samples = None
+    if any(p in converter.CALIBRATED for p in precisions):
+        samples = representative.samples(representative_data, shape, metadata)
+    made = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        _save(model, folder / "saved_model", batch_size)
+        if samples is not None:
+            np.save(folder / "samples.npy", samples)
+        for name, target in zip(precisions, paths, strict=True):
+            job = {
+                "precision": name,
+                "io": io if io in _IO.get(name, ()) else "float32",
+            }
+            calibration = samples if name in converter.CALIBRATED else None
+            with files.replacing(target) as written:
+                if several if isolate is None else isolate:
+                    peak = _in_a_process(model, folder, written, job)
+                else:
+                    peak = _here(model, folder, written, job, calibration)
+                ops = _accepted(model, written)
+                if metadata is not None:
+                    metadata_.write(written, metadata)
+            made.append(
+                Conversion(str(target), name, target.stat().st_size, ops, peak)
             )
-        os.replace(written, path)
-    return Conversion(str(path), precision, path.stat().st_size, ops)
+            if progress:
+                progress(made[-1])
+    return made if several else made[0]
 
 
-def read_ops(path):
-    """Operator name -> how often it stands in a LiteRT file."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    buffer = pathlib.Path(path).read_bytes()
-    if buffer[4:8] != b"TFL3":
-        raise ValueError(f"Not a LiteRT file. Received: path={str(path)!r}")
-    names = {
-        code: name
-        for name, code in vars(schema.BuiltinOperator).items()
-        if isinstance(code, int)
-    }
-    model = schema.ModelT.InitFromPackedBuf(buffer, 0)
-    counts = {}
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            code = model.operatorCodes[operator.opcodeIndex]
-            name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-            counts[name] = counts.get(name, 0) + 1
-    return counts
+def _save(model, folder, batch_size):
+    (tensor,) = model.inputs
+    signature = keras.InputSpec(
+        shape=(batch_size, *tensor.shape[1:]),
+        dtype=tensor.dtype,
+        name=tensor.name,
+    )
+    model.export(
+        folder,
+        format="tf_saved_model",
+        verbose=False,
+        input_signature=[signature],
+    )
 
 
-def _check(model, path, precision, representative_data):
+def _here(model, folder, written, job, samples):
+    try:
+        with runtime.quiet():
+            return converter.convert(
+                folder / "saved_model", written, samples=samples, **job
+            )
+    except converter.Unsupported as error:
+        raise _explained(model, str(error), error.operations) from error
+
+
+def _in_a_process(model, folder, written, job):
+    (folder / "job.json").write_text(json.dumps(job))
+    result = folder / "result.json"
+    result.unlink(missing_ok=True)
+    done = subprocess.run(
+        # -P: the modules beside it must not hide others of their names.
+        [sys.executable, "-P", converter.__file__, str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    if not result.exists():
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise RuntimeError(
+            "The converter's process ended before it was done (exit code "
+            f"{done.returncode}: {last[0]}). Received: model={model.name!r}"
+        )
+    found = json.loads(result.read_text())
+    if "message" in found:
+        raise _explained(model, found["message"], found["operations"])
+    (folder / "model.tflite").replace(written)
+    return found["peak_bytes"]
+
+
+def _explained(model, message, operations):
+    """The error that names the layers whose operations LiteRT lacks."""
+    if not operations:
+        return ValueError(
+            f"TensorFlow cannot convert this model ({message}). "
+            f"Received: model={model.name!r}"
+        )
+    names = [layer.name for layer in graph.layers(model)]
+    told = dict.fromkeys(
+        f"{operation} of layer {flatfile.layer_of(where, names) or where!r}"
+        for operation, where in operations
+    )
+    return ValueError(
+        "Builtin operations of LiteRT do not cover this model: "
+        f"{', '.join(told)}. Received: model={model.name!r}"
+    )
+
+
+def _accepted(model, path):
+    """The operations of a converted file that phones can run."""
+    found = flatfile.read(path)
+    ops = flatfile.operations(found)
+    refused = [
+        name
+        for name in ops
+        if name in _REFUSED_OPS or name in flatfile.custom(found)
+    ]
+    if refused:
+        raise ValueError(
+            "The converted file needs operations that phones do not run: "
+            f"{', '.join(refused)}. Received: model={model.name!r}"
+        )
+    return ops
+
+
+def _paths(path, precisions, several):
+    if not precisions:
+        raise ValueError(
+            f"Argument `precision` must name one of {', '.join(PRECISIONS)}. "
+            "Received: none"
+        )
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise ValueError(
+                f"Argument `precision` must be one of {', '.join(PRECISIONS)}. "
+                f"Received: precision={name!r}"
+            )
+    path = str(path)
+    if not path.endswith(".tflite"):
+        raise ValueError(
+            f"Argument `path` must end in '.tflite'. Received: path={path!r}"
+        )
+    if not several:
+        return [pathlib.Path(path)]
+    if "{precision}" not in path:
+        raise ValueError(
+            "Argument `path` must contain '{precision}' where there are "
+            f"several. Received: path={path!r}"
+        )
+    return [pathlib.Path(path.replace("{precision}", p)) for p in precisions]
+
+
+def _check(model, precisions, io, batch_size):
+    """Refuses what cannot be converted; returns the shape of one sample."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Conversion needs the TensorFlow backend; save the model and "
             "convert it with KERAS_BACKEND=tensorflow. "
             f"Received: backend={keras.backend.backend()!r}"
         )
-    if precision not in PRECISIONS:
+    if io != "float32" and not any(io in _IO.get(p, ()) for p in precisions):
         raise ValueError(
-            f"Argument `precision` must be one of {', '.join(PRECISIONS)}. "
-            f"Received: precision={precision!r}"
+            "Argument `io` must be 'float32', with precision 'int8' also "
+            "'int8' or 'uint8', with 'int16x8' also 'int16'. "
+            f"Received: io={io!r} with precision {', '.join(precisions)}"
         )
-    if path.suffix != ".tflite":
+    if batch_size is not None and (
+        not isinstance(batch_size, int) or batch_size < 1
+    ):
         raise ValueError(
-            f"Argument `path` must end in '.tflite'. Received: path={path}"
+            "Argument `batch_size` must be a positive integer or None. "
+            f"Received: batch_size={batch_size!r}"
+        )
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Argument `model` must be a keras.Model. Received: model={model!r}"
         )
     inputs = getattr(model, "inputs", None) or []
-    if len(inputs) != 1:
+    outputs = getattr(model, "outputs", None) or []
+    if (len(inputs), len(outputs)) != (1, 1):
         raise ValueError(
-            "Only built models with one input are converted. "
-            f"Received: model={model!r}"
+            "Only built models with one input and one output are converted. "
+            f"Received: model={model.name!r} with {len(inputs)} and "
+            f"{len(outputs)}"
         )
-    inner = tuple(model.inputs[0].shape[1:])
-    if None in inner:
+    shape = tuple(inputs[0].shape[1:])
+    if None in shape:
         raise ValueError(
             "The input size must be fixed. "
-            f"Received: model={model.name!r} with input {inner}"
+            f"Received: model={model.name!r} with input {shape}"
         )
-    if precision == "int8":
-        given = getattr(representative_data, "shape", None)
-        if given is None or tuple(given[1:]) != inner or not given[0]:
-            raise ValueError(
-                "Argument `representative_data` must be an array of real "
-                f"samples of shape (n, {', '.join(map(str, inner))}). "
-                f"Received: {'None' if given is None else tuple(given)}"
-            )
-        if not np.isfinite(representative_data).all():
-            raise ValueError(
-                "Argument `representative_data` must be finite. "
-                "Received: NaN or infinite values"
-            )
+    if "int16x8" in precisions:
+        warnings.warn(
+            "int16x8 files are precise but slow: the runtime has no fast "
+            "kernels for them (some 40 times the time of float32).",
+            stacklevel=3,
+        )
+    return shape

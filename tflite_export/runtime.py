@@ -6,17 +6,26 @@ import pathlib
 
 import numpy as np
 
+# Inputs between two calls of `progress`.
+_STRIDE = 100
 
-def interpreter(path, threads=1):
-    """An allocated interpreter for a file with one input and one output."""
+
+def interpreter(path, threads=1, **options):
+    """An allocated interpreter for a file with one input and one output.
+
+    Args:
+        path: The LiteRT file.
+        threads: Of the runtime.
+        **options: Of `ai_edge_litert.interpreter.Interpreter`.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"No such file. Received: path={str(path)!r}")
     from ai_edge_litert.interpreter import Interpreter
 
-    with _quiet():
+    with quiet():
         try:
-            made = Interpreter(str(path), num_threads=threads)
+            made = Interpreter(str(path), num_threads=threads, **options)
             made.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ValueError(
@@ -32,36 +41,103 @@ def interpreter(path, threads=1):
     return made
 
 
-def predict(path, images, progress=None):
-    """Outputs of a file on a batch of inputs, one by one, as an array.
+def predict(path, inputs, progress=None):
+    """Outputs of a file on a batch of inputs, as an array of real numbers.
 
     Args:
         path: The LiteRT file.
-        images: Array (n, ...).
-        progress: Called with the number of images done, every 100.
+        inputs: Array (n, ...), of the values that the Keras model takes:
+            what a quantized file needs is made of them.
+        progress: Called with the number of inputs done, now and then.
     """
     model = interpreter(path)
     (source,) = model.get_input_details()
     (target,) = model.get_output_details()
-    if tuple(source["shape"][1:]) != tuple(images.shape[1:]):
+    inputs = np.asarray(inputs)
+    batch, *shape = source["shape"].tolist()
+    if list(inputs.shape[1:]) != shape:
         raise ValueError(
-            f"The file takes inputs of shape {tuple(source['shape'][1:])}. "
-            f"Received: {tuple(images.shape[1:])}"
+            f"The file takes inputs of shape {tuple(shape)}. "
+            f"Received: {inputs.shape[1:]}"
         )
-    images = np.asarray(images, dtype=source["dtype"])
+    inputs = quantized(inputs, source)
     outputs = []
-    for done, image in enumerate(images, 1):
-        model.set_tensor(source["index"], image[None])
+    for start in range(0, len(inputs), batch):
+        chunk = inputs[start : start + batch]
+        missing = batch - len(chunk)
+        if missing:
+            chunk = np.concatenate([chunk, chunk[:1].repeat(missing, axis=0)])
+        model.set_tensor(source["index"], chunk)
         model.invoke()
-        outputs.append(model.get_tensor(target["index"])[0])
-        if progress and done % 100 == 0:
-            progress(done)
-    return np.stack(outputs)
+        found = model.get_tensor(target["index"])
+        outputs.append(found[: batch - missing])
+        if progress and start % _STRIDE < batch:
+            progress(start + batch - missing)
+    return dequantized(np.concatenate(outputs), target)
+
+
+def quantized(values, details):
+    """Real numbers as a tensor of a file stores them."""
+    values, dtype = np.asarray(values), np.dtype(details["dtype"])
+    scale, zero = details["quantization"]
+    if scale and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        values = np.round(values / scale + zero)
+        values = values.clip(limits.min, limits.max)
+    return values.astype(dtype)
+
+
+def dequantized(values, details):
+    """What a tensor of a file stores, as real numbers."""
+    scales = details["quantization_parameters"]["scales"]
+    if not len(scales) or values.dtype.kind not in "iu":
+        return values
+    zeros = details["quantization_parameters"]["zero_points"]
+    real = values.astype("float32")
+    if len(scales) == 1:
+        return (real - float(zeros[0])) * float(scales[0])
+    axis = details["quantization_parameters"]["quantized_dimension"]
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    return (real - zeros.reshape(shape)) * scales.reshape(shape)
+
+
+def delegation(model):
+    """The operations that a delegate runs, and into how many parts they fall.
+
+    Args:
+        model: An interpreter.
+
+    Returns:
+        A set of operation numbers, and the number of delegate calls.
+    """
+    operations = model._get_ops_details()  # The runtime has no public one.
+    delegates = [o for o in operations if o["op_name"] == "DELEGATE"]
+    makers = {
+        int(tensor): number
+        for number, operation in enumerate(operations)
+        for tensor in operation["outputs"]
+        if operation["op_name"] != "DELEGATE"
+    }
+    found = set()
+    for delegate in delegates:
+        # All that lies between its inputs and its outputs.
+        known = set(map(int, delegate["inputs"]))
+        open_ = set(map(int, delegate["outputs"]))
+        while open_:
+            tensor = open_.pop()
+            if tensor in known or tensor not in makers:
+                continue
+            known.add(tensor)
+            found.add(makers[tensor])
+            open_.update(map(int, operations[makers[tensor]]["inputs"]))
+    return found, len(delegates)
 
 
 @contextlib.contextmanager
-def _quiet():
-    # The runtime prints "INFO: Created XNNPACK delegate" from C++.
+def quiet():
+    """Drops what C++ code prints on stderr meanwhile."""
+    # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU." and the like.
     saved = os.dup(2)
     try:
         with open(os.devnull, "wb") as sink:

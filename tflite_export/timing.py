@@ -1,36 +1,72 @@
 """Latency of LiteRT files, side by side."""
 
 import dataclasses
+import json
 import os
-import time
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
 
+import ai_edge_litert
 import numpy as np
+from rich.table import Table
 
+from tflite_export import flatfile
 from tflite_export import runtime
+from tflite_export import timer
 
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference at batch size 1."""
+    """One inference of a file, and what it consists of.
+
+    Attributes:
+        path: The file.
+        median_ms, p95_ms: Milliseconds of one inference.
+        runs, threads: How it was measured.
+        bytes: Of the file.
+        macs: Multiply-adds of one inference.
+        operations: How many operations the file has.
+        delegated: How many of them the delegate (XNNPACK) runs.
+        parts: Into how many parts these fall; each costs a hand-over.
+    """
 
     path: str
     median_ms: float
     p95_ms: float
     runs: int
     threads: int
+    bytes: int
+    macs: int
+    operations: int
+    delegated: int
+    parts: int
 
     def __str__(self):
         return (
             f"{self.path}: median {self.median_ms:.4f} ms, p95 "
-            f"{self.p95_ms:.4f} ms ({self.runs} runs, {self.threads} thread)"
+            f"{self.p95_ms:.4f} ms ({self.runs} runs, {self.threads} "
+            f"thread{'s' * (self.threads > 1)}), {self.macs:,} MACs, "
+            f"{self.delegated} of {self.operations} operations delegated in "
+            f"{self.parts} part{'s' * (self.parts != 1)}"
         )
 
 
-def benchmark(path, against=(), runs=500, warmup=50, threads=1, x=None):
+def benchmark(
+    path,
+    against=(),
+    runs=500,
+    warmup=50,
+    threads=1,
+    amx=False,
+    progress=None,
+):
     """Times files by interleaved runs, so that noise falls on all alike.
 
     In each round every file runs once, in turn; only the inference itself is
-    timed.
+    timed, in a process of its own.
 
     Args:
         path: A LiteRT file.
@@ -38,40 +74,119 @@ def benchmark(path, against=(), runs=500, warmup=50, threads=1, x=None):
         runs: Rounds that count.
         warmup: Rounds before.
         threads: Threads of the runtime.
-        x: Input batch of one; uniform noise if None (timing does not depend
-            on values).
+        amx: Use Intel's matrix unit where there is one. No phone has it, and
+            for int8 it hides what pruning brings: its kernels take as long
+            for 16 channels as for 64.
+        progress: Called with the number of rounds done, now and then.
 
     Returns:
         A list of `Latency`: `path` first, then `against` in order.
     """
-    if runs < 1:
-        raise ValueError(
-            f"Argument `runs` must be at least 1. Received: runs={runs}"
-        )
+    for name, value, least in (
+        ("runs", runs, 1),
+        ("warmup", warmup, 0),
+        ("threads", threads, 1),
+    ):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(
+                f"Argument `{name}` must be an integer of at least {least}. "
+                f"Received: {name}={value!r}"
+            )
     single = isinstance(against, (str, os.PathLike))
     others = [against] if single else list(against)
     paths = [str(p) for p in [path, *others]]
+    # Here, since the error of a bad file should come before any timing.
     models = [runtime.interpreter(p, threads) for p in paths]
-    for model in models:
-        (source,) = model.get_input_details()
-        sample = np.random.default_rng(0).random(source["shape"])
-        sample = sample if x is None else x
-        model.set_tensor(source["index"], sample.astype(source["dtype"]))
-    times = np.empty((runs, len(models)))
-    for round_ in range(-warmup, runs):
-        for column, model in enumerate(models):
-            start = time.perf_counter_ns()
-            model.invoke()
-            elapsed = time.perf_counter_ns() - start
-            if round_ >= 0:
-                times[round_, column] = elapsed / 1e6
+    times = _times(
+        {
+            "paths": paths,
+            "runs": runs,
+            "warmup": warmup,
+            "threads": threads,
+            "amx": amx,
+        },
+        progress,
+    )
     return [
-        Latency(
-            file,
-            float(np.median(times[:, column])),
-            float(np.percentile(times[:, column], 95)),
-            runs,
-            threads,
-        )
-        for column, file in enumerate(paths)
+        _latency(file, model, np.array(column), threads)
+        for file, model, column in zip(paths, models, times, strict=True)
     ]
+
+
+def _times(job, progress):
+    # -P: the modules beside it must not hide others of their names.
+    command = [sys.executable, "-P", timer.__file__, json.dumps(job)]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        with process:
+            for line in process.stdout:
+                if line.startswith("["):
+                    return json.loads(line)
+                if progress:
+                    progress(int(line))
+        errors.seek(0)
+        last = errors.read().strip().splitlines()[-1:] or ["no message"]
+    raise RuntimeError(
+        "The timing process ended before it was done (exit code "
+        f"{process.returncode}: {last[0]}). Received: {job['paths']}"
+    )
+
+
+def _latency(path, model, times, threads):
+    file = flatfile.read(path)
+    delegated, parts = runtime.delegation(model)
+    return Latency(
+        path=path,
+        median_ms=float(np.median(times)),
+        p95_ms=float(np.percentile(times, 95)),
+        runs=len(times),
+        threads=threads,
+        bytes=pathlib.Path(path).stat().st_size,
+        macs=flatfile.macs(file),
+        operations=sum(flatfile.operations(file).values()),
+        delegated=len(delegated),
+        parts=parts,
+    )
+
+
+def table(timings):
+    """A rich table; ratios are to the last of the timings, the baseline."""
+    base = timings[-1]
+    made = Table()
+    made.add_column("file", overflow="fold")
+    for name in (
+        "median ms",
+        "p95 ms",
+        "latency ratio",
+        "MACs ratio",
+        "MACs",
+        "KB",
+        "delegated",
+    ):
+        made.add_column(name, justify="right")
+    for one in timings:
+        made.add_row(
+            pathlib.Path(one.path).name,
+            f"{one.median_ms:.4f}",
+            f"{one.p95_ms:.4f}",
+            f"{one.median_ms / base.median_ms:.3f}",
+            f"{one.macs / base.macs:.3f}" if base.macs else "",
+            f"{one.macs:,}",
+            f"{one.bytes / 1000:,.1f}",
+            f"{one.delegated}/{one.operations} in {one.parts}",
+        )
+    return made
+
+
+def to_json(timings):
+    """The timings and the machine they were taken on, as JSON text."""
+    machine = {
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "ai_edge_litert": ai_edge_litert.__version__,
+    }
+    rows = [dataclasses.asdict(one) for one in timings]
+    return json.dumps({**machine, "timings": rows}, indent=1) + "\n"

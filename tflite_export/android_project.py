@@ -1,0 +1,198 @@
+"""An Android app that runs a run's dense and small network side by side."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from xml.sax import saxutils
+
+from keras_nonconvex import files
+from tflite_export import metadata
+from tflite_export import runtime
+
+TEMPLATE = pathlib.Path(__file__).parent / "android"
+_MAIN = pathlib.PurePath("app", "src", "main")
+CARD = _MAIN / "assets" / "model.properties"
+_APP_NAME = _MAIN / "res" / "values" / "name.xml"
+
+# The first that both networks have, unless one is asked for.
+_PREFERRED = ("int8", "float32", "float16", "dynamic")
+# The run folder calls the pruned network small.
+_NETWORKS = {"dense": "dense", "pruned": "small"}
+
+
+def write(run, out, precision=None, force=False):
+    """Writes a Gradle project with the networks of a run in its assets.
+
+    The folder is whole or not there.
+
+    Args:
+        run: A run folder, of `keras_nonconvex.compress`.
+        out: The folder to write.
+        precision: Which of the run's LiteRT files: "int8", "float32",
+            "float16" or "dynamic"; the first of these that both the dense
+            and the small network have, if None.
+        force: Replace a project that was written before.
+
+    Returns:
+        The path of the project.
+    """
+    run, out = pathlib.Path(run), pathlib.Path(out)
+    recipe, metrics = _read(run, "recipe.json"), _read(run, "metrics.json")
+    precision = _precision(run, precision)
+    models = {
+        network: run / f"{stem}.{precision}.tflite"
+        for network, stem in _NETWORKS.items()
+    }
+    name = " ".join(recipe["name"].split())
+    card = _card(name, precision, models, metrics)
+    _check_out(out, force)
+    with files.replacing(out) as project:
+        shutil.copytree(
+            TEMPLATE,
+            project,
+            # Of a template that was opened in place.
+            ignore=shutil.ignore_patterns(
+                "build", ".gradle", ".idea", ".kotlin", "local.properties"
+            ),
+        )
+        assets = (project / CARD).parent
+        assets.mkdir()
+        for model in models.values():
+            shutil.copyfile(model, assets / model.name)
+        files.write_text(project / CARD, _properties(card))
+        files.write_text(project / _APP_NAME, _app_name(name))
+        if out.exists():
+            out.rename(project.with_name("old"))
+    return out
+
+
+def _read(run, name):
+    path = run / name
+    if not path.is_file():
+        raise ValueError(
+            f"Not a finished run folder: it has no {name}. "
+            f"Received: run={str(run)!r}"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _precision(run, asked):
+    dense, small = (
+        {path.name.split(".")[1] for path in run.glob(f"{stem}.*.tflite")}
+        for stem in _NETWORKS.values()
+    )
+    both = sorted(dense & small)
+    for precision in _PREFERRED if asked is None else [asked]:
+        if precision in both:
+            return precision
+    raise ValueError(
+        "The app needs dense and small LiteRT files of one precision, and "
+        f"this run has {' and '.join(both) or 'none'}. "
+        f"Received: precision={asked!r}, run={str(run)!r}"
+    )
+
+
+def _card(name, precision, models, metrics):
+    """What the app must know of the networks, as keys and values."""
+    facts = {network: _facts(path) for network, path in models.items()}
+    if facts["dense"] != facts["pruned"]:
+        raise ValueError(
+            "The dense and the small file must have the same input, labels "
+            f"and normalisation. Received: {str(models['dense'])!r} and "
+            f"{str(models['pruned'])!r}"
+        )
+    (_, height, width, channels), said = facts["dense"]
+    card = {
+        "name": name,
+        "precision": precision,
+        "height": height,
+        "width": width,
+        "channels": channels,
+    }
+    for key in ("mean", "std"):
+        values = getattr(said, key)
+        values = values * channels if len(values) == 1 else values
+        card[key] = ",".join(map(str, values))
+    card["labels"] = len(said.labels)
+    for index, label in enumerate(said.labels):
+        card[f"label.{index}"] = label
+    for network, path in models.items():
+        card[f"{network}.file"] = path.name
+        card[f"{network}.bytes"] = path.stat().st_size
+        known = {
+            "accuracy": metrics.get("tflite", {})
+            .get(path.name, {})
+            .get("accuracy"),
+            "macs": metrics.get(_NETWORKS[network], {}).get("macs"),
+        }
+        for key, value in known.items():
+            if value is not None:
+                card[f"{network}.{key}"] = value
+    return card
+
+
+def _facts(path):
+    """Input shape, labels and normalisation of a file that the app can run."""
+    model = runtime.interpreter(path)
+    (source,), (target,) = model.get_input_details(), model.get_output_details()
+    shape, scores = source["shape"].tolist(), target["shape"].tolist()
+    if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3):
+        raise ValueError(
+            "The app feeds images: inputs of shape (1, height, width, 1 or "
+            f"3). Received: {tuple(shape)} in {str(path)!r}"
+        )
+    types = [tensor["dtype"].__name__ for tensor in (source, target)]
+    if types != ["float32", "float32"]:
+        raise ValueError(
+            "The app feeds and reads float32; export with float input and "
+            f"output. Received: {' to '.join(types)} in {str(path)!r}"
+        )
+    said = metadata.read(path)
+    if said is None or scores != [1, len(said.labels)]:
+        count = len(said.labels) if said else 0
+        raise ValueError(
+            "The file must carry one label per score "
+            "(tflite_export.metadata.write). "
+            f"Received: {count} for outputs {tuple(scores)} in {str(path)!r}"
+        )
+    return shape, dataclasses.replace(said, name="", description="")
+
+
+def _check_out(out, force):
+    if not out.exists():
+        return
+    if not force:
+        raise ValueError(
+            "The output folder exists; use --force to replace it. "
+            f"Received: out={str(out)!r}"
+        )
+    if not (out / CARD).is_file() and not (
+        out.is_dir() and not any(out.iterdir())
+    ):
+        raise ValueError(
+            "--force replaces projects of this command only, and this is "
+            f"none. Received: out={str(out)!r}"
+        )
+
+
+def _properties(card):
+    """Lines for java.util.Properties."""
+    lines = []
+    for key, value in card.items():
+        text = str(value).replace("\\", "\\\\")
+        if text[:1].isspace():
+            # Else it would be skipped.
+            text = "\\" + text
+        lines.append(f"{key}={text}\n")
+    return "".join(lines)
+
+
+def _app_name(name):
+    # Quotes, @ and ? mean something in Android's resources.
+    text = "".join(f"\\{c}" if c in "\\'\"@?" else c for c in name)
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<resources>\n'
+        f'    <string name="app_name">{saxutils.escape(text)}</string>\n'
+        "</resources>\n"
+    )

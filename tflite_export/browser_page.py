@@ -1,0 +1,255 @@
+"""A static page that runs dense and pruned in the visitor's browser."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import numpy as np
+
+from keras_nonconvex import datasets
+from keras_nonconvex import files
+from keras_nonconvex.version import __version__
+from tflite_export import metadata
+from tflite_export import runtime
+from tflite_export.conversion import PRECISIONS
+
+_PAGE = pathlib.Path(__file__).with_name("browser")
+_PAGE_FILES = ("index.html", "page.css", "page.js", "images.js", "models.js")
+
+# What the page needs of the npm packages. The compat build is for browsers
+# without relaxed SIMD; a visitor loads one of the two.
+_LITERT_FILES = {
+    "core.js": "core/dist/index.js",
+    "package.json": "core/package.json",
+    "wasm-utils.js": "wasm-utils/dist/index.js",
+    **{
+        f"wasm/{name}": f"core/wasm/{name}"
+        for name in (
+            "litert_wasm_internal.js",
+            "litert_wasm_internal.wasm",
+            "litert_wasm_compat_internal.js",
+            "litert_wasm_compat_internal.wasm",
+        )
+    },
+}
+
+
+def write(run, out, precisions=None, images=200, litert=None, force=False):
+    """Writes a folder for any static web server: dense beside pruned.
+
+    The page runs both networks of a run with LiteRT.js on test images and
+    shows size, speed and agreement. It loads nothing from other servers.
+
+    Args:
+        run: A run folder of `compress`.
+        out: The folder to write; complete, or not there.
+        precisions: Of `convert`; the visitor chooses one. All those that the
+            run has for both networks if None.
+        images: How many test images, of all classes alike.
+        litert: A `node_modules` folder with @litertjs/core; if None, npm
+            fetches the pinned version into the user's cache, once.
+        force: Replace a page that exists.
+
+    Returns:
+        The path of its index.html.
+    """
+    run, out = pathlib.Path(run), pathlib.Path(out)
+    if images < 1:
+        raise ValueError(
+            f"Argument `images` must be at least 1. Received: images={images}"
+        )
+    _check_out(out, force)
+    recipe, metrics = _read_run(run)
+    pairs = _pairs(run, precisions)
+    data = datasets.load(metrics["dataset"])
+    classes, entries = _describe(pairs, metrics, data.input_shape)
+    chosen = balanced(data.y_test, images)
+    modules = pathlib.Path(litert) if litert else _from_npm()
+    package = _litert_file(modules, "core/package.json").read_text()
+    description = {
+        "page": "keras-nonconvex",
+        "version": __version__,
+        "litert": json.loads(package)["version"],
+        "model": pathlib.PurePath(recipe["model"]).stem,
+        "dataset": data.name,
+        "classes": classes,
+        "shape": list(data.input_shape),
+        "labels": data.y_test[chosen].tolist(),
+        "networks": {
+            name: {key: metrics[name][key] for key in ("params", "macs")}
+            for name in ("dense", "small")
+        },
+        "files": entries,
+    }
+    with files.replacing(out) as folder:
+        folder.mkdir()
+        for name in _PAGE_FILES:
+            _copy(_PAGE / name, folder / name)
+        for name, source in _LITERT_FILES.items():
+            _copy(_litert_file(modules, source), folder / "litert" / name)
+        for path in (path for pair in pairs.values() for path in pair.values()):
+            _copy(path, folder / "models" / path.name)
+        (folder / "images.bin").write_bytes(pixels(data.x_test[chosen]))
+        (folder / "demo.json").write_text(json.dumps(description, indent=1))
+        if out.exists():  # Goes with the temporary folder.
+            out.rename(folder.with_name("replaced"))
+    return out / "index.html"
+
+
+def balanced(labels, count):
+    """Sorted indices of `count` items, the first ones of each class."""
+    order = np.argsort(labels, kind="stable")
+    first = np.searchsorted(labels[order], labels[order])
+    rank = np.arange(len(labels)) - first  # The how-manieth of its class.
+    return np.sort(order[np.argsort(rank, kind="stable")][:count])
+
+
+def pixels(images):
+    """Images in [0, 1] as bytes, row by row, channels last."""
+    return np.rint(np.clip(images, 0, 1) * 255).astype("uint8").tobytes()
+
+
+def _check_out(out, force):
+    if not out.exists():
+        return
+    if not force:
+        raise ValueError(
+            "The output folder exists; use --force to replace it. "
+            f"Received: out={str(out)!r}"
+        )
+    with contextlib.suppress(OSError, ValueError):
+        described = json.loads((out / "demo.json").read_text())
+        if described["page"] == "keras-nonconvex":
+            return
+    if not out.is_dir() or any(out.iterdir()):
+        raise ValueError(
+            "--force replaces demo pages only, and this is none. "
+            f"Received: out={str(out)!r}"
+        )
+
+
+def _read_run(run):
+    try:
+        return [
+            json.loads((run / name).read_text())
+            for name in ("recipe.json", "metrics.json")
+        ]
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            "This is no complete run folder of `keras-nonconvex compress`. "
+            f"Received: run={str(run)!r}"
+        ) from error
+
+
+def _pairs(run, precisions):
+    """{precision: {"dense": path, "small": path}}."""
+    found = {}
+    for precision in PRECISIONS:
+        pair = {
+            name: run / f"{name}.{precision}.tflite"
+            for name in ("dense", "small")
+        }
+        if all(path.is_file() for path in pair.values()):
+            found[precision] = pair
+    wanted = list(found) if precisions is None else list(precisions)
+    missing = [name for name in wanted if name not in found]
+    if missing or not wanted:
+        raise ValueError(
+            "The run must hold dense.PRECISION.tflite and small.PRECISION."
+            f"tflite for each precision; it does for: {', '.join(found)}. "
+            f"Received: precisions={precisions!r}"
+        )
+    return {name: found[name] for name in wanted}
+
+
+def _describe(pairs, metrics, shape):
+    """Class names, and what the page says and needs to know per file."""
+    entries = {}
+    for precision, pair in pairs.items():
+        for name, path in pair.items():
+            (source,) = runtime.interpreter(path).get_input_details()
+            if (
+                tuple(source["shape"]) != (1, *shape)
+                or source["dtype"] != np.float32
+            ):
+                raise ValueError(
+                    f"The page runs files with float32 input (1, "
+                    f"{', '.join(map(str, shape))}). Received: {str(path)!r}"
+                )
+            found = metadata.read(path)
+            if found is None:
+                raise ValueError(
+                    "The file carries no labels and normalisation; run "
+                    f"`compress` again. Received: {str(path)!r}"
+                )
+            entries.setdefault(precision, {})[name] = {
+                "path": f"models/{path.name}",
+                "mean": list(found.mean),
+                "std": list(found.std),
+                "accuracy": metrics["tflite"][path.name]["accuracy"],
+            }
+    return list(found.labels), entries
+
+
+def _from_npm():
+    """The cached `node_modules` with LiteRT.js, installed if need be."""
+    pinned = json.loads((_PAGE / "package.json").read_text())["dependencies"]
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    cache = cache.expanduser() / "keras-nonconvex"
+    folder = cache / f"litert-{pinned['@litertjs/core']}"
+    if folder.is_dir():
+        return folder / "node_modules"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ValueError(
+            "LiteRT.js comes from npm, which is not installed: install "
+            "Node.js, or name a node_modules folder that holds "
+            "@litertjs/core. Received: litert=None"
+        )
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as temporary:
+        made = pathlib.Path(temporary) / "made"
+        made.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            _copy(_PAGE / name, made / name)
+        # `ci` takes what the lock file pins, and checks its hashes.
+        done = subprocess.run(
+            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            cwd=made,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            reasons = [
+                line.removeprefix("npm error ")
+                for line in done.stderr.splitlines()
+                if line.startswith("npm error ")
+            ]
+            raise ValueError(
+                "npm cannot install LiteRT.js "
+                f"({'; '.join(reasons[:2]) or 'no reason given'}). "
+                f"Received: litert={None}"
+            )
+        with contextlib.suppress(OSError):  # Another was first.
+            made.rename(folder)
+    return folder / "node_modules"
+
+
+def _litert_file(modules, name):
+    path = modules / "@litertjs" / name
+    if not path.is_file():
+        raise ValueError(
+            "Argument `litert` must be a node_modules folder with "
+            f"@litertjs/core and @litertjs/wasm-utils; {name} is missing. "
+            f"Received: litert={str(modules)!r}"
+        )
+    return path
+
+
+def _copy(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -1,0 +1,133 @@
+"""Where does a file drift away from its Keras model? Layer by layer."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_nonconvex import graph
+from tflite_export import flatfile
+from tflite_export import parity
+from tflite_export import runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerDrift:
+    """One operation of a file against the Keras layer it ends.
+
+    Attributes:
+        index: Of the operation in the file.
+        operation: "CONV_2D".
+        layer: Name of the Keras layer whose output this is.
+        error: Root mean square of the difference, as a fraction of that of
+            the layer's output; what came before is in it.
+        added: By how much that is more than the largest error among its
+            inputs: the drift that this operation itself brings.
+        max_abs_diff: Over all values.
+    """
+
+    index: int
+    operation: str
+    layer: str
+    error: float
+    added: float
+    max_abs_diff: float
+
+
+def compare_layers(model, path, x):
+    """The drift of every layer whose output stands in the file.
+
+    The reference kernels run, not the delegate's, whose inner values cannot
+    be read; quantized ones differ from those by a few steps.
+
+    Args:
+        model: The functional Keras model.
+        path: Its LiteRT file.
+        x: A few inputs (n, ...), as Keras takes them.
+
+    Returns:
+        A list of `LayerDrift` in the order of the file.
+    """
+    from ai_edge_litert.interpreter import OpResolverType
+
+    parity.check_inputs(model, x)
+    expected, last = _layer_outputs(model, x)
+    file = flatfile.read(path)
+    (file_graph,) = file.subgraphs
+    interpreter = runtime.interpreter(
+        path,
+        experimental_op_resolver_type=(
+            OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
+        experimental_preserve_all_tensors=True,
+    )
+    ends = {}  # layer -> the last operation with its name
+    for operator in file_graph.operators:
+        tensor = file_graph.tensors[operator.outputs[0]]
+        # Where operations were fused, the last one's name comes first.
+        layer = flatfile.layer_of(tensor.name.decode().split(";")[0], expected)
+        if operator.outputs[0] == file_graph.outputs[0]:
+            layer = last
+        shape = tuple(map(int, tensor.shape))[1:]
+        if layer in expected and expected[layer].shape[1:] == shape:
+            ends[layer] = int(operator.outputs[0])
+    found = _file_outputs(interpreter, ends.values(), x)
+    layers = {tensor: layer for layer, tensor in ends.items()}
+    carried = {}  # tensor -> the last error known on the way to it
+    rows = []
+    for index, operator in enumerate(file_graph.operators):
+        error = max(carried.get(int(i), 0.0) for i in operator.inputs)
+        tensor = int(operator.outputs[0])
+        if tensor in layers:
+            layer, before = layers[tensor], error
+            difference = found[tensor] - expected[layer]
+            error = _rms(difference) / (_rms(expected[layer]) or 1.0)
+            rows.append(
+                LayerDrift(
+                    index,
+                    flatfile.kind(file, operator),
+                    layer,
+                    error,
+                    max(error - before, 0.0),
+                    float(np.abs(difference).max()),
+                )
+            )
+        carried.update(dict.fromkeys(map(int, operator.outputs), error))
+    return rows
+
+
+def _layer_outputs(model, x):
+    """{layer: its output on x} of layers called once, and the last one."""
+    whole = graph.functional(model)
+    names, outputs = [], []
+    last = None
+    for call in graph.calls(whole):
+        single = len(call.outputs) == 1 and not call.path
+        if single and not call.node.is_input:
+            names.append(call.operation.name)
+            outputs.append(call.outputs[0])
+            if call.outputs[0] is whole.outputs[0]:
+                last = call.operation.name
+    values = keras.Model(whole.inputs, outputs)(x, training=False)
+    return {
+        name: keras.ops.convert_to_numpy(value)
+        for name, value in zip(names, values, strict=True)
+        if names.count(name) == 1
+    }, last
+
+
+def _file_outputs(interpreter, wanted, x):
+    (source,) = interpreter.get_input_details()
+    details = {d["index"]: d for d in interpreter.get_tensor_details()}
+    found = {index: [] for index in wanted}
+    for sample in runtime.quantized(x, source):
+        interpreter.set_tensor(source["index"], sample[None])
+        interpreter.invoke()
+        for index in wanted:
+            value = interpreter.get_tensor(index)
+            found[index].append(runtime.dequantized(value, details[index]))
+    return {index: np.concatenate(parts) for index, parts in found.items()}
+
+
+def _rms(values):
+    return float(np.sqrt(np.mean(np.square(values, dtype="float64"))))

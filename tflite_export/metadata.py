@@ -1,0 +1,281 @@
+"""Labels and normalisation inside a LiteRT file (TFLite Metadata).
+
+The file format is that of TensorFlow's metadata_schema.fbs, identifier M001:
+a `ModelMetadata` table in a buffer named TFLITE_METADATA, and the label file
+as a zip archive after the model. MediaPipe and Android Studio read it.
+"""
+
+import dataclasses
+import io
+import pathlib
+import zipfile
+
+import flatbuffers
+import numpy as np
+from flatbuffers import number_types
+from flatbuffers import table
+
+from keras_nonconvex import files
+from tflite_export import flatfile
+
+_BUFFER, _IDENTIFIER, _LABELS = "TFLITE_METADATA", b"M001", "labels.txt"
+
+# Field numbers of metadata_schema.fbs.
+_MODEL = {"name": 0, "description": 1, "version": 2, "subgraphs": 3}
+_SUBGRAPH = {"inputs": 2, "outputs": 3}
+_TENSOR = {"name": 0, "content": 3, "steps": 4, "stats": 5, "files": 6}
+_CONTENT = {"type": 0, "properties": 1}
+_IMAGE = {"color_space": 0}
+_STEP = {"type": 0, "options": 1}
+_NORMALIZATION = {"mean": 0, "std": 1}
+_STATS = {"max": 0, "min": 1}
+_FILE = {"name": 0, "description": 1, "type": 2}
+# Values of its enumerations and unions.
+_IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS, _AXIS_LABELS = 2, 1, 2
+_COLOR_SPACES = {1: 2, 3: 1}  # channels -> grey, RGB
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What an app must know to feed a file and to read its answer.
+
+    Attributes:
+        labels: Class names, by index of the output.
+        mean, std: The network's input is (pixel - mean) / std with pixels in
+            0 to 255: one value, or one per channel.
+        name, description: Of the model.
+    """
+
+    labels: tuple = ()
+    mean: tuple = (0.0,)
+    std: tuple = (255.0,)
+    name: str = ""
+    description: str = ""
+
+    def __post_init__(self):
+        for field in ("labels", "mean", "std"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        numbers = np.array([*self.mean, *self.std], dtype="float64")
+        if (
+            len(self.mean) != len(self.std)
+            or len(self.mean) not in (1, 3, 4)
+            or not np.isfinite(numbers).all()
+            or min(self.std) <= 0
+        ):
+            raise ValueError(
+                "Arguments `mean` and `std` must be one number each, or one "
+                "per channel, and `std` positive. "
+                f"Received: mean={self.mean}, std={self.std}"
+            )
+        for label in self.labels:
+            if not isinstance(label, str) or len(label.splitlines()) != 1:
+                raise ValueError(
+                    "Argument `labels` must be names of one line each. "
+                    f"Received: {label!r}"
+                )
+
+    @property
+    def input_range(self):
+        """The least and the largest value of the network's input."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        return float((-mean / std).min()), float(((255 - mean) / std).max())
+
+
+def write(path, metadata):
+    """Puts `Metadata` into a LiteRT file, in place of what it may have.
+
+    Inference does not change.
+
+    Args:
+        path: A `.tflite` file; replaced atomically.
+        metadata: A `Metadata`; as many labels as the file has outputs.
+    """
+    path = pathlib.Path(path)
+    model = flatfile.read(path)
+    graph = model.subgraphs[0]
+    source, target = (
+        graph.tensors[ids[0]] for ids in (graph.inputs, graph.outputs)
+    )
+    _check(metadata, source, target, path)
+    # The entry goes last, so an older one can be dropped without renumbering.
+    kept = [m for m in model.metadata or [] if m.name != _BUFFER.encode()]
+    buffer = flatfile.schema.BufferT()
+    buffer.data = np.frombuffer(_packed(metadata, source, target), "uint8")
+    model.buffers.append(buffer)
+    entry = flatfile.schema.MetadataT()
+    entry.name, entry.buffer = _BUFFER, len(model.buffers) - 1
+    model.metadata = [*kept, entry]
+    archive = io.BytesIO(flatfile.packed(model))
+    if metadata.labels:
+        archive.seek(0, io.SEEK_END)
+        with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as stored:
+            # A fixed date: equal models give equal files.
+            name = zipfile.ZipInfo(_LABELS)
+            stored.writestr(name, "".join(f"{x}\n" for x in metadata.labels))
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(archive.getvalue())
+
+
+def read(path):
+    """The `Metadata` of a LiteRT file, or None if it has none."""
+    model = flatfile.read(path)
+    for entry in model.metadata or []:
+        if entry.name == _BUFFER.encode():
+            data = model.buffers[entry.buffer].data
+            return _unpacked(bytes(data), _labels(path))
+    return None
+
+
+def _labels(path):
+    if not zipfile.is_zipfile(path):
+        return ()
+    with zipfile.ZipFile(path) as archive:
+        if _LABELS not in archive.namelist():
+            return ()
+        return tuple(archive.read(_LABELS).decode().splitlines())
+
+
+def _check(metadata, source, target, path):
+    classes = int(target.shape[-1])
+    if metadata.labels and len(metadata.labels) != classes:
+        raise ValueError(
+            f"Argument `labels` must have one name for each of {classes} "
+            f"outputs. Received: {len(metadata.labels)} for {str(path)!r}"
+        )
+    if len(metadata.mean) not in (1, int(source.shape[-1])):
+        raise ValueError(
+            "Arguments `mean` and `std` must have 1 or "
+            f"{int(source.shape[-1])} values. "
+            f"Received: {len(metadata.mean)} for {str(path)!r}"
+        )
+
+
+def _packed(metadata, source, target):
+    """The ModelMetadata table as bytes."""
+    builder = flatbuffers.Builder(1024)
+    low, high = metadata.input_range
+
+    def make(fields, **values):
+        builder.StartObject(max(fields.values()) + 1)
+        for key, value in values.items():
+            if isinstance(value, _Byte):
+                builder.PrependByteSlot(fields[key], value, 0)
+            else:
+                builder.PrependUOffsetTRelativeSlot(fields[key], value, 0)
+        return builder.EndObject()
+
+    def many(tables):
+        builder.StartVector(4, len(tables), 4)
+        for one in reversed(tables):
+            builder.PrependUOffsetTRelative(one)
+        return builder.EndVector()
+
+    def floats(values):
+        return builder.CreateNumpyVector(np.array(values, "float32"))
+
+    step = make(
+        _STEP,
+        type=_Byte(_NORMALIZATION_OPTIONS),
+        options=make(
+            _NORMALIZATION,
+            mean=floats(metadata.mean),
+            std=floats(metadata.std),
+        ),
+    )
+    image = {
+        "name": builder.CreateString("image"),
+        "steps": many([step]),
+        "stats": make(_STATS, max=floats([high]), min=floats([low])),
+    }
+    shape = [int(n) for n in source.shape]
+    if len(shape) == 4 and shape[-1] in _COLOR_SPACES:
+        space = _Byte(_COLOR_SPACES[shape[-1]])
+        image["content"] = make(
+            _CONTENT,
+            type=_Byte(_IMAGE_PROPERTIES),
+            properties=make(_IMAGE, color_space=space),
+        )
+    answer = {"name": builder.CreateString("probability")}
+    if metadata.labels:
+        names = make(
+            _FILE,
+            name=builder.CreateString(_LABELS),
+            description=builder.CreateString("class names"),
+            type=_Byte(_AXIS_LABELS),
+        )
+        answer["files"] = many([names])
+    inputs = many([make(_TENSOR, **image)])
+    outputs = many([make(_TENSOR, **answer)])
+    subgraphs = many([make(_SUBGRAPH, inputs=inputs, outputs=outputs)])
+    model = make(
+        _MODEL,
+        name=builder.CreateString(metadata.name),
+        description=builder.CreateString(metadata.description),
+        subgraphs=subgraphs,
+    )
+    builder.Finish(model, file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _Byte(int):
+    """A number for a byte field; other fields hold offsets."""
+
+
+def _unpacked(data, labels):
+    """`Metadata` from the bytes of a ModelMetadata table."""
+    root = table.Table(data, _first_offset(data))
+    (found,) = _tables(root, _MODEL["subgraphs"])[:1] or [None]
+    tensors = _tables(found, _SUBGRAPH["inputs"]) if found else []
+    steps = _tables(tensors[0], _TENSOR["steps"]) if tensors else []
+    values = {}
+    for step in steps:
+        if _byte(step, _STEP["type"]) == _NORMALIZATION_OPTIONS:
+            options = _inner(step, _STEP["options"])
+            for key, number in _NORMALIZATION.items():
+                values[key] = _floats(options, number)
+    return Metadata(
+        labels=labels,
+        name=_string(root, _MODEL["name"]),
+        description=_string(root, _MODEL["description"]),
+        **values,
+    )
+
+
+def _first_offset(data):
+    return int.from_bytes(data[:4], "little")
+
+
+def _offset(parent, number):
+    return parent.Offset(4 + 2 * number)
+
+
+def _byte(parent, number):
+    where = _offset(parent, number)
+    kind = number_types.Uint8Flags
+    return parent.Get(kind, parent.Pos + where) if where else 0
+
+
+def _string(parent, number):
+    where = _offset(parent, number)
+    return parent.String(parent.Pos + where).decode() if where else ""
+
+
+def _inner(parent, number):
+    where = parent.Pos + _offset(parent, number)
+    return table.Table(parent.Bytes, parent.Indirect(where))
+
+
+def _tables(parent, number):
+    where = _offset(parent, number)
+    if not where:
+        return []
+    start = parent.Vector(where)
+    return [
+        table.Table(parent.Bytes, parent.Indirect(start + 4 * i))
+        for i in range(parent.VectorLen(where))
+    ]
+
+
+def _floats(parent, number):
+    where = _offset(parent, number)
+    return parent.GetVectorAsNumpy(number_types.Float32Flags, where).tolist()

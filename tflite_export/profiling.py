@@ -1,0 +1,139 @@
+"""Where does the time of a LiteRT file go? Operation by operation."""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from tflite_export import profiler
+from tflite_export import runtime
+
+
+class ProfilingNotAvailable(RuntimeError):
+    """The installed LiteRT does not tell the times of single operations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OpTime:
+    """One operation as LiteRT ran it.
+
+    Attributes:
+        index: In the order of execution.
+        name: Of XNNPACK's kernel, "Convolution (NHWC, F32) IGEMM", or of the
+            file's operation where XNNPACK has none, "AVERAGE_POOL_2D". XNNPACK
+            splits and joins operations, so these are not those of the file.
+        calls: How often it was timed.
+        mean_us: Mean microseconds over the middle half of the calls.
+        share: Fraction of the sum over all operations.
+    """
+
+    index: int
+    name: str
+    calls: int
+    mean_us: float
+    share: float
+
+    def __str__(self):
+        return f"{self.mean_us:10.1f} us {self.share:6.1%}  {self.name}"
+
+
+def profile(path, runs=100, warmup=10, threads=1, x=None):
+    """Times each operation of a file, in a process of its own.
+
+    LiteRT cuts times to whole microseconds: what takes less counts as zero,
+    and operations add up to less than `benchmark` tells.
+
+    Args:
+        path: A LiteRT file.
+        runs: Runs that count.
+        warmup: Runs before.
+        threads: Threads of the runtime.
+        x: Input batch, as the Keras model takes it; uniform noise if None.
+
+    Returns:
+        A tuple of `OpTime`, in the order of execution.
+
+    Raises:
+        ProfilingNotAvailable: The reason is in the message.
+    """
+    if runs < 1:
+        raise ValueError(
+            f"Argument `runs` must be at least 1. Received: runs={runs}"
+        )
+    (source,) = runtime.interpreter(path).get_input_details()
+    shape = tuple(source["shape"].tolist())
+    if x is None:
+        x = np.random.default_rng(0).random(shape)
+    if np.shape(x) != shape:
+        raise ValueError(
+            f"The file takes inputs of shape {shape}. Received: {np.shape(x)}"
+        )
+    found = _measured(
+        runtime.quantized(x, source).tobytes(),
+        library=_library(),
+        path=os.fspath(path),
+        threads=threads,
+        runs=runs,
+        warmup=warmup,
+    )
+    times = np.sort(np.asarray(found["times"], float), axis=0)
+    middle = times[runs // 4 : runs - runs // 4].mean(axis=0)
+    if not middle.any():
+        raise ProfilingNotAvailable(
+            "Every operation takes less than the microsecond that LiteRT can "
+            f"tell. Received: path={str(path)!r}"
+        )
+    shares = middle / middle.sum()
+    rows = zip(found["names"], middle.tolist(), shares.tolist(), strict=True)
+    return tuple(
+        OpTime(index, name, runs, mean_us, share)
+        for index, (name, mean_us, share) in enumerate(rows)
+    )
+
+
+def _library():
+    """Path of a library that `profiler` knows."""
+    version = importlib.metadata.version("ai-edge-litert")
+    if version not in profiler.VERSIONS:
+        raise ProfilingNotAvailable(
+            "Single operations can be timed with ai-edge-litert "
+            f"{', '.join(profiler.VERSIONS)}. Received: version={version!r}"
+        )
+    package = importlib.util.find_spec("ai_edge_litert")
+    return str(pathlib.Path(package.origin).with_name("libLiteRt.so"))
+
+
+def _measured(content, **job):
+    """What `profiler.profile` returns there."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "input").write_bytes(content)
+        (folder / "job.json").write_text(json.dumps(job))
+        result = folder / "result.json"
+        done = subprocess.run(
+            # -P: the modules beside it must not hide others of their names.
+            [sys.executable, "-P", profiler.__file__, str(folder)],
+            capture_output=True,
+        )
+        if result.exists():
+            found = json.loads(result.read_text())
+        else:
+            code = done.returncode
+            found = {"message": f"LiteRT's process ended with exit code {code}"}
+    reason = found.get("message")
+    # Operations run one after the other, each time cut or, by two readings of
+    # the clock, at most one microsecond too long.
+    if not reason and np.sum(found["times"]) > sum(found["totals"]) + np.size(
+        found["times"]
+    ):
+        reason = "LiteRT's operations take longer than its runs"
+    if reason:
+        raise ProfilingNotAvailable(f"{reason}. Received: path={job['path']!r}")
+    return found

@@ -1,0 +1,94 @@
+"""Which `round_to` makes a pruned model fastest? Measured, not guessed."""
+
+import dataclasses
+import pathlib
+import tempfile
+
+from keras_nonconvex import pruning
+from tflite_export.conversion import convert
+from tflite_export.timing import benchmark
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounding:
+    """What `tune_round_to` found.
+
+    Attributes:
+        best: The `round_to` to use.
+        median_ms: {round_to: milliseconds of one inference}.
+        macs: {round_to: MACs of the pruned model}.
+    """
+
+    best: int
+    median_ms: dict
+    macs: dict
+
+    def __str__(self):
+        rows = [
+            f"round_to={r}: {ms:.4f} ms, {self.macs[r]:,} MACs"
+            + (" <- best" if r == self.best else "")
+            for r, ms in self.median_ms.items()
+        ]
+        return "\n".join(rows)
+
+
+def tune_round_to(
+    model,
+    budget,
+    criterion="group_norm",
+    candidates=(1, 2, 4, 8, 16),
+    precision="float32",
+    representative_data=None,
+    runs=300,
+    threads=1,
+    **options,
+):
+    """Times the model that each `round_to` leaves, in interleaved runs.
+
+    Kernels of a runtime work on several channels at once, so one channel more
+    may cost nothing, and a model of fewer channels may even be slower. All
+    candidates keep the same budget. Measure on the machine that counts, or
+    one like it.
+
+    Args:
+        model: The Keras model to prune.
+        budget: As of `knc.prune`.
+        criterion: As of `knc.prune`.
+        candidates: The `round_to` to try.
+        precision: Of the LiteRT files.
+        representative_data: As of `convert`, for "int8".
+        runs: Interleaved runs of all of them.
+        threads: Of the runtime.
+        **options: Of `knc.prune`.
+
+    Returns:
+        A `Rounding`; within 3 % of the fastest the smallest `round_to` is
+        best, since it follows the criterion most closely.
+    """
+    candidates = sorted(set(candidates))
+    if not candidates or any(
+        not isinstance(c, int) or c < 1 for c in candidates
+    ):
+        raise ValueError(
+            "Argument `candidates` must be positive integers. "
+            f"Received: candidates={candidates!r}"
+        )
+    paths, macs = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for round_to in candidates:
+            plan = pruning.plan(model, criterion, budget, round_to, **options)
+            if plan.met:
+                path = pathlib.Path(folder) / f"{round_to}.tflite"
+                convert(plan.apply(model), path, precision, representative_data)
+                paths[round_to], macs[round_to] = path, plan.after["macs"]
+        if not paths:
+            raise ValueError(
+                "No `round_to` meets the budget. "
+                f"Received: budget={budget}, candidates={candidates}"
+            )
+        first, *others = paths.values()
+        timings = benchmark(first, others, runs=runs, threads=threads)
+    times = {r: t.median_ms for r, t in zip(paths, timings, strict=True)}
+    fastest = min(times.values())
+    best = min(r for r, ms in times.items() if ms <= 1.03 * fastest)
+    return Rounding(best, times, macs)
