@@ -13,6 +13,8 @@ from tflite_export.metadata import Metadata
 from tflite_export.parity import Limits
 from tflite_export.parity import Parity
 from tflite_export.parity import check_parity
+from tflite_export.rounding import Rounding
+from tflite_export.rounding import tune_round_to
 from tflite_export.timing import Latency
 from tflite_export.timing import benchmark
 
@@ -23,10 +25,12 @@ __all__ = [
     "Limits",
     "Metadata",
     "Parity",
+    "Rounding",
     "benchmark",
     "check_parity",
     "compare_layers",
     "convert",
     "measures",
     "metadata",
+    "tune_round_to",
 ]

@@ -232,7 +232,7 @@ def _from_npm():
             raise ValueError(
                 "npm cannot install LiteRT.js "
                 f"({'; '.join(reasons[:2]) or 'no reason given'}). "
-                f"Received: litert={None}"
+                "Received: litert=None"
             )
         with contextlib.suppress(OSError):  # Another was first.
             made.rename(folder)

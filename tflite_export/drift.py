@@ -108,7 +108,8 @@ def _layer_outputs(model, x):
             outputs.append(call.outputs[0])
             if call.outputs[0] is whole.outputs[0]:
                 last = call.operation.name
-    values = keras.Model(whole.inputs, outputs)(x, training=False)
+    (source,) = whole.inputs
+    values = keras.Model(source, outputs)(x, training=False)
     return {
         name: keras.ops.convert_to_numpy(value)
         for name, value in zip(names, values, strict=True)

@@ -3,6 +3,7 @@
 import math
 import pathlib
 import re
+import struct
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
@@ -26,7 +27,12 @@ def read(path):
     buffer = path.read_bytes()
     if buffer[4:8] != b"TFL3":
         raise ValueError(f"Not a LiteRT file. Received: path={str(path)!r}")
-    return schema.ModelT.InitFromPackedBuf(buffer, 0)
+    try:
+        return schema.ModelT.InitFromPackedBuf(buffer, 0)
+    except (struct.error, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"This LiteRT file is damaged. Received: path={str(path)!r}"
+        ) from error
 
 
 def packed(model):

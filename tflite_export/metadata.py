@@ -78,7 +78,9 @@ class Metadata:
     def input_range(self):
         """The least and the largest value of the network's input."""
         mean, std = np.array(self.mean), np.array(self.std)
-        return float((-mean / std).min()), float(((255 - mean) / std).max())
+        return float(((0 - mean) / std).min()), float(
+            ((255 - mean) / std).max()
+        )
 
 
 def write(path, metadata):

@@ -212,6 +212,8 @@ def profile(library, path, threads, runs, warmup, content):
             model.run()
         for _ in range(runs):
             total, operations = model.timed_run()
+            if not operations:
+                raise Failed("LiteRT's profiler tells of no operations")
             found, elapsed = zip(*operations, strict=True)
             names = names or found
             if found != names:
@@ -224,6 +226,12 @@ def profile(library, path, threads, runs, warmup, content):
 def _main(folder):
     folder = pathlib.Path(folder)
     job = json.loads((folder / "job.json").read_text())
+    # Last, so that the modules beside it hide no others of their names.
+    sys.path.append(str(pathlib.Path(__file__).parent))
+    import timer
+
+    # The stack must live as long as the process.
+    _stack = None if job.pop("amx") else timer.refuse_amx()
     try:
         result = profile(content=(folder / "input").read_bytes(), **job)
     except Failed as error:

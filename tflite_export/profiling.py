@@ -44,11 +44,11 @@ class OpTime:
         return f"{self.mean_us:10.1f} us {self.share:6.1%}  {self.name}"
 
 
-def profile(path, runs=100, warmup=10, threads=1, x=None):
+def profile(path, runs=100, warmup=10, threads=1, x=None, amx=False):
     """Times each operation of a file, in a process of its own.
 
     LiteRT cuts times to whole microseconds: what takes less counts as zero,
-    and operations add up to less than `benchmark` tells.
+    and the operations add up to less than the run.
 
     Args:
         path: A LiteRT file.
@@ -56,6 +56,7 @@ def profile(path, runs=100, warmup=10, threads=1, x=None):
         warmup: Runs before.
         threads: Threads of the runtime.
         x: Input batch, as the Keras model takes it; uniform noise if None.
+        amx: As for `benchmark`.
 
     Returns:
         A tuple of `OpTime`, in the order of execution.
@@ -63,10 +64,16 @@ def profile(path, runs=100, warmup=10, threads=1, x=None):
     Raises:
         ProfilingNotAvailable: The reason is in the message.
     """
-    if runs < 1:
-        raise ValueError(
-            f"Argument `runs` must be at least 1. Received: runs={runs}"
-        )
+    for name, value, least in (
+        ("runs", runs, 1),
+        ("warmup", warmup, 0),
+        ("threads", threads, 1),
+    ):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(
+                f"Argument `{name}` must be an integer of at least {least}. "
+                f"Received: {name}={value!r}"
+            )
     (source,) = runtime.interpreter(path).get_input_details()
     shape = tuple(source["shape"].tolist())
     if x is None:
@@ -82,6 +89,7 @@ def profile(path, runs=100, warmup=10, threads=1, x=None):
         threads=threads,
         runs=runs,
         warmup=warmup,
+        amx=amx,
     )
     times = np.sort(np.asarray(found["times"], float), axis=0)
     middle = times[runs // 4 : runs - runs // 4].mean(axis=0)
@@ -121,19 +129,23 @@ def _measured(content, **job):
             # -P: the modules beside it must not hide others of their names.
             [sys.executable, "-P", profiler.__file__, str(folder)],
             capture_output=True,
+            text=True,
         )
         if result.exists():
             found = json.loads(result.read_text())
         else:
-            code = done.returncode
-            found = {"message": f"LiteRT's process ended with exit code {code}"}
+            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            found = {
+                "message": "The profiling process ended before it was done "
+                f"(exit code {done.returncode}: {last[0]})"
+            }
     reason = found.get("message")
-    # Operations run one after the other, each time cut or, by two readings of
-    # the clock, at most one microsecond too long.
-    if not reason and np.sum(found["times"]) > sum(found["totals"]) + np.size(
-        found["times"]
-    ):
-        reason = "LiteRT's operations take longer than its runs"
+    if not reason:
+        # Operations run one after the other. Two readings of a clock make a
+        # time at most a microsecond too long.
+        times = np.asarray(found["times"])
+        if times.sum() > sum(found["totals"]) + times.size:
+            reason = "LiteRT's operations take longer than its runs"
     if reason:
         raise ProfilingNotAvailable(f"{reason}. Received: path={job['path']!r}")
     return found

@@ -1,0 +1,282 @@
+"""Keras models become files that LiteRT runs, or are refused in words."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import tflite_export
+from tflite_export import conversion
+from tflite_export import flatfile
+from tflite_export import runtime
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Kernels below 1,024 weights would stay float in dynamic files."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 12, 2))
+    x = layers.Conv2D(16, 3, use_bias=False)(inputs)
+    x = layers.BatchNormalization()(x)
+    x = layers.ReLU()(x)
+    x = layers.Conv2D(32, 3, strides=2, activation="relu")(x)
+    x = layers.Flatten()(x)
+    return keras.Model(inputs, layers.Dense(5, activation="softmax")(x))
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(200, 12, 12, 2)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def written(model, images, tmp_path_factory):
+    """All precisions, each in a process of its own."""
+    folder = tmp_path_factory.mktemp("tflite")
+    done = []
+    with pytest.warns(UserWarning, match="int16x8 files are precise but slow"):
+        made = tflite_export.convert(
+            model,
+            folder / "small.{precision}.tflite",
+            conversion.PRECISIONS,
+            images,
+            progress=done.append,
+        )
+    assert done == made
+    return {one.precision: one for one in made}
+
+
+@pytest.mark.parametrize("precision", conversion.PRECISIONS)
+def test_parity(model, images, written, precision):
+    made = written[precision]
+    labels = model.predict(images, verbose=0).argmax(-1)
+    parity = tflite_export.check_parity(model, made.path, images, labels)
+    assert parity.precision == precision
+    assert parity.met, parity
+    assert parity.keras_accuracy == 1.0
+    assert parity.accuracy == parity.agreement
+    assert "met" in str(parity) and "agreement" in str(parity)
+
+
+def test_files_are_small_fixed_and_builtin(written):
+    sizes = {name: made.bytes for name, made in written.items()}
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]
+    for made in written.values():
+        (details,) = runtime.interpreter(made.path).get_input_details()
+        assert tuple(details["shape"]) == (1, 12, 12, 2)
+        assert tuple(details["shape_signature"]) == (1, 12, 12, 2)
+        assert made.ops["CONV_2D"] == 2
+        assert "CUSTOM" not in made.ops and "SHAPE" not in made.ops
+        # TensorFlow alone takes more than 300 MB.
+        assert 3e8 < made.peak_bytes < 8e9
+        assert "MB" in str(made)
+    assert written["int8"].ops["QUANTIZE"] == 1
+
+
+def test_a_process_of_its_own_writes_the_same(model, images, written, tmp_path):
+    for precision in ("float32", "int8"):
+        path = tmp_path / "here.tflite"
+        tflite_export.convert(model, path, precision, images)
+        other = written[precision].path
+        assert np.array_equal(
+            runtime.predict(path, images[:20]),
+            runtime.predict(other, images[:20]),
+        )
+
+
+@pytest.mark.parametrize("io", ["int8", "uint8"])
+def test_quantized_input_and_output(model, images, written, tmp_path, io):
+    path = tmp_path / "model.tflite"
+    made = tflite_export.convert(model, path, "int8", images, io=io)
+    runner = runtime.interpreter(path)
+    for details in (runner.get_input_details(), runner.get_output_details()):
+        assert details[0]["dtype"] == np.dtype(io)
+    # What stands at the ends is the same quantization.
+    expected = runtime.predict(written["int8"].path, images)
+    step = runner.get_output_details()[0]["quantization"][0]
+    difference = np.abs(runtime.predict(path, images) - expected)
+    assert difference.max() <= 1.01 * step
+    assert made.ops.get("DEQUANTIZE", 0) == 0
+
+
+@pytest.mark.parametrize("batch_size", [3, None])
+def test_batch_size(model, images, tmp_path, batch_size):
+    path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path, batch_size=batch_size)
+    (details,) = runtime.interpreter(path).get_input_details()
+    assert details["shape_signature"][0] == (batch_size or -1)
+    found = runtime.predict(path, images[:7])
+    expected = model.predict(images[:7], verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_representative_data_in_every_form(model, images, tmp_path):
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices(
+        (images, np.zeros(len(images)))
+    )
+    outputs = []
+    for data in (
+        images,
+        dataset,
+        dataset.batch(64),
+        dataset.map(lambda x, y: x).batch(50),
+        list(images),
+    ):
+        path = tmp_path / "model.tflite"
+        tflite_export.convert(model, path, "int8", data)
+        outputs.append(runtime.predict(path, images[:10]))
+    for one in outputs[1:]:
+        assert np.array_equal(one, outputs[0])
+
+
+def test_representative_data_by_name(tmp_path):
+    inputs = keras.Input((28, 28, 1))
+    x = layers.Conv2D(4, 3, strides=2)(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path, "int8", "digits")
+    (details,) = runtime.interpreter(path).get_input_details()
+    assert flatfile.precision(flatfile.read(path)) == "int8"
+
+
+def test_unsupported_layers_are_named(tmp_path):
+    inputs = keras.Input((4, 4, 1))
+    x = layers.Conv2D(2, 3, name="fine")(inputs)
+    x = layers.Lambda(lambda t: ops.erfinv(t), name="odd")(x)
+    path = tmp_path / "new" / "model.tflite"
+    for isolate in (False, True):
+        with pytest.raises(ValueError, match=r"tf\.Erfinv of layer 'odd'") as e:
+            tflite_export.convert(keras.Model(inputs, x), path, isolate=isolate)
+        assert len(str(e.value)) < 300
+    assert not list(path.parent.iterdir())
+
+
+def test_macs_are_those_of_keras(model, written):
+    import keras_nonconvex as knc
+
+    for made in written.values():
+        found = flatfile.macs(flatfile.read(made.path))
+        assert found == knc.summary(model).macs
+
+
+BAD = np.zeros((3, 12, 12, 2))
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"precision": "int4"}, "`precision` must be one of"),
+        ({"precision": []}, "`precision` must name one of"),
+        ({"precision": ["int8", "float32"]}, "must contain '{precision}'"),
+        ({"path": "model.lite"}, "must end in '.tflite'"),
+        ({"io": "uint8"}, "`io` must be 'float32', with precision"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+        ({"model": "model"}, "`model` must be a keras.Model"),
+        ({"precision": "int8"}, "`representative_data` must be.*None"),
+        (
+            {"precision": "int8", "representative_data": np.ones((3, 5))},
+            r"Received: shape \(3, 5\)",
+        ),
+        (
+            {"precision": "int8", "representative_data": [np.ones((3, 5))]},
+            r"Received: shape \(1?,? ?3, 5\)",
+        ),
+        (
+            {"precision": "int8", "representative_data": BAD[:0]},
+            r"Received: shape \(0, 12, 12, 2\)",
+        ),
+        (
+            {"precision": "int8", "representative_data": BAD * np.nan},
+            "must be finite",
+        ),
+        (
+            {"precision": "int8", "representative_data": BAD},
+            "Received: 0 everywhere",
+        ),
+        (
+            {"precision": "int8", "representative_data": BAD.astype(str)},
+            "must be numbers",
+        ),
+        (
+            {
+                "precision": "int8",
+                "representative_data": 255 * np.eye(12)[None, ..., None]
+                + BAD[:1],
+                "metadata": tflite_export.Metadata(),
+            },
+            "mean and std give, 0 to 1. Received: 0 to 255",
+        ),
+    ],
+)
+def test_bad_arguments(model, tmp_path, change, message):
+    arguments = {"model": model, "path": "model.tflite", **change}
+    arguments["path"] = tmp_path / arguments["path"]
+    with pytest.raises(ValueError, match=message):
+        tflite_export.convert(**arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_without_one_fixed_input(tmp_path):
+    one, two = keras.Input((4,)), keras.Input((4,))
+    free = keras.Input((None, 4))
+    for model, message in (
+        (keras.Model([one, two], one + two), "one input and one output"),
+        (keras.Sequential([layers.Dense(2)]), "one input and one output"),
+        (keras.Model(free, layers.Dense(2)(free)), "must be fixed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tflite_export.convert(model, tmp_path / "model.tflite")
+
+
+def test_unwritable_path(model, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError):
+        tflite_export.convert(model, tmp_path / "file" / "model.tflite")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_killed_converter_is_told(model, tmp_path, monkeypatch):
+    killer = tmp_path / "killer.py"
+    killer.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr(conversion.converter, "__file__", str(killer))
+    with pytest.raises(RuntimeError, match="exit code -9"):
+        tflite_export.convert(model, tmp_path / "x.tflite", isolate=True)
+    assert not (tmp_path / "x.tflite").exists()
+
+
+class Counter(layers.Layer):
+    def build(self, input_shape):
+        self.count = self.add_weight(shape=(), trainable=False)
+
+    def call(self, inputs):
+        self.count.assign_add(1.0)
+        return inputs + self.count
+
+
+def test_variables_in_the_file_are_refused(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Counter()(layers.Dense(3)(inputs)))
+    with pytest.raises(ValueError, match="phones do not run: .*VAR_HANDLE"):
+        tflite_export.convert(model, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_none(model, images, tmp_path):
+    bad = tmp_path / "bad.tflite"
+    bad.write_bytes(b"not a model at all")
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(b"\x10\0\0\0TFL3")
+    with pytest.raises(ValueError, match="No such file"):
+        tflite_export.benchmark(str(tmp_path / "no.tflite"))
+    for function in (flatfile.read, tflite_export.metadata.read):
+        with pytest.raises(ValueError, match="Not a LiteRT file"):
+            function(bad)
+    for path in (bad, cut):
+        with pytest.raises(ValueError, match="Not a LiteRT file|is damaged"):
+            tflite_export.check_parity(model, path, images)
+        with pytest.raises(ValueError, match="cannot load this file"):
+            tflite_export.benchmark(path)

@@ -1,0 +1,121 @@
+"""Keras against LiteRT: limits, and the layer that drifts."""
+
+import keras
+import models
+import numpy as np
+import pytest
+from keras import layers
+
+import tflite_export
+from tflite_export import flatfile
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(40, 12, 12, 2)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.chain(seed=1)
+
+
+@pytest.fixture(scope="module")
+def path(model, images, tmp_path_factory):
+    path = tmp_path_factory.mktemp("parity") / "model.tflite"
+    tflite_export.convert(model, path, "int8", images)
+    return path
+
+
+def test_another_model_is_not_met(path, images):
+    other = models.chain(seed=2)
+    found = tflite_export.check_parity(other, path, images)
+    assert not found.met and "NOT met" in str(found)
+
+
+def test_limits_decide(model, path, images):
+    for limits, met in (
+        (tflite_export.Limits(error=1.0, agreement=0.0), True),
+        (tflite_export.Limits(error=1e-9, agreement=0.0), False),
+        (tflite_export.Limits(error=1.0, agreement=1.01), False),
+    ):
+        found = tflite_export.check_parity(model, path, images, limits=limits)
+        assert found.met is met
+
+
+def test_the_numbers_are_what_they_say(model, path, images):
+    found = tflite_export.check_parity(model, path, images)
+    expected = model.predict(images, verbose=0)
+    runner = tflite_export.runtime.interpreter(path)
+    (source,), (target,) = (
+        runner.get_input_details(),
+        runner.get_output_details(),
+    )
+    outputs = []
+    for image in images:
+        runner.set_tensor(source["index"], image[None])
+        runner.invoke()
+        outputs.append(runner.get_tensor(target["index"])[0])
+    difference = np.stack(outputs) - expected
+    assert found.max_abs_diff == pytest.approx(np.abs(difference).max())
+    assert found.mean_abs_diff == pytest.approx(np.abs(difference).mean())
+    error = np.sqrt((difference**2).mean()) / expected.std()
+    assert found.error == pytest.approx(error, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"x": np.zeros((3, 5))}, r"inputs of shape \(n, 12, 12, 2\)"),
+        ({"x": np.zeros((0, 12, 12, 2))}, "inputs of shape"),
+        ({"x": np.full((1, 12, 12, 2), np.nan)}, "must be finite"),
+        ({"y": [1, 2]}, "`y` must hold 40 integer labels"),
+    ],
+)
+def test_bad_arguments(model, path, images, change, message):
+    with pytest.raises(ValueError, match=message):
+        tflite_export.check_parity(model, path, **{"x": images, **change})
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_every_layer_is_compared(images, tmp_path, precision):
+    model = models.chain(seed=1)
+    path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path, precision, images)
+    rows = tflite_export.compare_layers(model, path, images[:4])
+    limit = {"float32": 1e-5, "int8": 0.15}[precision]
+    assert all(row.error < limit for row in rows)
+    assert all(row.added <= row.error for row in rows)
+    assert [row.index for row in rows] == sorted(row.index for row in rows)
+    assert rows[-1].layer == model.layers[-1].name
+    assert sum("CONV" in row.operation for row in rows) == 2
+
+
+def test_the_layer_that_drifts_is_found(images, tmp_path):
+    inputs = keras.Input((12, 12, 2))
+    x = inputs
+    for name in ("first", "second", "third"):
+        x = layers.Conv2D(6, 3, activation="relu", name=name)(x)
+    model = keras.Model(
+        inputs, layers.Dense(3, name="last")(layers.Flatten()(x))
+    )
+    path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path)
+    kernel = model.get_layer("second").kernel
+    kernel.assign(1.2 * kernel)  # The file has the old one.
+    rows = tflite_export.compare_layers(model, path, images[:4])
+    errors = {row.layer: row.error for row in rows}
+    assert errors["first"] < 1e-5 < 0.05 < errors["second"]
+    assert max(rows, key=lambda row: row.added).layer == "second"
+
+
+def test_names_of_tensors_lead_to_layers():
+    names = {"conv_1", "relu", "block_2"}
+    for path, layer in (
+        ("functional_1/relu_1/Relu", "relu"),
+        ("functional_1/conv_1_1/convolution", "conv_1"),
+        ("functional/outer/block_2/add", "block_2"),
+        ("StatefulPartitionedCall:0", None),
+    ):
+        assert flatfile.layer_of(path, names) == layer
