@@ -2,6 +2,8 @@
 # make test   the tests
 # make fuzz   removal on 5,000 random graphs (FUZZ_GRAPHS=n for another number)
 #             and on every family of keras.applications
+# make arm    the exported files by real Arm code (qemu), against this machine
+#             (FILES="runs/demo other.tflite" for others, CPU=neoverse-n1)
 # make setup  the environment alone (.venv)
 # make lint   style
 # make clean  remove the environment and caches, keep runs/
@@ -9,7 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test fuzz lint clean
+.PHONY: setup demo test fuzz arm lint clean
 
 setup: .venv/installed
 
@@ -33,6 +35,9 @@ test: .venv/installed-dev
 
 fuzz: .venv/installed-dev
 	FUZZ_GRAPHS=$${FUZZ_GRAPHS:-5000} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal tests/test_random_graphs.py tests/test_architectures.py
+
+arm: .venv/installed
+	PYTHONPATH=tests $(BIN)/python -m arm $(FILES) $(if $(CPU),--cpu $(CPU))
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,4 +1,7 @@
-"""The command line: `keras-nonconvex compress | inspect | prune`."""
+"""The command line: `keras-nonconvex compress | inspect | prune | export ...`.
+
+The commands about LiteRT files are in `tflite_export.cli`.
+"""
 
 import argparse
 import dataclasses
@@ -8,20 +11,25 @@ import sys
 from rich.console import Console
 
 import keras_nonconvex as knc
-import tflite_export  # noqa: F401  It brings the budgets size and latency.
+from tflite_export import cli as export_cli
+from tflite_export.profiling import ProfilingNotAvailable
 
 
 def main(arguments=None):
     """Runs the command line; returns the exit code.
 
-    0: done. 1: done, but the budget was not met. 2: bad input, one sentence
-    on stderr. 130: interrupted.
+    0: done. 1: done, but a budget or a limit was not met. 2: bad input, one
+    sentence on stderr. 130: interrupted.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, knc.datasets.NotAvailable) as error:
+    except (
+        ValueError,
+        knc.datasets.NotAvailable,
+        ProfilingNotAvailable,
+    ) as error:
         print(f"keras-nonconvex: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -224,4 +232,5 @@ def _parser():
         "--force", action="store_true", help="replace an existing file"
     )
     job.set_defaults(run=_prune)
+    export_cli.add_commands(commands)
     return parser

@@ -1,0 +1,1 @@
+"""Exported files, run by real Arm code and compared with this machine."""

@@ -1,0 +1,341 @@
+"""The commands export, parity, benchmark, android and demo-page."""
+
+import pathlib
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from keras_nonconvex import datasets
+from keras_nonconvex import files
+from keras_nonconvex import progress
+from tflite_export import android_project
+from tflite_export import browser_page
+from tflite_export import converter
+from tflite_export import metadata
+from tflite_export import timing
+from tflite_export.conversion import PRECISIONS
+from tflite_export.conversion import convert
+from tflite_export.drift import compare_layers
+from tflite_export.parity import check_parity
+from tflite_export.profiling import profile
+
+_DATA_HELP = (
+    "images in [0, 1]: the name of a data set, or a file .npy (images) or "
+    ".npz (x and, with labels, y)"
+)
+# Samples that set the ranges of activations; inputs of `parity --layers`.
+_REPRESENTATIVE, _COMPARED = 300, 8
+
+
+def add_commands(commands):
+    """Adds this package's commands to those of an argparse parser."""
+    _add_export(commands)
+    _add_parity(commands)
+    _add_benchmark(commands)
+    _add_android(commands)
+    _add_demo_page(commands)
+
+
+def _add_export(commands):
+    job = commands.add_parser(
+        "export",
+        help="write .tflite files of a .keras file",
+        description="Writes LiteRT files with batch size 1 and builtin "
+        "operations only. Labels come from --labels or the data set.",
+    )
+    job.add_argument("model", metavar="MODEL.keras")
+    job.add_argument(
+        "--out",
+        help="file, with {precision} in its name if there are several "
+        "(default: MODEL.{precision}.tflite)",
+    )
+    job.add_argument(
+        "--precision",
+        nargs="+",
+        default=["float32"],
+        choices=PRECISIONS,
+        metavar="PRECISION",
+        help=f"one or several of {', '.join(PRECISIONS)}",
+    )
+    job.add_argument(
+        "--data", help=f"for int8 and int16x8, and labels: {_DATA_HELP}"
+    )
+    job.add_argument(
+        "--io",
+        default="float32",
+        help="input and output type of quantized files: float32, int8, uint8",
+    )
+    job.add_argument(
+        "--batch-size", type=int, default=1, help="of the file (default: 1)"
+    )
+    job.add_argument("--labels", help="a text file with one class name a line")
+    for name, default in (("mean", [0.0]), ("std", [255.0])):
+        job.add_argument(
+            f"--{name}",
+            type=float,
+            nargs="+",
+            default=default,
+            help="the network takes (pixel - mean) / std, pixels 0 to 255; "
+            f"one number or one per channel (default: {default[0]:g})",
+        )
+    _add_force(job, "an existing file")
+    job.set_defaults(run=_export)
+
+
+def _export(options):
+    model = files.load_model(options.model)
+    path = options.out or str(
+        pathlib.Path(options.model).with_suffix(".{precision}.tflite")
+    )
+    if len(options.precision) > 1 and "{precision}" not in path:
+        raise ValueError(
+            "--out must contain {precision} where there are several. "
+            f"Received: --out {path}"
+        )
+    for precision in options.precision:
+        one = pathlib.Path(path.replace("{precision}", precision))
+        if one.exists() and not options.force:
+            raise ValueError(
+                "The output file exists; use --force to replace it. "
+                f"Received: {str(one)!r}"
+            )
+    labels, samples = (), None
+    if options.data:
+        images, _, labels = _data(options.data, "train")
+        samples = images[:_REPRESENTATIVE]
+        if len(labels) != model.output_shape[-1]:
+            labels = ()
+    if options.labels:
+        text = pathlib.Path(options.labels).read_text(encoding="utf-8")
+        labels = text.splitlines()
+    described = metadata.Metadata(
+        labels, options.mean, options.std, name=model.name
+    )
+    if not set(options.precision) & set(converter.CALIBRATED):
+        samples = None
+    console = Console(soft_wrap=True)
+    for precision in options.precision:
+        with progress.bar(console, f"{precision}: convert"):
+            made = convert(
+                model,
+                path.replace("{precision}", precision),
+                precision,
+                _network_input(samples, described),
+                io=options.io,
+                batch_size=options.batch_size,
+                metadata=described,
+                isolate=True,
+            )
+        console.print(str(made), highlight=False)
+    return 0
+
+
+def _add_parity(commands):
+    job = commands.add_parser(
+        "parity",
+        help="compare .tflite files with their .keras file",
+        description="Exit code 1 if a file is beyond the limits of its "
+        "precision.",
+    )
+    job.add_argument("model", metavar="MODEL.keras")
+    job.add_argument("files", nargs="+", metavar="FILE.tflite")
+    job.add_argument("--data", required=True, help=_DATA_HELP)
+    job.add_argument(
+        "--samples", type=int, default=1000, help="inputs (default: 1000)"
+    )
+    job.add_argument(
+        "--layers",
+        action="store_true",
+        help="also show where a file drifts away, layer by layer",
+    )
+    job.set_defaults(run=_parity)
+
+
+def _parity(options):
+    if options.samples < 1:
+        raise ValueError(
+            f"--samples must be at least 1. Received: {options.samples}"
+        )
+    model = files.load_model(options.model)
+    images, labels, _ = _data(options.data, "test")
+    images, console = images[: options.samples], Console(soft_wrap=True)
+    labels = None if labels is None else labels[: options.samples]
+    met = True
+    for path in options.files:
+        x = _network_input(images, metadata.read(path))
+        with progress.bar(console, f"{path}: check", len(x)) as update:
+            found = check_parity(model, path, x, labels, progress=update)
+        console.print(str(found), highlight=False)
+        met &= found.met
+        if options.layers:
+            rows = compare_layers(model, path, x[:_COMPARED])
+            console.print(_drift_table(path, rows))
+    return 0 if met else 1
+
+
+def _drift_table(path, rows):
+    worst = max(rows, key=lambda row: row.added, default=None)
+    table = Table(title=pathlib.Path(path).name)
+    for name in ("operation", "layer"):
+        table.add_column(name, overflow="fold")
+    for name in ("relative error", "added here", "max difference"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            f"{row.index} {row.operation}",
+            row.layer,
+            f"{row.error:.2g}",
+            f"{row.added:.2g}" + (" <- most" if row is worst else ""),
+            f"{row.max_abs_diff:.2g}",
+        )
+    return table
+
+
+def _add_benchmark(commands):
+    job = commands.add_parser(
+        "benchmark",
+        help="time .tflite files side by side",
+        description="Interleaved runs at the file's batch size, on this "
+        "machine's CPU; a phone differs.",
+    )
+    job.add_argument("files", nargs="+", metavar="FILE.tflite")
+    job.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="FILE.tflite",
+        help="files to compare with; ratios are to the last of all",
+    )
+    job.add_argument("--runs", type=int, default=500)
+    job.add_argument("--warmup", type=int, default=50)
+    job.add_argument("--threads", type=int, default=1)
+    job.add_argument(
+        "--amx",
+        action="store_true",
+        help="use Intel's matrix unit, which phones do not have",
+    )
+    job.add_argument(
+        "--ops", action="store_true", help="also the time of each operation"
+    )
+    job.add_argument("--json", metavar="FILE", help="write the figures, too")
+    job.set_defaults(run=_benchmark)
+
+
+def _benchmark(options):
+    console = Console(soft_wrap=True)
+    paths = [*options.files, *options.against]
+    settings = {"threads": options.threads, "amx": options.amx}
+    with progress.bar(console, "Interleaved runs", options.runs) as update:
+        found = timing.benchmark(
+            paths[0],
+            paths[1:],
+            runs=options.runs,
+            warmup=options.warmup,
+            progress=update,
+            **settings,
+        )
+    console.print(timing.table(found))
+    if options.json:
+        files.write_text(options.json, timing.to_json(found))
+    if options.ops:
+        for path in paths:
+            console.print(f"[bold]{path}")
+            for row in profile(path, **settings):
+                console.print(str(row), highlight=False)
+    return 0
+
+
+def _add_android(commands):
+    job = commands.add_parser(
+        "android",
+        help="an Android Studio project that runs a run's two networks",
+    )
+    job.add_argument("folder", metavar="RUN", help="run folder of compress")
+    job.add_argument("--out", help="default: RUN/android")
+    job.add_argument(
+        "--precision", choices=PRECISIONS, help="default: int8, else float32"
+    )
+    _add_force(job, "an existing project")
+    job.set_defaults(run=_android)
+
+
+def _android(options):
+    out = options.out or pathlib.Path(options.folder) / "android"
+    path = android_project.write(
+        options.folder, out, options.precision, options.force
+    )
+    print(f"Open {path} in Android Studio; its README.md says the rest.")
+    return 0
+
+
+def _add_demo_page(commands):
+    job = commands.add_parser(
+        "demo-page", help="a web page that runs a run's two networks"
+    )
+    job.add_argument("folder", metavar="RUN", help="run folder of compress")
+    job.add_argument("--out", help="default: RUN/page")
+    job.add_argument("--precision", nargs="+", help="default: all of the run")
+    job.add_argument("--images", type=int, default=200, help="default: 200")
+    job.add_argument(
+        "--litert",
+        metavar="NODE_MODULES",
+        help="folder with @litertjs/core (default: npm fetches it once)",
+    )
+    _add_force(job, "an existing page")
+    job.set_defaults(run=_demo_page)
+
+
+def _demo_page(options):
+    out = options.out or pathlib.Path(options.folder) / "page"
+    path = browser_page.write(
+        options.folder,
+        out,
+        precisions=options.precision,
+        images=options.images,
+        litert=options.litert,
+        force=options.force,
+    )
+    print(
+        f"python -m http.server --directory {path.parent}   # then open "
+        "http://localhost:8000"
+    )
+    return 0
+
+
+def _add_force(job, what):
+    job.add_argument("--force", action="store_true", help=f"replace {what}")
+
+
+def _data(text, split):
+    """Images, labels or None, and class names, of --data."""
+    path = pathlib.Path(text)
+    if path.suffix not in (".npy", ".npz"):
+        data = datasets.load(text)
+        if split == "train":
+            return data.x_train, data.y_train, data.classes
+        return data.x_test, data.y_test, data.classes
+    if not path.is_file():
+        raise ValueError(f"No such file. Received: --data {text}")
+    try:
+        loaded = np.load(path)
+    except ValueError as error:
+        raise ValueError(
+            f"NumPy cannot read this file ({error}). Received: --data {text}"
+        ) from error
+    if path.suffix == ".npy":
+        return loaded, None, ()
+    if "x" not in loaded:
+        raise ValueError(
+            f"A .npz file must hold an array x. Received: --data {text} with "
+            f"{', '.join(loaded)}"
+        )
+    return loaded["x"], loaded["y"] if "y" in loaded else None, ()
+
+
+def _network_input(images, described):
+    """Images in [0, 1] as the network takes them."""
+    if images is None or described is None:
+        return images
+    mean, std = np.array(described.mean), np.array(described.std)
+    return ((255 * images - mean) / std).astype("float32")
