@@ -174,7 +174,7 @@ BAD = np.zeros((3, 12, 12, 2))
         ({"precision": ["int8", "float32"]}, "must contain '{precision}'"),
         ({"path": "model.lite"}, "must end in '.tflite'"),
         ({"io": "uint8"}, "`io` must be 'float32', with precision"),
-        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number"),
         ({"model": "model"}, "`model` must be a keras.Model"),
         ({"precision": "int8"}, "`representative_data` must be.*None"),
         (

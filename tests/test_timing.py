@@ -81,7 +81,7 @@ def test_what_the_delegate_runs(tmp_path):
 )
 def test_bad_arguments(paths, change):
     (name,) = change
-    with pytest.raises(ValueError, match=f"`{name}` must be an integer"):
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
         tflite_export.benchmark(paths[0], **change)
 
 
@@ -112,9 +112,12 @@ def test_tuned_rounding():
 @pytest.mark.parametrize(
     "change,message",
     [
-        ({"candidates": ()}, "`candidates` must be positive integers"),
-        ({"candidates": (0, 2)}, "`candidates` must be positive integers"),
-        ({"candidates": (64,)}, "No `round_to` meets the budget"),
+        ({"candidates": ()}, "No `round_to` of `candidates`"),
+        ({"candidates": (0, 2)}, "`candidates` must be a whole number >= 1"),
+        (
+            {"candidates": (64,)},
+            "No `round_to` of `candidates` meets the budget",
+        ),
     ],
 )
 def test_rounding_refuses(change, message):

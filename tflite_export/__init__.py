@@ -13,6 +13,9 @@ from tflite_export.metadata import Metadata
 from tflite_export.parity import Limits
 from tflite_export.parity import Parity
 from tflite_export.parity import check_parity
+from tflite_export.profiling import OpTime
+from tflite_export.profiling import ProfilingNotAvailable
+from tflite_export.profiling import profile
 from tflite_export.rounding import Rounding
 from tflite_export.rounding import tune_round_to
 from tflite_export.timing import Latency
@@ -24,7 +27,9 @@ __all__ = [
     "LayerDrift",
     "Limits",
     "Metadata",
+    "OpTime",
     "Parity",
+    "ProfilingNotAvailable",
     "Rounding",
     "benchmark",
     "check_parity",
@@ -32,5 +37,6 @@ __all__ = [
     "convert",
     "measures",
     "metadata",
+    "profile",
     "tune_round_to",
 ]

@@ -11,6 +11,7 @@ import warnings
 import keras
 import numpy as np
 
+from keras_nonconvex import checks
 from keras_nonconvex import files
 from keras_nonconvex import graph
 from tflite_export import converter
@@ -219,11 +220,7 @@ def _paths(path, precisions, several):
             "Received: none"
         )
     for name in precisions:
-        if name not in PRECISIONS:
-            raise ValueError(
-                f"Argument `precision` must be one of {', '.join(PRECISIONS)}. "
-                f"Received: precision={name!r}"
-            )
+        checks.choice("precision", name, PRECISIONS)
     path = str(path)
     if not path.endswith(".tflite"):
         raise ValueError(
@@ -253,13 +250,8 @@ def _check(model, precisions, io, batch_size):
             "'int8' or 'uint8', with 'int16x8' also 'int16'. "
             f"Received: io={io!r} with precision {', '.join(precisions)}"
         )
-    if batch_size is not None and (
-        not isinstance(batch_size, int) or batch_size < 1
-    ):
-        raise ValueError(
-            "Argument `batch_size` must be a positive integer or None. "
-            f"Received: batch_size={batch_size!r}"
-        )
+    if batch_size is not None:
+        checks.whole("batch_size", batch_size, 1)
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Argument `model` must be a keras.Model. Received: model={model!r}"

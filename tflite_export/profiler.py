@@ -228,10 +228,10 @@ def _main(folder):
     job = json.loads((folder / "job.json").read_text())
     # Last, so that the modules beside it hide no others of their names.
     sys.path.append(str(pathlib.Path(__file__).parent))
-    import timer
+    import amx
 
     # The stack must live as long as the process.
-    _stack = None if job.pop("amx") else timer.refuse_amx()
+    _stack = None if job.pop("amx") else amx.refuse()
     try:
         result = profile(content=(folder / "input").read_bytes(), **job)
     except Failed as error:

@@ -12,6 +12,7 @@ import tempfile
 
 import numpy as np
 
+from keras_nonconvex import checks
 from tflite_export import profiler
 from tflite_export import runtime
 
@@ -64,16 +65,9 @@ def profile(path, runs=100, warmup=10, threads=1, x=None, amx=False):
     Raises:
         ProfilingNotAvailable: The reason is in the message.
     """
-    for name, value, least in (
-        ("runs", runs, 1),
-        ("warmup", warmup, 0),
-        ("threads", threads, 1),
-    ):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(
-                f"Argument `{name}` must be an integer of at least {least}. "
-                f"Received: {name}={value!r}"
-            )
+    checks.whole("runs", runs, 1)
+    checks.whole("warmup", warmup, 0)
+    checks.whole("threads", threads, 1)
     (source,) = runtime.interpreter(path).get_input_details()
     shape = tuple(source["shape"].tolist())
     if x is None:

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import tempfile
 
+from keras_nonconvex import checks
 from keras_nonconvex import pruning
 from tflite_export.conversion import convert
 from tflite_export.timing import benchmark
@@ -65,14 +66,9 @@ def tune_round_to(
         A `Rounding`; within 3 % of the fastest the smallest `round_to` is
         best, since it follows the criterion most closely.
     """
-    candidates = sorted(set(candidates))
-    if not candidates or any(
-        not isinstance(c, int) or c < 1 for c in candidates
-    ):
-        raise ValueError(
-            "Argument `candidates` must be positive integers. "
-            f"Received: candidates={candidates!r}"
-        )
+    candidates = sorted(
+        {checks.whole("candidates", one, 1) for one in candidates}
+    )
     paths, macs = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for round_to in candidates:
@@ -83,7 +79,7 @@ def tune_round_to(
                 paths[round_to], macs[round_to] = path, plan.after["macs"]
         if not paths:
             raise ValueError(
-                "No `round_to` meets the budget. "
+                "No `round_to` of `candidates` meets the budget. "
                 f"Received: budget={budget}, candidates={candidates}"
             )
         first, *others = paths.values()

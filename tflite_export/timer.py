@@ -5,9 +5,8 @@ warmup, threads and amx. It prints the number of rounds done, line by line, and
 last the times in milliseconds as JSON, a list for each file.
 """
 
-import ctypes
 import json
-import platform
+import os
 import sys
 import time
 
@@ -15,33 +14,6 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 _STRIDE = 20
-
-
-def refuse_amx():
-    """Keeps the runtime off Intel's matrix unit, on Linux.
-
-    No phone has one, and XNNPACK's int8 kernels for it compute 64 channels
-    where there are fewer, so that narrow layers all take the same time. The
-    kernel grants it only to processes whose signal stacks could hold its
-    registers; this one's cannot.
-
-    Returns:
-        The memory of the stack, which must live as long as the process.
-    """
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        return None
-
-    class Stack(ctypes.Structure):
-        _fields_ = [
-            ("start", ctypes.c_void_p),
-            ("flags", ctypes.c_int),
-            ("size", ctypes.c_size_t),
-        ]
-
-    memory = ctypes.create_string_buffer(8192)
-    stack = Stack(ctypes.addressof(memory), 0, len(memory))
-    ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None)
-    return memory
 
 
 def measure(paths, runs, warmup, threads):
@@ -70,6 +42,9 @@ def measure(paths, runs, warmup, threads):
 
 
 if __name__ == "__main__":
+    sys.path.append(os.path.dirname(__file__))  # Last, so it hides nothing.
+    import amx
+
     job = json.loads(sys.argv[1])
-    stack = None if job.pop("amx") else refuse_amx()
+    stack = None if job.pop("amx") else amx.refuse()
     print(json.dumps(measure(**job).T.tolist()))

@@ -13,6 +13,7 @@ import ai_edge_litert
 import numpy as np
 from rich.table import Table
 
+from keras_nonconvex import checks
 from tflite_export import flatfile
 from tflite_export import runtime
 from tflite_export import timer
@@ -82,16 +83,9 @@ def benchmark(
     Returns:
         A list of `Latency`: `path` first, then `against` in order.
     """
-    for name, value, least in (
-        ("runs", runs, 1),
-        ("warmup", warmup, 0),
-        ("threads", threads, 1),
-    ):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(
-                f"Argument `{name}` must be an integer of at least {least}. "
-                f"Received: {name}={value!r}"
-            )
+    checks.whole("runs", runs, 1)
+    checks.whole("warmup", warmup, 0)
+    checks.whole("threads", threads, 1)
     single = isinstance(against, (str, os.PathLike))
     others = [against] if single else list(against)
     paths = [str(p) for p in [path, *others]]

@@ -1,0 +1,14 @@
+package androidx.activity
+
+import android.app.Activity
+import androidx.activity.result.ActivityResultCallback
+import androidx.activity.result.ActivityResultLauncher
+import androidx.activity.result.contract.ActivityResultContract
+import androidx.lifecycle.ViewModelStoreOwner
+
+open class ComponentActivity : Activity(), ViewModelStoreOwner {
+    fun <I, O> registerForActivityResult(
+        contract: ActivityResultContract<I, O>,
+        callback: ActivityResultCallback<O>,
+    ): ActivityResultLauncher<I> = TODO()
+}
