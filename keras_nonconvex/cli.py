@@ -11,6 +11,8 @@ import sys
 from rich.console import Console
 
 import keras_nonconvex as knc
+import tflite_export
+from keras_nonconvex import progress
 from tflite_export import cli as export_cli
 from tflite_export.profiling import ProfilingNotAvailable
 
@@ -102,17 +104,29 @@ def _prune(options):
         if getattr(options, key) is not None
     }
     model = knc.files.load_model(options.model)
+    settings = {
+        "ranking": options.ranking,
+        "min_channels": options.min_channels,
+        "max_ratio": options.max_ratio,
+        "exclude": options.exclude,
+        "on_constant": options.on_constant,
+        "select": options.select,
+    }
+    round_to = options.round_to
+    if round_to == "auto":
+        if not budget:
+            raise ValueError(
+                "--round-to auto needs a budget, such as --macs 50%. "
+                "Received: none"
+            )
+        with progress.bar(_console(), "Timing each round_to"):
+            found = tflite_export.tune_round_to(
+                model, budget, options.criterion or "group_norm", **settings
+            )
+        _console().print(str(found), highlight=False)
+        round_to = found.best
     plan = knc.pruning.plan(
-        model,
-        options.criterion,
-        budget or None,
-        options.round_to,
-        ranking=options.ranking,
-        min_channels=options.min_channels,
-        max_ratio=options.max_ratio,
-        exclude=options.exclude,
-        on_constant=options.on_constant,
-        select=options.select,
+        model, options.criterion, budget or None, round_to, **settings
     )
     _console().print(plan.table())
     if options.dot:
@@ -226,7 +240,10 @@ def _parser():
         "--dot", metavar="FILE.dot", help="write a drawing of coupled layers"
     )
     job.add_argument(
-        "--round-to", type=int, help="channels per layer: a multiple of this"
+        "--round-to",
+        type=lambda text: text if text == "auto" else int(text),
+        help="channels per layer: a multiple of this, or auto: the fastest of "
+        "1, 2, 4, 8, 16 here (default with a budget: 8)",
     )
     job.add_argument(
         "--force", action="store_true", help="replace an existing file"

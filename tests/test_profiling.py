@@ -12,9 +12,9 @@ import pytest
 from keras import layers
 
 import tflite_export
+from tflite_export import amx
 from tflite_export import profiler
 from tflite_export import profiling
-from tflite_export import timer
 
 RUNS = 40
 KERNELS = {"float32": "(NHWC, F32)", "int8": "(NHWC, QC8)"}
@@ -135,7 +135,7 @@ def test_mistakes_end_in_a_reason(
 ):
     source = pathlib.Path(profiler.__file__).read_text()
     assert source.count(right) == 1
-    shutil.copy(timer.__file__, tmp_path)
+    shutil.copy(amx.__file__, tmp_path)
     script = tmp_path / "profiler.py"
     script.write_text(source.replace(right, wrong))
     monkeypatch.setattr(profiler, "__file__", str(script))

@@ -51,6 +51,15 @@ PRUNING = [
     {"iteration"},
 ]
 
+EXPORT = [
+    {"amx", "converter", "flatfile", "runtime", "profiler"},
+    {"metadata", "timer"},
+    {"representative", "parity", "timing", "profiling"},
+    {"conversion", "drift", "android_project"},
+    {"measures", "rounding", "browser_page", "qat"},
+    {"cli"},
+]
+
 
 def imports(path):
     """Dotted names that a file imports."""
@@ -79,6 +88,7 @@ def test_imports_point_one_way():
     package = ROOT / "keras_nonconvex"
     check_one_way(package, "keras_nonconvex", LAYERS)
     check_one_way(package / "pruning", "keras_nonconvex.pruning", PRUNING)
+    check_one_way(ROOT / "tflite_export", "tflite_export", EXPORT)
     for path in (package / "pruning").rglob("*.py"):
         for name in imports(path):
             for part in ("penalties", "regularizers", "solvers"):

@@ -1,0 +1,175 @@
+"""The commands export, parity, benchmark, android and demo-page."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tflite_export
+from keras_nonconvex import cli
+from tflite_export import cli as export_cli
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, digits):
+    """A trained .keras file, and images of its kind in files."""
+    folder = tmp_path_factory.mktemp("cli")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((28, 28, 1))
+    x = layers.Conv2D(16, 5, strides=2, activation="relu")(inputs)
+    x = layers.Conv2D(32, 3, strides=2, activation="relu")(x)
+    x = layers.Dense(10, activation="softmax")(layers.Flatten()(x))
+    model = keras.Model(inputs, x, name="digits")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(digits.x_train, digits.y_train, epochs=3, verbose=0)
+    model.save(folder / "model.keras")
+    np.save(folder / "images.npy", digits.x_test[:50])
+    np.savez(folder / "test.npz", x=digits.x_test, y=digits.y_test)
+    (folder / "labels.txt").write_text("".join(f"no {i}\n" for i in range(10)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(folder):
+    command = ["export", str(folder / "model.keras"), "--data", "digits"]
+    assert cli.main([*command, "--precision", "float32", "int8"]) == 0
+    return [
+        str(folder / f"model.{precision}.tflite")
+        for precision in ("float32", "int8")
+    ]
+
+
+def test_export_brings_labels(folder, exported, capsys, digits):
+    for path in exported:
+        assert tflite_export.metadata.read(path).labels == digits.classes
+    command = [
+        "export",
+        str(folder / "model.keras"),
+        "--out",
+        str(folder / "other.tflite"),
+        "--labels",
+        str(folder / "labels.txt"),
+        "--mean",
+        "127.5",
+        "--std",
+        "127.5",
+    ]
+    assert cli.main(command) == 0
+    assert "other.tflite: float32" in capsys.readouterr().out
+    found = tflite_export.metadata.read(folder / "other.tflite")
+    assert found.labels[3] == "no 3" and found.mean == (127.5,)
+
+
+def test_parity_and_its_exit_code(folder, exported, capsys):
+    model = str(folder / "model.keras")
+    command = ["parity", model, *exported, "--data", str(folder / "test.npz")]
+    assert cli.main([*command, "--samples", "100", "--layers"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("met") == 2 and "NOT met" not in out
+    assert out.count("<- most") == 2 and "accuracy" in out
+    # A file that takes its input otherwise does not give the same outputs.
+    other = str(folder / "wrong.tflite")
+    found = keras.models.load_model(model)
+    found.layers[1].kernel.assign(-found.layers[1].kernel)
+    tflite_export.convert(found, other)
+    assert cli.main(["parity", model, other, *command[-2:]]) == 1
+    assert "NOT met" in capsys.readouterr().out
+
+
+def test_benchmark(folder, exported, capsys):
+    path = folder / "timings.json"
+    command = ["benchmark", exported[1], "--against", exported[0]]
+    code = cli.main([*command, "--runs", "20", "--json", str(path)])
+    assert code == 0
+    out = capsys.readouterr().out
+    assert "latency" in out and "1.000" in out
+    stored = json.loads(path.read_text())["timings"]
+    assert [one["path"] for one in stored] == exported[::-1]
+
+
+def test_benchmark_of_operations(exported, capsys, monkeypatch):
+    rows = (tflite_export.OpTime(0, "Convolution", 100, 12.0, 1.0),)
+    seen = []
+    monkeypatch.setattr(
+        export_cli, "profile", lambda path, **_: seen.append(path) or rows
+    )
+    assert cli.main(["benchmark", *exported, "--runs", "5", "--ops"]) == 0
+    assert seen == exported
+    assert "100.0%  Convolution" in capsys.readouterr().out
+
+
+def test_normalised_input(folder, digits):
+    described = tflite_export.Metadata(mean=[127.5], std=[127.5])
+    found = export_cli._network_input(digits.x_test[:2], described)
+    np.testing.assert_allclose(found, 2 * digits.x_test[:2] - 1, atol=1e-6)
+    assert found.dtype == "float32"
+
+
+def test_prune_with_measured_rounding(folder, capsys):
+    out = folder / "small.keras"
+    command = ["prune", str(folder / "model.keras"), str(out)]
+    assert cli.main([*command, "--round-to", "auto"]) == 2
+    assert "needs a budget" in capsys.readouterr().err
+    assert cli.main([*command, "--macs", "50%", "--round-to", "auto"]) == 0
+    assert "<- best" in capsys.readouterr().out
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    "command,message",
+    [
+        (["export", "{model}", "--precision", "int8"], "Received: None"),
+        (["export", "{model}", "--data", "{folder}/no.npz"], "No such file"),
+        (["export", "{model}", "--out", "{folder}/x.lite"], "must end in"),
+        (
+            ["export", "{model}", "--precision", "float32", "float16"]
+            + ["--out", "{folder}/x.tflite"],
+            "--out must contain {precision}",
+        ),
+        (["export", "{model}", "--labels", "{folder}/no"], "No such file"),
+        (["export", "{model}", "--out", "{model}/x.tflite"], "Not a dir"),
+        (["parity", "{model}", "no.tflite", "--data", "digits"], "No such"),
+        (
+            ["parity", "{model}", "x", "--data", "digits", "--samples", "0"],
+            "--samples must be",
+        ),
+        (["benchmark", "{folder}/labels.txt"], "cannot load this file"),
+        (["benchmark", "no.tflite"], "No such file"),
+        (["android", "{folder}"], "Not a finished run folder"),
+        (["demo-page", "{folder}"], "Received:"),
+    ],
+)
+def test_bad_input_is_one_sentence(folder, capsys, command, message):
+    before = sorted(folder.iterdir())
+    model = str(folder / "model.keras")
+    command = [
+        one.replace("{model}", model).replace("{folder}", str(folder))
+        for one in command
+    ]
+    assert cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1 and error.startswith("keras-nonconvex: ")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_existing_files_stay(folder, exported, capsys):
+    command = ["export", str(folder / "model.keras"), "--data", "digits"]
+    assert cli.main(command) == 2
+    assert "use --force" in capsys.readouterr().err
+    assert cli.main([*command, "--force"]) == 0
+
+
+def test_data_files(folder, digits):
+    images, labels, classes = export_cli._data(f"{folder}/images.npy", "test")
+    assert len(images) == 50 and labels is None and classes == ()
+    images, labels, _ = export_cli._data(f"{folder}/test.npz", "test")
+    assert np.array_equal(labels, digits.y_test)
+    np.savez(folder / "other.npz", z=images)
+    with pytest.raises(ValueError, match="must hold an array x"):
+        export_cli._data(f"{folder}/other.npz", "test")
+    (folder / "broken.npy").write_text("no array")
+    with pytest.raises(ValueError, match="NumPy cannot read"):
+        export_cli._data(f"{folder}/broken.npy", "test")
