@@ -118,3 +118,31 @@ def test_own_training_loop_runs():
     assert done.returncode == 0, done.stderr[-2000:]
     zeros, filters = re.search(r"(\d+) of (\d+) filters", done.stdout).groups()
     assert 0 < int(zeros) < int(filters)
+
+
+def test_limits_of_parity_are_those_of_the_page():
+    from tflite_export import parity
+
+    text = (DOCS / "export.md").read_text()
+    (names,) = re.findall(r"^\| \| (float32 \|.*) \|$", text, re.M)
+    (errors,) = re.findall(
+        r"^\| relative error at most \| (.*) \|$", text, re.M
+    )
+    (same,) = re.findall(r"^\| agreement at least \| (.*) \|$", text, re.M)
+    stated = {
+        name: (float(error), float(agreement.strip(" %")) / 100)
+        for name, error, agreement in zip(
+            *(row.split(" | ") for row in (names, errors, same)), strict=True
+        )
+    }
+    assert stated.keys() == parity.LIMITS.keys()
+    for name, limits in parity.LIMITS.items():
+        assert stated[name] == pytest.approx((limits.error, limits.agreement))
+
+
+def test_names_of_the_export_page_exist():
+    import tflite_export
+
+    text = (DOCS / "export.md").read_text()
+    for name in set(re.findall(r"tflite_export\.([A-Za-z_]+)", text)):
+        assert hasattr(tflite_export, name), name

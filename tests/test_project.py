@@ -52,7 +52,7 @@ PRUNING = [
 ]
 
 EXPORT = [
-    {"amx", "converter", "flatfile", "runtime", "profiler"},
+    {"amx", "child", "converter", "flatfile", "runtime", "profiler"},
     {"metadata", "timer"},
     {"representative", "parity", "timing", "profiling"},
     {"conversion", "drift", "android_project"},

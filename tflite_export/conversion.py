@@ -1,10 +1,7 @@
 """Keras model -> LiteRT (`.tflite`) file: fixed batch, builtin ops only."""
 
 import dataclasses
-import json
 import pathlib
-import subprocess
-import sys
 import tempfile
 import warnings
 
@@ -14,6 +11,7 @@ import numpy as np
 from keras_nonconvex import checks
 from keras_nonconvex import files
 from keras_nonconvex import graph
+from tflite_export import child
 from tflite_export import converter
 from tflite_export import flatfile
 from tflite_export import metadata as metadata_
@@ -156,22 +154,12 @@ def _here(model, folder, written, job, samples):
 
 
 def _in_a_process(model, folder, written, job):
-    (folder / "job.json").write_text(json.dumps(job))
-    result = folder / "result.json"
-    result.unlink(missing_ok=True)
-    done = subprocess.run(
-        # -P: the modules beside it must not hide others of their names.
-        [sys.executable, "-P", converter.__file__, str(folder)],
-        capture_output=True,
-        text=True,
-    )
-    if not result.exists():
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+    try:
+        found = child.run(converter.__file__, folder, job)
+    except child.Failed as error:
         raise RuntimeError(
-            "The converter's process ended before it was done (exit code "
-            f"{done.returncode}: {last[0]}). Received: model={model.name!r}"
-        )
-    found = json.loads(result.read_text())
+            f"{error}. Received: model={model.name!r}"
+        ) from error
     if "message" in found:
         raise _explained(model, found["message"], found["operations"])
     (folder / "model.tflite").replace(written)

@@ -3,16 +3,14 @@
 import dataclasses
 import importlib.metadata
 import importlib.util
-import json
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
 
 from keras_nonconvex import checks
+from tflite_export import child
 from tflite_export import profiler
 from tflite_export import runtime
 
@@ -117,22 +115,10 @@ def _measured(content, **job):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "input").write_bytes(content)
-        (folder / "job.json").write_text(json.dumps(job))
-        result = folder / "result.json"
-        done = subprocess.run(
-            # -P: the modules beside it must not hide others of their names.
-            [sys.executable, "-P", profiler.__file__, str(folder)],
-            capture_output=True,
-            text=True,
-        )
-        if result.exists():
-            found = json.loads(result.read_text())
-        else:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            found = {
-                "message": "The profiling process ended before it was done "
-                f"(exit code {done.returncode}: {last[0]})"
-            }
+        try:
+            found = child.run(profiler.__file__, folder, job)
+        except child.Failed as error:
+            found = {"message": str(error)}
     reason = found.get("message")
     if not reason:
         # Operations run one after the other. Two readings of a clock make a

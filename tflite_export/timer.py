@@ -1,12 +1,12 @@
 """Times LiteRT files in a process of its own, without TensorFlow beside it.
 
-A script: `python -P timer.py JOB`, where JOB is JSON with paths, runs,
-warmup, threads and amx. It prints the number of rounds done, line by line, and
-last the times in milliseconds as JSON, a list for each file.
+A script: `python -P timer.py FOLDER` reads FOLDER/job.json (paths, runs,
+warmup, threads, amx), prints the number of rounds done, line by line, and
+writes FOLDER/result.json: milliseconds of the runs, a list for each file.
 """
 
 import json
-import os
+import pathlib
 import sys
 import time
 
@@ -41,10 +41,18 @@ def measure(paths, runs, warmup, threads):
     return times
 
 
-if __name__ == "__main__":
-    sys.path.append(os.path.dirname(__file__))  # Last, so it hides nothing.
+def _main(folder):
+    # Last, so that the modules beside it hide no others of their names.
+    sys.path.append(str(pathlib.Path(__file__).parent))
     import amx
 
-    job = json.loads(sys.argv[1])
-    stack = None if job.pop("amx") else amx.refuse()
-    print(json.dumps(measure(**job).T.tolist()))
+    folder = pathlib.Path(folder)
+    job = json.loads((folder / "job.json").read_text())
+    # The stack must live as long as the process.
+    _stack = None if job.pop("amx") else amx.refuse()
+    times = measure(**job).T.tolist()
+    (folder / "result.json").write_text(json.dumps(times))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -5,8 +5,6 @@ import json
 import os
 import pathlib
 import platform
-import subprocess
-import sys
 import tempfile
 
 import ai_edge_litert
@@ -14,6 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from keras_nonconvex import checks
+from tflite_export import child
 from tflite_export import flatfile
 from tflite_export import runtime
 from tflite_export import timer
@@ -108,24 +107,15 @@ def benchmark(
 
 
 def _times(job, progress):
-    # -P: the modules beside it must not hide others of their names.
-    command = [sys.executable, "-P", timer.__file__, json.dumps(job)]
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-        with process:
-            for line in process.stdout:
-                if line.startswith("["):
-                    return json.loads(line)
-                if progress:
-                    progress(int(line))
-        errors.seek(0)
-        last = errors.read().strip().splitlines()[-1:] or ["no message"]
-    raise RuntimeError(
-        "The timing process ended before it was done (exit code "
-        f"{process.returncode}: {last[0]}). Received: {job['paths']}"
-    )
+    """Milliseconds of each file's runs, a list for each."""
+    told = progress and (lambda line: progress(int(line)))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return child.run(timer.__file__, folder, job, told)
+        except child.Failed as error:
+            raise RuntimeError(
+                f"{error}. Received: {', '.join(job['paths'])}"
+            ) from error
 
 
 def _latency(path, model, times, threads):
