@@ -2,9 +2,8 @@
 
     python benchmarks/export_precisions.py [--only "LeNet-5"] [--models ...]
 
-Each network is trained for a short time on real images, so that its outputs
-are worth comparing: LeNet-5 on Fashion-MNIST, the others on some thousand
-images of CIFAR-10. `--models resnet20=mine.keras` takes a trained one instead,
+Each network is trained for a short time on 2,000 real images, so that its
+outputs are worth comparing: LeNet-5 on Fashion-MNIST, the others on CIFAR-10. `--models resnet20=mine.keras` takes a trained one instead,
 which takes images of CIFAR-10 normalised by ImageNet's mean and deviation.
 Writes `results/export_precisions.md`; a row that is there is not done again.
 """
@@ -28,7 +27,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 TABLE = RESULTS / "export_precisions.md"
 ROWS = RESULTS / "export_precisions.json"
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
-TESTED, REPRESENTATIVE, TRAINED = 1000, 300, 6000
+TESTED, REPRESENTATIVE, TRAINED = 500, 200, 2000
 
 
 def _application(name):
@@ -43,25 +42,25 @@ def _application(name):
 # Title -> name, network, data set, epochs.
 NETWORKS = {
     "LeNet-5": ("lenet5", knc.models.get("lenet5"), "fashion_mnist", 2),
-    "ResNet-20": ("resnet20", knc.models.get("resnet20"), "cifar10", 3),
+    "ResNet-20": ("resnet20", knc.models.get("resnet20"), "cifar10", 1),
     "MobileNetV1": (
         "mobilenet_v1",
         knc.models.get("mobilenet_v1"),
         "cifar10",
-        2,
+        1,
     ),
     "MobileNetV2": (
         "mobilenet_v2",
         _application("MobileNetV2"),
         "cifar10",
-        3,
+        1,
     ),
     "DenseNet-40": ("densenet40", knc.models.get("densenet40"), "cifar10", 1),
     "EfficientNetB0": (
         "efficientnet_b0",
         _application("EfficientNetB0"),
         "cifar10",
-        3,
+        1,
     ),
 }
 
