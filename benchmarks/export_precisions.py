@@ -3,9 +3,10 @@
     python benchmarks/export_precisions.py [--only "LeNet-5"] [--models ...]
 
 Each network is trained for a short time on 2,000 real images, so that its
-outputs are worth comparing: LeNet-5 on Fashion-MNIST, the others on CIFAR-10. `--models resnet20=mine.keras` takes a trained one instead,
-which takes images of CIFAR-10 normalised by ImageNet's mean and deviation.
-Writes `results/export_precisions.md`; a row that is there is not done again.
+outputs are worth comparing: LeNet-5 on Fashion-MNIST, the others on CIFAR-10.
+`--models resnet20=mine.keras` takes a trained one instead, whose input is
+CIFAR-10 normalised by ImageNet's mean and deviation. Writes
+`results/export_precisions.md`; a row that is there is not done again.
 """
 
 import argparse
