@@ -128,7 +128,7 @@ def test_force_replaces_projects_only(run, tmp_path):
     other = tmp_path / "mine"
     other.mkdir()
     (other / "work.txt").write_text("years of it")
-    with pytest.raises(ValueError, match="this is none"):
+    with pytest.raises(ValueError, match="this is something else"):
         android_project.write(run, other, force=True)
     assert [path.name for path in other.iterdir()] == ["work.txt"]
 

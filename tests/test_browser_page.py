@@ -144,7 +144,7 @@ def test_the_lock_pins_what_is_installed():
     "change,message",
     [
         ({"images": 0}, "`images` must be at least 1"),
-        ({"run": "nowhere"}, "no complete run folder"),
+        ({"run": "nowhere"}, "Not a finished run folder"),
         ({"precisions": ["float16"]}, "it does for: float32, int8"),
         ({"litert": "nowhere"}, "core/package.json is missing"),
     ],
@@ -171,7 +171,7 @@ def test_files_that_cannot_be_shown(run, litert, digits, tmp_path):
         with pytest.raises(ValueError, match=message):
             browser_page.write(copy, tmp_path / "page", litert=litert)
     (copy / "metrics.json").write_text("{")
-    with pytest.raises(ValueError, match="no complete run folder"):
+    with pytest.raises(ValueError, match="Not a finished run folder"):
         browser_page.write(copy, tmp_path / "page", litert=litert)
     assert not (tmp_path / "page").exists()
 
@@ -200,7 +200,7 @@ def test_only_pages_are_replaced(run, litert, tmp_path, monkeypatch):
     out = tmp_path / "page"
     out.mkdir()
     (out / "diary.txt").write_text("mine")
-    with pytest.raises(ValueError, match="demo pages only"):
+    with pytest.raises(ValueError, match="this is something else"):
         browser_page.write(run, out, litert=litert, force=True)
     (out / "diary.txt").unlink()
     browser_page.write(run, out, litert=litert, force=True)

@@ -55,8 +55,9 @@ EXPORT = [
     {"amx", "child", "converter", "flatfile", "runtime", "profiler"},
     {"metadata", "timer"},
     {"representative", "parity", "timing", "profiling"},
-    {"conversion", "drift", "android_project"},
-    {"measures", "rounding", "browser_page", "qat"},
+    {"conversion", "drift"},
+    {"measures", "rounding", "runs", "qat"},
+    {"android_project", "browser_page"},
     {"cli"},
 ]
 

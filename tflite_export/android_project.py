@@ -1,13 +1,13 @@
 """An Android app that runs a run's dense and small network side by side."""
 
 import dataclasses
-import json
 import pathlib
 import shutil
 from xml.sax import saxutils
 
 from keras_nonconvex import files
 from tflite_export import metadata
+from tflite_export import runs
 from tflite_export import runtime
 
 TEMPLATE = pathlib.Path(__file__).parent / "android"
@@ -37,17 +37,15 @@ def write(run, out, precision=None, force=False):
     Returns:
         The path of the project.
     """
-    run, out = pathlib.Path(run), pathlib.Path(out)
-    recipe, metrics = _read(run, "recipe.json"), _read(run, "metrics.json")
-    precision = _precision(run, precision)
+    out, found = pathlib.Path(out), runs.load(run)
+    precision = _precision(found, precision)
     models = {
-        network: run / f"{stem}.{precision}.tflite"
+        network: found.pairs[precision][stem]
         for network, stem in _NETWORKS.items()
     }
-    name = " ".join(recipe["name"].split())
-    card = _card(name, precision, models, metrics)
-    _check_out(out, force)
-    with files.replacing(out) as project:
+    name = " ".join(found.recipe["name"].split())
+    card = _card(name, precision, models, found.metrics)
+    with runs.writing(out, CARD, force) as project:
         shutil.copytree(
             TEMPLATE,
             project,
@@ -62,34 +60,17 @@ def write(run, out, precision=None, force=False):
             shutil.copyfile(model, assets / model.name)
         files.write_text(project / CARD, _properties(card))
         files.write_text(project / _APP_NAME, _app_name(name))
-        if out.exists():
-            out.rename(project.with_name("old"))
     return out
 
 
-def _read(run, name):
-    path = run / name
-    if not path.is_file():
-        raise ValueError(
-            f"Not a finished run folder: it has no {name}. "
-            f"Received: run={str(run)!r}"
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _precision(run, asked):
-    dense, small = (
-        {path.name.split(".")[1] for path in run.glob(f"{stem}.*.tflite")}
-        for stem in _NETWORKS.values()
-    )
-    both = sorted(dense & small)
     for precision in _PREFERRED if asked is None else [asked]:
-        if precision in both:
+        if precision in run.pairs:
             return precision
     raise ValueError(
         "The app needs dense and small LiteRT files of one precision, and "
-        f"this run has {' and '.join(both) or 'none'}. "
-        f"Received: precision={asked!r}, run={str(run)!r}"
+        f"this run has {' and '.join(run.pairs) or 'none'}. "
+        f"Received: precision={asked!r}"
     )
 
 
@@ -157,23 +138,6 @@ def _facts(path):
             f"Received: {count} for outputs {tuple(scores)} in {str(path)!r}"
         )
     return shape, dataclasses.replace(said, name="", description="")
-
-
-def _check_out(out, force):
-    if not out.exists():
-        return
-    if not force:
-        raise ValueError(
-            "The output folder exists; use --force to replace it. "
-            f"Received: out={str(out)!r}"
-        )
-    if not (out / CARD).is_file() and not (
-        out.is_dir() and not any(out.iterdir())
-    ):
-        raise ValueError(
-            "--force replaces projects of this command only, and this is "
-            f"none. Received: out={str(out)!r}"
-        )
 
 
 def _properties(card):

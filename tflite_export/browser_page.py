@@ -11,11 +11,10 @@ import tempfile
 import numpy as np
 
 from keras_nonconvex import datasets
-from keras_nonconvex import files
 from keras_nonconvex.version import __version__
 from tflite_export import metadata
+from tflite_export import runs
 from tflite_export import runtime
-from tflite_export.conversion import PRECISIONS
 
 _PAGE = pathlib.Path(__file__).with_name("browser")
 _PAGE_FILES = ("index.html", "page.css", "page.js", "images.js", "models.js")
@@ -57,14 +56,13 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
     Returns:
         The path of its index.html.
     """
-    run, out = pathlib.Path(run), pathlib.Path(out)
+    out = pathlib.Path(out)
     if images < 1:
         raise ValueError(
             f"Argument `images` must be at least 1. Received: images={images}"
         )
-    _check_out(out, force)
-    recipe, metrics = _read_run(run)
-    pairs = _pairs(run, precisions)
+    found = runs.load(run)
+    metrics, pairs = found.metrics, _pairs(found, precisions)
     data = datasets.load(metrics["dataset"])
     classes, entries = _describe(pairs, metrics, data.input_shape)
     chosen = balanced(data.y_test, images)
@@ -74,7 +72,7 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
         "page": "keras-nonconvex",
         "version": __version__,
         "litert": json.loads(package)["version"],
-        "model": pathlib.PurePath(recipe["model"]).stem,
+        "model": pathlib.PurePath(found.recipe["model"]).stem,
         "dataset": data.name,
         "classes": classes,
         "shape": list(data.input_shape),
@@ -85,7 +83,7 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
         },
         "files": entries,
     }
-    with files.replacing(out) as folder:
+    with runs.writing(out, "demo.json", force) as folder:
         folder.mkdir()
         for name in _PAGE_FILES:
             _copy(_PAGE / name, folder / name)
@@ -95,8 +93,6 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
             _copy(path, folder / "models" / path.name)
         (folder / "images.bin").write_bytes(pixels(data.x_test[chosen]))
         (folder / "demo.json").write_text(json.dumps(description, indent=1))
-        if out.exists():  # Goes with the temporary folder.
-            out.rename(folder.with_name("replaced"))
     return out / "index.html"
 
 
@@ -113,57 +109,16 @@ def pixels(images):
     return np.rint(np.clip(images, 0, 1) * 255).astype("uint8").tobytes()
 
 
-def _check_out(out, force):
-    if not out.exists():
-        return
-    if not force:
-        raise ValueError(
-            "The output folder exists; use --force to replace it. "
-            f"Received: out={str(out)!r}"
-        )
-    with contextlib.suppress(OSError, ValueError):
-        described = json.loads((out / "demo.json").read_text())
-        if described["page"] == "keras-nonconvex":
-            return
-    if not out.is_dir() or any(out.iterdir()):
-        raise ValueError(
-            "--force replaces demo pages only, and this is none. "
-            f"Received: out={str(out)!r}"
-        )
-
-
-def _read_run(run):
-    try:
-        return [
-            json.loads((run / name).read_text())
-            for name in ("recipe.json", "metrics.json")
-        ]
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            "This is no complete run folder of `keras-nonconvex compress`. "
-            f"Received: run={str(run)!r}"
-        ) from error
-
-
 def _pairs(run, precisions):
-    """{precision: {"dense": path, "small": path}}."""
-    found = {}
-    for precision in PRECISIONS:
-        pair = {
-            name: run / f"{name}.{precision}.tflite"
-            for name in ("dense", "small")
-        }
-        if all(path.is_file() for path in pair.values()):
-            found[precision] = pair
-    wanted = list(found) if precisions is None else list(precisions)
-    missing = [name for name in wanted if name not in found]
-    if missing or not wanted:
+    """The files of those precisions that the page offers."""
+    wanted = list(run.pairs) if precisions is None else list(precisions)
+    if not wanted or not set(wanted) <= set(run.pairs):
         raise ValueError(
             "The run must hold dense.PRECISION.tflite and small.PRECISION."
-            f"tflite for each precision; it does for: {', '.join(found)}. "
+            f"tflite for each precision; it does for: {', '.join(run.pairs)}. "
             f"Received: precisions={precisions!r}"
         )
-    return {name: found[name] for name in wanted}
+    return {name: run.pairs[name] for name in wanted}
 
 
 def _describe(pairs, metrics, shape):
