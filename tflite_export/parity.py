@@ -23,7 +23,7 @@ class Limits:
 
 # By the precision of the file.
 LIMITS = {
-    "float32": Limits(1e-5, 0.999),
+    "float32": Limits(1e-4, 0.999),
     "float16": Limits(0.005, 0.99),
     "int16x8": Limits(0.05, 0.98),
     "dynamic": Limits(0.1, 0.95),
