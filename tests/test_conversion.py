@@ -104,6 +104,8 @@ def test_quantized_input_and_output(model, images, written, tmp_path, io):
 @pytest.mark.parametrize("batch_size", [3, None])
 def test_batch_size(model, images, tmp_path, batch_size):
     path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path, "int8", images, batch_size=batch_size)
+    assert tflite_export.check_parity(model, path, images[:7]).met
     tflite_export.convert(model, path, batch_size=batch_size)
     (details,) = runtime.interpreter(path).get_input_details()
     assert details["shape_signature"][0] == (batch_size or -1)

@@ -110,6 +110,7 @@ def convert(
             job = {
                 "precision": name,
                 "io": io if io in _IO.get(name, ()) else "float32",
+                "batch_size": batch_size or 1,
             }
             calibration = samples if name in converter.CALIBRATED else None
             with files.replacing(target) as written:

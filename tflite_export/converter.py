@@ -72,7 +72,9 @@ class Unsupported(Exception):
         self.operations = operations
 
 
-def convert(saved_model, path, precision, io="float32", samples=None):
+def convert(
+    saved_model, path, precision, io="float32", samples=None, batch_size=1
+):
     """Writes a SavedModel as a LiteRT file of builtin operations only.
 
     Args:
@@ -81,6 +83,7 @@ def convert(saved_model, path, precision, io="float32", samples=None):
         precision: A key of `SETTINGS`.
         io: Type of the file's input and output.
         samples: Array (n, ...) that sets the ranges of activations.
+        batch_size: Of the signature; each sample fills one batch.
 
     Returns:
         The most memory that this process ever held, in bytes.
@@ -92,7 +95,9 @@ def convert(saved_model, path, precision, io="float32", samples=None):
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     SETTINGS[precision](tf, converter)
     if samples is not None:
-        converter.representative_dataset = lambda: ([x[None]] for x in samples)
+        converter.representative_dataset = lambda: (
+            [np.repeat(x[None], batch_size, axis=0)] for x in samples
+        )
     converter.inference_input_type = tf.as_dtype(io)
     converter.inference_output_type = tf.as_dtype(io)
     try:
