@@ -30,7 +30,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 TABLE = RESULTS / "export_precisions.md"
 ROWS = RESULTS / "export_precisions.json"
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
-TESTED, REPRESENTATIVE = 200, 100
+TESTED, REPRESENTATIVE = 100, 100
 
 
 def _imagenet(images):
@@ -121,7 +121,7 @@ def measured(model, data, size, scale, console):
             samples,
         )
         first, *others = (one.path for one in made)
-        timings = tflite_export.benchmark(first, others, runs=100)
+        timings = tflite_export.benchmark(first, others, runs=50)
         for one, timing in zip(made, timings, strict=True):
             parity = tflite_export.check_parity(model, one.path, x)
             console.print(str(parity), highlight=False)
