@@ -120,15 +120,24 @@ def test_prune_with_measured_rounding(folder, capsys):
 @pytest.mark.parametrize(
     "command,message",
     [
-        (["export", "{model}", "--precision", "int8"], "Received: None"),
-        (["export", "{model}", "--data", "{folder}/no.npz"], "No such file"),
+        (
+            ["export", "{model}", "--force", "--precision", "int8"],
+            "Received: None",
+        ),
+        (
+            ["export", "{model}", "--force", "--data", "{folder}/no.npz"],
+            "No such file",
+        ),
         (["export", "{model}", "--out", "{folder}/x.lite"], "must end in"),
         (
             ["export", "{model}", "--precision", "float32", "float16"]
             + ["--out", "{folder}/x.tflite"],
             "--out must contain {precision}",
         ),
-        (["export", "{model}", "--labels", "{folder}/no"], "No such file"),
+        (
+            ["export", "{model}", "--force", "--labels", "{folder}/no"],
+            "No such file",
+        ),
         (["export", "{model}", "--out", "{model}/x.tflite"], "Not a dir"),
         (["parity", "{model}", "no.tflite", "--data", "digits"], "No such"),
         (
