@@ -138,7 +138,7 @@ def test_prune_with_measured_rounding(folder, capsys):
             ["export", "{model}", "--force", "--labels", "{folder}/no"],
             "No such file",
         ),
-        (["export", "{model}", "--out", "{model}/x.tflite"], "Not a dir"),
+        (["export", "{model}", "--out", "{model}/x.tflite"], "File exists"),
         (["parity", "{model}", "no.tflite", "--data", "digits"], "No such"),
         (
             ["parity", "{model}", "x", "--data", "digits", "--samples", "0"],
