@@ -284,7 +284,7 @@ class _Run:
                 )
             with self._status(f"{name}: check", len(data.x_test)) as update:
                 parity = tflite_export.check_parity(
-                    model, path, data.x_test, data.y_test, update
+                    model, path, data.x_test, data.y_test, progress=update
                 )
             self.metrics["tflite"][name] = {
                 "bytes": made.bytes,
