@@ -26,6 +26,7 @@ from keras_nonconvex import pruning
 from keras_nonconvex import report
 from keras_nonconvex.attachment import attach
 from keras_nonconvex.recipe import Recipe
+from keras_nonconvex.run_folder import RunFolder
 
 _COLUMNS = (
     "stage",
@@ -87,65 +88,14 @@ def compress(
     out = pathlib.Path(out or pathlib.Path("runs") / recipe.name)
     if strategy is not None and distribution.worker():
         out = out.with_name(f"{out.name}.worker{distribution.worker()}")
-    part = out.with_name(out.name + ".part")
-    _check_folders(recipe, out, part, resume, force)
-    run = _Run(recipe, part, console or Console(), resume, strategy)
-    if part.exists() and not resume:
-        shutil.rmtree(part)
-    part.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(out)
+    folder.check(recipe.to_json(), resume, force)
+    run = _Run(recipe, folder.part, console or Console(), resume, strategy)
+    folder.begin(resume)
     run.all_stages()
-    if out.exists():
-        old = out.with_name(out.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        out.rename(old)
-        part.rename(out)
-        shutil.rmtree(old)
-    else:
-        part.rename(out)
+    folder.finish()
     run.console.print(f"Report: [bold]{out / 'report.html'}")
     return Result(out, run.metrics)
-
-
-def _check_folders(recipe, out, part, resume, force):
-    """Refuses to overwrite what is there, and to resume what is not."""
-    if resume and force:
-        raise ValueError(
-            "--resume goes on with a run and --force starts anew: choose "
-            "one. Received: both"
-        )
-    for folder in (out, part):
-        known = folder.is_dir() and (
-            (folder / "recipe.json").exists() or not any(folder.iterdir())
-        )
-        if folder.exists() and force and not known:
-            raise ValueError(
-                "--force replaces run folders only, and this is none. "
-                f"Received: {str(folder)!r}"
-            )
-    if resume:
-        if not part.exists():
-            state = "is complete" if out.exists() else "was not begun"
-            raise ValueError(
-                f"There is no interrupted run to resume: this one {state}. "
-                f"Received: {str(part)!r}"
-            )
-        before = part / "recipe.json"
-        if before.exists() and before.read_text() != recipe.to_json():
-            raise ValueError(
-                "The interrupted run has another recipe; use --force to "
-                f"start anew. Received: {str(before)!r}"
-            )
-    elif not force:
-        if out.exists():
-            raise ValueError(
-                "The output folder exists; use --force to replace it or "
-                f"--out for another. Received: out={str(out)!r}"
-            )
-        if part.exists():
-            raise ValueError(
-                "An interrupted run is in the way; use --resume to go on "
-                f"with it or --force to start anew. Received: {str(part)!r}"
-            )
 
 
 class _Backup(keras.callbacks.BackupAndRestore):

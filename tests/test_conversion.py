@@ -267,6 +267,26 @@ def test_variables_in_the_file_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_files_that_the_runtime_refuses(images, tmp_path):
+    # With such small activations, the bound 6 overflows in steps of int16.
+    inputs = keras.Input(images.shape[1:])
+    conv = layers.Conv2D(4, 3, activation="relu6")
+    outputs = layers.GlobalAveragePooling2D()(conv(inputs))
+    model = keras.Model(inputs, outputs, name="tiny")
+    conv.kernel.assign(conv.kernel * 1e-12)
+    with (
+        pytest.warns(UserWarning, match="precise but slow"),
+        pytest.raises(ValueError, match="cannot load .*'tiny'.*'int16x8'"),
+    ):
+        tflite_export.convert(
+            model,
+            tmp_path / "model.tflite",
+            "int16x8",
+            representative_data=images,
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_that_are_none(model, images, tmp_path):
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"not a model at all")

@@ -28,7 +28,7 @@ LAYERS = [
     {"attachment"},
     {"pruning"},
     {"callbacks", "coupled"},
-    {"recovery", "strength", "recipe", "report"},
+    {"recovery", "strength", "recipe", "report", "run_folder"},
     {"compression"},
     {"cli"},
     {"__main__"},

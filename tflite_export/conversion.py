@@ -118,7 +118,7 @@ def convert(
                     peak = _in_a_process(model, folder, written, job)
                 else:
                     peak = _here(model, folder, written, job, calibration)
-                ops = _accepted(model, written)
+                ops = _accepted(model, written, name)
                 if metadata is not None:
                     metadata_.write(written, metadata)
             made.append(
@@ -185,7 +185,7 @@ def _explained(model, message, operations):
     )
 
 
-def _accepted(model, path):
+def _accepted(model, path, precision):
     """The operations of a converted file that phones can run."""
     found = flatfile.read(path)
     ops = flatfile.operations(found)
@@ -199,6 +199,14 @@ def _accepted(model, path):
             "The converted file needs operations that phones do not run: "
             f"{', '.join(refused)}. Received: model={model.name!r}"
         )
+    # The converter writes scales that kernels then refuse.
+    try:
+        runtime.interpreter(path)
+    except ValueError as error:
+        raise ValueError(
+            f"LiteRT cannot load the converted file ({error.__cause__}). "
+            f"Received: model={model.name!r}, precision={precision!r}"
+        ) from error
     return ops
 
 
