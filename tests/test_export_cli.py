@@ -10,6 +10,7 @@ from keras import layers
 import tflite_export
 from keras_nonconvex import cli
 from tflite_export import cli as export_cli
+from tflite_export import runtime
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +118,23 @@ def test_prune_with_measured_rounding(folder, capsys):
     assert out.exists()
 
 
+def test_io_is_that_of_the_quantized_files(folder):
+    out = str(folder / "io.{precision}.tflite")
+    command = ["export", str(folder / "model.keras"), "--data", "digits"]
+    command += ["--precision", "float32", "int8", "--io", "uint8"]
+    assert cli.main([*command, "--out", out]) == 0
+    for precision, dtype in (("float32", "float32"), ("int8", "uint8")):
+        model = runtime.interpreter(out.replace("{precision}", precision))
+        (details,) = model.get_input_details()
+        assert np.dtype(details["dtype"]) == dtype
+
+
 @pytest.mark.parametrize(
     "command,message",
     [
         (
             ["export", "{model}", "--force", "--precision", "int8"],
-            "Received: None",
+            "--data must give images",
         ),
         (
             ["export", "{model}", "--force", "--data", "{folder}/no.npz"],

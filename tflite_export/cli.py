@@ -64,7 +64,8 @@ def _add_export(commands):
     job.add_argument(
         "--io",
         default="float32",
-        help="input and output type of quantized files: float32, int8, uint8",
+        help="input and output type of quantized files: float32, int8 or "
+        "uint8 with int8, int16 with int16x8 (default: float32)",
     )
     job.add_argument(
         "--batch-size", type=int, default=1, help="of the file (default: 1)"
@@ -112,22 +113,25 @@ def _export(options):
     described = metadata.Metadata(
         labels, options.mean, options.std, name=model.name
     )
-    if not set(options.precision) & set(converter.CALIBRATED):
-        samples = None
+    calibrated = [p for p in options.precision if p in converter.CALIBRATED]
+    if calibrated and samples is None:
+        raise ValueError(
+            "--data must give images that set the ranges of activations for "
+            f"{' and '.join(calibrated)}. Received: none"
+        )
     console = Console(soft_wrap=True)
-    for precision in options.precision:
-        with progress.bar(console, f"{precision}: convert"):
-            made = convert(
-                model,
-                path.replace("{precision}", precision),
-                precision,
-                _network_input(samples, described),
-                io=options.io,
-                batch_size=options.batch_size,
-                metadata=described,
-                isolate=True,
-            )
-        console.print(str(made), highlight=False)
+    with progress.bar(console, f"{', '.join(options.precision)}: convert"):
+        convert(
+            model,
+            path,
+            options.precision,
+            _network_input(samples if calibrated else None, described),
+            io=options.io,
+            batch_size=options.batch_size,
+            metadata=described,
+            isolate=True,
+            progress=lambda made: console.print(str(made), highlight=False),
+        )
     return 0
 
 

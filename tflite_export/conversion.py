@@ -72,8 +72,8 @@ def convert(
 
     Args:
         model: A built Keras model with one input and one output.
-        path: Where to write; must end in ".tflite". Written atomically. With
-            several precisions it must contain "{precision}".
+        path: Where to write; must end in ".tflite". Written atomically.
+            "{precision}" in it is replaced; several precisions need it.
         precision: One of these, or a list of them: "float32"; "float16"
             weights; "dynamic" for int8 weights and float activations; "int8"
             for int8 weights and activations; "int16x8" for int8 weights and
@@ -95,7 +95,7 @@ def convert(
     """
     several = not isinstance(precision, str)
     precisions = list(precision) if several else [precision]
-    paths = _paths(path, precisions, several)
+    paths = _paths(path, precisions)
     shape = _check(model, precisions, io, batch_size)
     samples = None
     if any(p in converter.CALIBRATED for p in precisions):
@@ -210,7 +210,7 @@ def _accepted(model, path, precision):
     return ops
 
 
-def _paths(path, precisions, several):
+def _paths(path, precisions):
     if not precisions:
         raise ValueError(
             f"Argument `precision` must name one of {', '.join(PRECISIONS)}. "
@@ -223,9 +223,7 @@ def _paths(path, precisions, several):
         raise ValueError(
             f"Argument `path` must end in '.tflite'. Received: path={path!r}"
         )
-    if not several:
-        return [pathlib.Path(path)]
-    if "{precision}" not in path:
+    if len(precisions) > 1 and "{precision}" not in path:
         raise ValueError(
             "Argument `path` must contain '{precision}' where there are "
             f"several. Received: path={path!r}"
