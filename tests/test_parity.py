@@ -110,6 +110,22 @@ def test_the_layer_that_drifts_is_found(images, tmp_path):
     assert max(rows, key=lambda row: row.added).layer == "second"
 
 
+def test_half_a_layer_is_not_compared(images, tmp_path):
+    # No convolution is before it: the product stands alone in the file, the
+    # sum is one with the ReLU.
+    inputs = keras.Input((12, 12, 2))
+    norm = layers.BatchNormalization(name="norm")
+    x = layers.ReLU(name="relu")(norm(layers.MaxPooling2D()(inputs)))
+    model = keras.Model(inputs, layers.Conv2D(4, 3, name="conv")(x))
+    norm.moving_mean.assign([0.5, -0.5])
+    norm.moving_variance.assign([0.1, 4.0])
+    path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path)
+    rows = tflite_export.compare_layers(model, path, images[:4])
+    assert {"relu", "conv"} <= {row.layer for row in rows}
+    assert all(row.error < 1e-5 for row in rows)
+
+
 def test_names_of_tensors_lead_to_layers():
     names = {"conv_1", "relu", "block_2"}
     for path, layer in (

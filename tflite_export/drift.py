@@ -61,16 +61,24 @@ def compare_layers(model, path, x):
         ),
         experimental_preserve_all_tensors=True,
     )
+    # Where operations were fused, the last one's name comes first.
+    named = [
+        flatfile.layer_of(tensor.name.decode().split(";")[0], expected)
+        for tensor in file_graph.tensors
+    ]
+    named[file_graph.outputs[0]] = last
+    inside = _inside_layers(file_graph, named)
     ends = {}  # layer -> the last operation with its name
     for operator in file_graph.operators:
-        tensor = file_graph.tensors[operator.outputs[0]]
-        # Where operations were fused, the last one's name comes first.
-        layer = flatfile.layer_of(tensor.name.decode().split(";")[0], expected)
-        if operator.outputs[0] == file_graph.outputs[0]:
-            layer = last
-        shape = tuple(map(int, tensor.shape))[1:]
-        if layer in expected and expected[layer].shape[1:] == shape:
-            ends[layer] = int(operator.outputs[0])
+        index = int(operator.outputs[0])
+        layer = named[index]
+        shape = tuple(map(int, file_graph.tensors[index].shape))[1:]
+        if (
+            layer in expected
+            and index not in inside
+            and expected[layer].shape[1:] == shape
+        ):
+            ends[layer] = index
     found = _file_outputs(interpreter, ends.values(), x)
     layers = {tensor: layer for layer, tensor in ends.items()}
     carried = {}  # tensor -> the last error known on the way to it
@@ -94,6 +102,23 @@ def compare_layers(model, path, x):
             )
         carried.update(dict.fromkeys(map(int, operator.outputs), error))
     return rows
+
+
+def _inside_layers(file_graph, named):
+    """Tensors that are not the output of the layer that they are named after.
+
+    The layer goes on: another constant of it comes in. Thus a batch
+    normalization's product, whose sum is fused into the ReLU after it.
+    """
+    made = {
+        int(i) for operator in file_graph.operators for i in operator.outputs
+    }
+    inside = set()
+    for operator in file_graph.operators:
+        inputs = {int(i) for i in operator.inputs if i >= 0}
+        constants = {named[i] for i in inputs - made}
+        inside |= {i for i in inputs & made if named[i] in constants - {None}}
+    return inside
 
 
 def _layer_outputs(model, x):
