@@ -14,10 +14,12 @@ network in `runs/export_precisions` not trained again.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import platform
 import tempfile
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -34,7 +36,7 @@ TABLE = RESULTS / "export_precisions.md"
 ROWS = RESULTS / "export_precisions.json"
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 TESTED, REPRESENTATIVE = 200, 500
-SAMPLES, BATCH = 10_000, 64
+BATCH = 64
 
 
 def _imagenet(images):
@@ -60,20 +62,35 @@ def _application(name):
     return build
 
 
-# Title -> name, network, size of its images, what it takes, epochs here.
+@dataclasses.dataclass(frozen=True)
+class Network:
+    name: str
+    build: Callable
+    pixels: int
+    scale: str
+    samples: int
+    epochs: int
+
+
 NETWORKS = {
-    "LeNet-5": ("lenet5", knc.models.get("lenet5"), 28, "unit", 2),
-    "ResNet-20": ("resnet20", knc.models.get("resnet20"), 32, "unit", 2),
-    "MobileNetV1": (
-        "mobilenet_v1",
-        knc.models.get("mobilenet_v1"),
-        64,
-        "unit",
-        8,
+    "LeNet-5": Network(
+        "lenet5", knc.models.get("lenet5"), 28, "unit", 10_000, 2
     ),
-    "MobileNetV2": ("v2", _application("MobileNetV2"), 64, "symmetric", 8),
-    "DenseNet-40": ("densenet40", knc.models.get("densenet40"), 32, "unit", 2),
-    "EfficientNetB0": ("b0", _application("EfficientNetB0"), 64, "pixels", 8),
+    "ResNet-20": Network(
+        "resnet20", knc.models.get("resnet20"), 32, "unit", 10_000, 2
+    ),
+    "MobileNetV1": Network(
+        "mobilenet_v1", knc.models.get("mobilenet_v1"), 48, "unit", 50_000, 2
+    ),
+    "MobileNetV2": Network(
+        "v2", _application("MobileNetV2"), 48, "symmetric", 50_000, 2
+    ),
+    "DenseNet-40": Network(
+        "densenet40", knc.models.get("densenet40"), 32, "unit", 10_000, 2
+    ),
+    "EfficientNetB0": Network(
+        "b0", _application("EfficientNetB0"), 48, "pixels", 50_000, 2
+    ),
 }
 
 
@@ -88,15 +105,18 @@ def main():
     for title in options.only:
         if title in rows:
             continue
-        name, _, size, scale, _ = NETWORKS[title]
+        network = NETWORKS[title]
+        size, scale = network.pixels, network.scale
         data = datasets.load("fashion_mnist" if size == 28 else "cifar10")
-        if name in given:
-            path, _, scale = given[name].partition(":")
+        if network.name in given:
+            weights = "given"
+            path, _, scale = given[network.name].partition(":")
             model = files.load_model(path)
         else:
-            model = trained(title, data)
+            weights = "trained here"
+            model = trained(network, data)
         rows[title] = {
-            "weights": "given" if name in given else "trained here",
+            "weights": weights,
             "size": size,
             "precisions": measured(model, data, size, SCALES[scale], console),
         }
@@ -110,24 +130,25 @@ def prepared(images, size, scale):
     return np.asarray(scale(keras.ops.convert_to_numpy(images)), "float32")
 
 
-def trained(title, data):
-    name, build, size, scale, epochs = NETWORKS[title]
-    saved = TRAINED / f"{name}.keras"
+def trained(network, data):
+    saved = TRAINED / f"{network.name}.keras"
     if saved.exists():
         return files.load_model(saved)
     keras.utils.set_random_seed(0)
-    model = build((size, size, data.input_shape[-1]), classes=10)
+    size, samples = network.pixels, network.samples
+    model = network.build((size, size, data.input_shape[-1]), classes=10)
     model.layers[-1].activation = keras.activations.linear
     rate = keras.optimizers.schedules.CosineDecay(
-        1e-3, epochs * -(-SAMPLES // BATCH)
+        1e-3, network.epochs * -(-samples // BATCH)
     )
     model.compile(
         keras.optimizers.Adam(rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    x = prepared(data.x_train[:SAMPLES], size, SCALES[scale])
-    model.fit(x, data.y_train[:SAMPLES], BATCH, epochs, verbose=2)
+    x = prepared(data.x_train[:samples], size, SCALES[network.scale])
+    y = data.y_train[:samples]
+    model.fit(x, y, BATCH, network.epochs, verbose=2)
     knc.recalibrate(model, x[:2000])
     saved.parent.mkdir(parents=True, exist_ok=True)
     files.save_model(model, saved)
