@@ -80,7 +80,12 @@ NETWORKS = {
         "resnet20", knc.models.get("resnet20"), 32, "unit", 10_000, 2
     ),
     "MobileNetV1": Network(
-        "mobilenet_v1", knc.models.get("mobilenet_v1"), 48, "unit", 50_000, 2
+        "mobilenet_v1",
+        knc.models.get("mobilenet_v1"),
+        48,
+        "symmetric",
+        50_000,
+        2,
     ),
     "MobileNetV2": Network(
         "v2", _application("MobileNetV2"), 48, "symmetric", 50_000, 2
