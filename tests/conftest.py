@@ -20,14 +20,14 @@ STORE = ROOT.parent / "shared" / "data" / "make_cache.py"
 CACHE = ROOT / ".cache" / "tfds"
 
 hypothesis.settings.register_profile(
-    "ci", deadline=None, derandomize=True, max_examples=12
+    "ci", deadline=None, derandomize=True, max_examples=8
 )
 # For work in progress: no minutes spent on shrinking a failure.
 hypothesis.settings.register_profile(
     "quick",
     deadline=None,
     derandomize=True,
-    max_examples=10,
+    max_examples=8,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -146,7 +146,7 @@ def test_debiased_survivors_are_not_shrunk(w, k, step):
         np.testing.assert_allclose(x, kept, atol=1e-5 * norms.max())
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(array((1, 5)), st.floats(0.5, 4.5), st.sampled_from([1.0, 1.7, 100.0]))
 def test_debiased_beyond_step_one_against_brute_force(w, k, step):
     """For fixed u the best x is closed; u is at a corner, or next to one."""
@@ -184,7 +184,7 @@ def test_a_step_per_group_is_the_prox_in_that_metric(w, k, metric):
         assert found <= objective(other) + 1e-10
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data())
 def test_root_under_stress(data):
     m = data.draw(st.integers(1, 40))

@@ -106,7 +106,7 @@ def gradient(reg, w):
 
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryRegularizer:
-    @settings(max_examples=25)
+    @settings(max_examples=12)
     @given(data=st.data())
     def test_prox_beats_what_is_near(self, name, data):
         reg = data.draw(any_of(name))
@@ -140,7 +140,7 @@ class TestEveryRegularizer:
                     other = np.moveaxis(other, 0, axis)
                     assert found <= objective(reg, other, w, step) + slack
 
-    @settings(max_examples=15)
+    @settings(max_examples=10)
     @given(data=st.data())
     def test_identities(self, name, data):
         reg = data.draw(any_of(name))
@@ -161,7 +161,7 @@ class TestEveryRegularizer:
             numpy(reg.proximal(w, steps)), x, rtol=1e-9, atol=1e-12
         )
 
-    @settings(max_examples=15)
+    @settings(max_examples=10)
     @given(data=st.data())
     def test_gradient(self, name, data):
         """Central differences; finite, and zero, where weights are zero."""
