@@ -20,14 +20,14 @@ STORE = ROOT.parent / "shared" / "data" / "make_cache.py"
 CACHE = ROOT / ".cache" / "tfds"
 
 hypothesis.settings.register_profile(
-    "ci", deadline=None, derandomize=True, max_examples=8
+    "ci", deadline=None, derandomize=True, max_examples=6
 )
 # For work in progress: no minutes spent on shrinking a failure.
 hypothesis.settings.register_profile(
     "quick",
     deadline=None,
     derandomize=True,
-    max_examples=8,
+    max_examples=6,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -106,7 +106,7 @@ def gradient(reg, w):
 
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryRegularizer:
-    @settings(max_examples=12)
+    @settings(max_examples=8)
     @given(data=st.data())
     def test_prox_beats_what_is_near(self, name, data):
         reg = data.draw(any_of(name))
@@ -140,7 +140,7 @@ class TestEveryRegularizer:
                     other = np.moveaxis(other, 0, axis)
                     assert found <= objective(reg, other, w, step) + slack
 
-    @settings(max_examples=10)
+    @settings(max_examples=7)
     @given(data=st.data())
     def test_identities(self, name, data):
         reg = data.draw(any_of(name))
@@ -161,7 +161,7 @@ class TestEveryRegularizer:
             numpy(reg.proximal(w, steps)), x, rtol=1e-9, atol=1e-12
         )
 
-    @settings(max_examples=10)
+    @settings(max_examples=7)
     @given(data=st.data())
     def test_gradient(self, name, data):
         """Central differences; finite, and zero, where weights are zero."""
@@ -202,7 +202,7 @@ class TestEveryRegularizer:
                 atol=2e-6,
             )
 
-    @settings(max_examples=10)
+    @settings(max_examples=7)
     @given(data=st.data())
     def test_terms_add_up(self, name, data):
         reg = data.draw(any_of(name))
@@ -210,7 +210,7 @@ class TestEveryRegularizer:
         total = sum(float(term(w)) for term in reg.terms if term is not None)
         assert total == pytest.approx(float(reg(w)), rel=1e-9, abs=1e-12)
 
-    @settings(max_examples=10)
+    @settings(max_examples=7)
     @given(data=st.data())
     def test_serialization(self, name, data):
         reg = data.draw(any_of(name))

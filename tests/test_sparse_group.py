@@ -67,7 +67,7 @@ def search(penalty, t, step, group_step):
 
 @pytest.mark.parametrize("name", sorted(penalties.REGISTRY))
 class TestEveryPenalty:
-    @settings(max_examples=12)
+    @settings(max_examples=8)
     @given(data=st.data())
     def test_search_does_not_beat_it(self, name, data):
         penalty = data.draw(strategies.penalty(penalties.REGISTRY[name]))
@@ -79,7 +79,7 @@ class TestEveryPenalty:
         best = search(penalty, t[:, 0], step, group_step)
         assert found <= best + 1e-9 * max((t**2).sum(), 1e-12)
 
-    @settings(max_examples=12)
+    @settings(max_examples=8)
     @given(data=st.data())
     def test_perturbations_do_not_beat_it(self, name, data):
         penalty = data.draw(strategies.penalty(penalties.REGISTRY[name]))
@@ -104,7 +104,7 @@ class TestEveryPenalty:
             worse = objective(penalty, other, t, step, group_step)
             assert np.all(found <= worse + 1e-10)
 
-    @settings(max_examples=12)
+    @settings(max_examples=8)
     @given(data=st.data())
     def test_limits(self, name, data):
         penalty = data.draw(strategies.penalty(penalties.REGISTRY[name]))
@@ -125,7 +125,7 @@ class TestEveryPenalty:
             joint(penalty, t, 0.0, 0.3), t * factor, atol=1e-12
         )
 
-    @settings(max_examples=12)
+    @settings(max_examples=8)
     @given(data=st.data())
     def test_float32_reaches_the_minimum(self, name, data):
         penalty = data.draw(strategies.penalty(penalties.REGISTRY[name]))
