@@ -62,19 +62,25 @@ def compute():
 
 
 def gradients_are_finite():
-    """Trains a stock model for a step from a kernel with zeros."""
-    for name, reg in instances():
-        if name.startswith(("group ", "sparse group ")):
-            continue  # as elementwise, with the norm in between
-        layer = keras.layers.Conv2D(6, 3, kernel_regularizer=reg)
-        inputs = keras.Input((5, 5, 4))
-        model = keras.Model(inputs, layer(inputs))
-        layer.kernel.assign(W)
-        model.compile(keras.optimizers.SGD(1e-3), "mse")
-        x = np.ones((2, 5, 5, 4), "float32")
-        y = np.zeros((2, 3, 3, 6), "float32")
-        model.train_on_batch(x, y)
-        assert np.isfinite(ops.convert_to_numpy(layer.kernel)).all(), reg
+    """Trains stock layers for a step from a kernel with zeros."""
+    inputs = keras.Input((5, 5, 4))
+    convs = [
+        keras.layers.Conv2D(6, 3, kernel_regularizer=reg)
+        for name, reg in instances()
+        # The others are as elementwise, with the norm in between.
+        if not name.startswith(("group ", "sparse group "))
+    ]
+    model = keras.Model(inputs, [conv(inputs) for conv in convs])
+    for conv in convs:
+        conv.kernel.assign(W)
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    x = np.ones((2, 5, 5, 4), "float32")
+    y = np.zeros((2, 3, 3, 6), "float32")
+    model.train_on_batch(x, [y] * len(convs))
+    for conv in convs:
+        kernel = ops.convert_to_numpy(conv.kernel)
+        assert np.isfinite(kernel).all(), conv.kernel_regularizer
+        assert not np.array_equal(kernel, W.astype("float32"))
 
 
 if __name__ == "__main__":

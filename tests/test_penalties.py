@@ -122,11 +122,12 @@ class TestEveryScalarPenalty:
         step = float(np.float32(data.draw(strategies.log_uniform(1e-9, 1.0))))
         thresholds = []
         for dtype in ("float32", "float64"):
-            low, high = np.float64(1e-9), np.float64(1e4)
-            for _ in range(60):
-                middle = np.sqrt(low * high)
-                zero = prox(penalty, middle, step, dtype) == 0
-                low, high = (middle, high) if zero else (low, middle)
+            low, high = 1e-9, 1e4
+            for _ in range(4):  # each round narrows it a thousandfold
+                points = np.geomspace(low, high, 1000)
+                zeros = (prox(penalty, points, step, dtype) == 0).sum()
+                last = np.clip(zeros, 1, len(points) - 1)
+                low, high = points[last - 1 : last + 1]
             thresholds.append(high)
         assert thresholds[0] == pytest.approx(thresholds[1], rel=1e-6)
 
