@@ -16,7 +16,7 @@ import numpy as np
 
 
 def _float32(tf, converter):
-    pass
+    """The converter's defaults."""
 
 
 def _float16(tf, converter):
