@@ -71,9 +71,11 @@ class RunFolder:
 
     def finish(self):
         """Gives the folder its name; an old one goes."""
+        if not self.out.exists():
+            self.part.rename(self.out)
+            return
         old = self.out.with_name(self.out.name + ".old")
-        if self.out.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            self.out.rename(old)
-        self.part.rename(self.out)
         shutil.rmtree(old, ignore_errors=True)
+        self.out.rename(old)
+        self.part.rename(self.out)
+        shutil.rmtree(old)
