@@ -38,7 +38,6 @@ from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import progress
 from keras_nonconvex.pruning import criteria
-from keras_nonconvex.pruning import sampled
 
 MEAN = np.array([0.485, 0.456, 0.406], "float32")
 STD = np.array([0.229, 0.224, 0.225], "float32")
@@ -54,8 +53,8 @@ EPOCHS = 2
 # telling ones first.
 CRITERIA = {
     "group_norm": ("group_norm, l2", lambda data: criteria.GroupNorm(2)),
-    "taylor": ("taylor", lambda data: sampled.Taylor(data)),
-    "loss_rise": ("loss_rise, one shot", lambda data: sampled.LossRise(data)),
+    "taylor": ("taylor", lambda data: criteria.Taylor(data)),
+    "loss_rise": ("loss_rise, one shot", lambda data: criteria.LossRise(data)),
     "bn_scale": ("bn_scale", lambda data: criteria.BNScale()),
     "geometric_median": (
         "geometric_median",
@@ -69,7 +68,7 @@ CRITERIA = {
     ),
     "loss_rise_greedy": (
         "loss_rise, greedy, 5 rounds of 128 samples",
-        lambda data: sampled.LossRise(
+        lambda data: criteria.LossRise(
             data, samples=128, mode="greedy", rounds=5
         ),
     ),

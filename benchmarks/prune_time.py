@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_nonconvex import pruning
-from keras_nonconvex.pruning.trace import Trace
+from keras_nonconvex.pruning.channels.trace import Trace
 
 NETWORKS = (
     "MobileNetV2",

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_nonconvex import checks
 from keras_nonconvex import penalties
-from keras_nonconvex.pruning.trace import Trace
+from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.regularizers import lookup
 from keras_nonconvex.regularizers.base import check_strength
 from keras_nonconvex.tensors import in_full_precision

@@ -9,8 +9,8 @@ import pathlib
 import keras
 
 from keras_nonconvex import models
-from keras_nonconvex import pruning
 from keras_nonconvex import regularizers
+from keras_nonconvex.pruning import planning
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
@@ -101,7 +101,7 @@ class Recipe:
             ),
             f"a list of {', '.join(PRECISIONS)} that has 'float32'",
         )
-        pruning.check(self.criterion, self.budget, self.round_to)
+        planning.check(self.criterion, self.budget, self.round_to)
         object.__setattr__(self, "precisions", tuple(self.precisions))
         if self.offline is not None:
             self._require(

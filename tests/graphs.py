@@ -27,7 +27,7 @@ from keras.utils import get_source_inputs
 
 from keras_nonconvex import graph
 from keras_nonconvex import pruning
-from keras_nonconvex.pruning.trace import Trace
+from keras_nonconvex.pruning.channels.trace import Trace
 
 # Ranks of the tensors that a kind takes, with the batch axis.
 VECTOR, SEQUENCE, IMAGE, VOLUME = 2, 3, 4, 5

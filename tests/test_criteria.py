@@ -9,8 +9,7 @@ from keras import layers
 import keras_nonconvex as knc
 from keras_nonconvex import pruning
 from keras_nonconvex.pruning import criteria
-from keras_nonconvex.pruning import sampled
-from keras_nonconvex.pruning.trace import Trace
+from keras_nonconvex.pruning.channels.trace import Trace
 
 
 def samples(model, n=24, classes=3, seed=0):
@@ -120,7 +119,7 @@ def test_loss_rise_is_that_of_the_masked_model():
     model = models.chain()
     x, y = samples(model)
     trace = Trace(model)
-    rise = sampled.LossRise(
+    rise = criteria.LossRise(
         (x, y), candidates=1.0, batch_size=64, verbose=False
     )
     found = rise(trace)
@@ -140,7 +139,7 @@ def test_loss_rise_of_heads_inside_of_a_layer():
     model = models.randomize(keras.Model(inputs, z), 0)
     x, y = samples(model)
     trace = Trace(model)
-    found = sampled.LossRise((x, y), candidates=1.0, verbose=False)(trace)
+    found = criteria.LossRise((x, y), candidates=1.0, verbose=False)(trace)
     heads, outputs = trace.made["heads"]
     base = loss_without(model, x, y, {})
     keep = [i != 2 for i in range(len(heads))] + [True] * len(outputs)
@@ -152,15 +151,15 @@ def test_greedy_loss_rise_scores_again():
     model = models.chain()
     data = samples(model)
     trace = Trace(model)
-    greedy = sampled.LossRise(
+    greedy = criteria.LossRise(
         data, mode="greedy", rounds=6, candidates=1.0, verbose=False
     )
     scores = greedy(trace)[trace.free]
     assert sorted(scores) == list(range(trace.free.sum()))
-    once = sampled.LossRise(data, candidates=1.0, verbose=False)(trace)
+    once = criteria.LossRise(data, candidates=1.0, verbose=False)(trace)
     # The first to go is the same; what follows depends on what is gone.
     assert np.argmin(scores) == np.argmin(once[trace.free])
-    few = sampled.LossRise(data, candidates=0.5, verbose=False)(trace)
+    few = criteria.LossRise(data, candidates=0.5, verbose=False)(trace)
     few, once = few[trace.free], once[trace.free]
     norms = criteria.combined(trace, criteria.GroupNorm()(trace))[trace.free]
     looked, rest = np.split(np.argsort(norms), [round(len(norms) * 0.5)])
@@ -174,7 +173,7 @@ def test_taylor_is_the_slope_of_the_loss():
     model.get_layer("bn").trainable = False
     x, y = samples(model)
     trace = Trace(model)
-    taylor = sampled.Taylor((x, y), batch_size=len(x))
+    taylor = criteria.Taylor((x, y), batch_size=len(x))
     found = criteria.combined(trace, taylor(trace))
     dense = model.get_layer("c")
     roots = trace.root_of[trace.made["c"][0]]
@@ -200,18 +199,18 @@ def test_criteria_with_data_through_plan():
     for name in ("taylor", "loss_rise"):
         plan = pruning.plan(model, name, {"params": 0.5}, 1, data=(x, y))
         assert plan.met and plan.criterion == name
-    own = sampled.LossRise((x, y), samples=8, verbose=False)
+    own = criteria.LossRise((x, y), samples=8, verbose=False)
     assert pruning.plan(model, own, {"params": 0.5}, 1).criterion == "LossRise"
 
 
 @pytest.mark.parametrize(
     "make,message",
     [
-        (lambda d: sampled.LossRise(d, mode="both"), "`mode`"),
-        (lambda d: sampled.LossRise(d, candidates=0), "`candidates`"),
-        (lambda d: sampled.LossRise(d[0]), "`data` must be"),
-        (lambda d: sampled.Taylor((d[0], d[1][:3])), "as many labels"),
-        (lambda d: sampled.Taylor(d, samples=0), "`samples`"),
+        (lambda d: criteria.LossRise(d, mode="both"), "`mode`"),
+        (lambda d: criteria.LossRise(d, candidates=0), "`candidates`"),
+        (lambda d: criteria.LossRise(d[0]), "`data` must be"),
+        (lambda d: criteria.Taylor((d[0], d[1][:3])), "as many labels"),
+        (lambda d: criteria.Taylor(d, samples=0), "`samples`"),
         (lambda d: criteria.GroupNorm(3), "`p`"),
         (lambda d: criteria.BNScale("local"), "`form`"),
     ],

@@ -34,21 +34,27 @@ LAYERS = [
     {"__main__"},
 ]
 PRUNING = [
-    {"channels", "rules", "budget"},
-    {"trace"},
-    {
-        "constants",
-        "costs",
-        "criteria",
-        "execution",
-        "rebuild",
-        "selection",
-    },
-    {"fold", "branches", "sampled"},
-    {"removal"},
-    {"planned"},
+    {"rules", "budgets"},
+    {"channels"},
+    {"removal", "costs", "selection"},
+    {"criteria"},
+    {"pruning_plan"},
+    {"reasons"},
     {"planning"},
     {"iteration"},
+]
+CHANNELS = [{"space"}, {"walk"}, {"trace", "execution"}]
+REMOVAL = [
+    {"builder", "compiling", "constants"},
+    {"folding", "branches"},
+    {"removal"},
+]
+CRITERIA = [{"base"}, {"weights"}, {"samples"}]
+RULES = [
+    {"base"},
+    {"elementwise", "merging", "moving", "normalizing"},
+    {"weighted", "sequences"},
+    {"pooling"},
 ]
 
 EXPORT = [
@@ -88,9 +94,17 @@ def check_one_way(folder, package, order):
 def test_imports_point_one_way():
     package = ROOT / "keras_nonconvex"
     check_one_way(package, "keras_nonconvex", LAYERS)
-    check_one_way(package / "pruning", "keras_nonconvex.pruning", PRUNING)
+    pruning = package / "pruning"
+    check_one_way(pruning, "keras_nonconvex.pruning", PRUNING)
+    for name, order in (
+        ("channels", CHANNELS),
+        ("removal", REMOVAL),
+        ("criteria", CRITERIA),
+        ("rules", RULES),
+    ):
+        check_one_way(pruning / name, f"keras_nonconvex.pruning.{name}", order)
     check_one_way(ROOT / "tflite_export", "tflite_export", EXPORT)
-    for path in (package / "pruning").rglob("*.py"):
+    for path in pruning.rglob("*.py"):
         for name in imports(path):
             for part in ("penalties", "regularizers", "solvers"):
                 assert not name.startswith(f"keras_nonconvex.{part}")

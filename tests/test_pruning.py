@@ -16,8 +16,8 @@ import tflite_export
 from keras_nonconvex import cli
 from keras_nonconvex import pruning
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import Costs
-from keras_nonconvex.pruning.trace import Trace
 
 
 def run(model, x):
@@ -249,9 +249,9 @@ def test_users_register_rules():
 
     @pruning.rule(Scale)
     class ScaleRule(pruning.Rule):
-        def channels(self, layer, inputs, space):
+        def channels(self, layer, inputs, walk):
             (x,) = inputs
-            space.use(layer, "scale", 0, x.ids, "scale")
+            walk.use(layer, "scale", 0, x.ids, "scale")
             return x.ids
 
     try:

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from keras_nonconvex import checks
-from keras_nonconvex.pruning import budget as budgets
+from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning.planning import plan
 
 

@@ -8,14 +8,14 @@ import warnings
 import numpy as np
 
 from keras_nonconvex import checks
-from keras_nonconvex.pruning import budget as budgets
+from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning import criteria
-from keras_nonconvex.pruning import removal
+from keras_nonconvex.pruning import reasons
+from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import Costs
-from keras_nonconvex.pruning.planned import LayerPlan
-from keras_nonconvex.pruning.planned import PruningPlan
+from keras_nonconvex.pruning.pruning_plan import PruningPlan
+from keras_nonconvex.pruning.removal import removal
 from keras_nonconvex.pruning.selection import Selection
-from keras_nonconvex.pruning.trace import Trace
 
 
 def plan(
@@ -140,10 +140,10 @@ def plan(
             return "zero outgoing weights"
         if dead.constant[root]:
             return "zero filters"
-        return f"lowest {_name(criterion)}"
+        return f"lowest {reasons.name_of(criterion)}"
 
     after = costs(keep, found)
-    layers = _layer_plans(costs.counted, keep, why, found)
+    layers = reasons.layer_plans(costs.counted, keep, why, found)
     before, target = dict(costs.before), dict(limits)
     part = (budget or {}).get("channels")
     if part is not None and not isinstance(part, dict):
@@ -155,7 +155,7 @@ def plan(
         target["channels"] = int(len(order) * budgets.fraction(part) + 0.5)
     result = PruningPlan(
         model=trace.model.name,
-        criterion=_name(criterion),
+        criterion=reasons.name_of(criterion),
         target=target,
         before=before,
         after=after,
@@ -164,7 +164,7 @@ def plan(
         on_constant=on_constant,
         border_error=found.border_errors(),
         removed=found.branches.gone,
-        tied=_tied(trace),
+        tied=reasons.tied(trace),
     )
     if not result.met:
         kept_for = {
@@ -178,7 +178,7 @@ def plan(
             )
             for name, arrays in trace.made.items()
         }
-        result.limit = _limit(result, selection, kept_for)
+        result.limit = reasons.limit(result, selection, kept_for)
     return result
 
 
@@ -287,76 +287,6 @@ def _excluded(trace, patterns):
     return found
 
 
-def _tied(trace):
-    """{layer: the other layers of its classes}, for layers that have some."""
-    found = collections.defaultdict(dict)
-    for names in trace.makers().values():
-        if len(names) > 1:
-            ordered = [n for n in trace.made if n in names]
-            for name in ordered:
-                found[name].update(dict.fromkeys(ordered))
-    return {
-        name: [n for n in others if n != name] for name, others in found.items()
-    }
-
-
-def _limit(plan, selection, kept_for):
-    """What keeps the rest, in a sentence or two.
-
-    Args:
-        plan: A `PruningPlan`.
-        selection: The `Selection` that it was made by.
-        kept_for: {layer: Counter of reasons why channels have to stay}.
-    """
-    held = collections.Counter()
-    for layer in plan.layers:
-        for reason, count in kept_for.get(layer.name, {}).items():
-            held[reason] += layer.params[1] * count // len(layer.keep)
-    text = (
-        "No less can stay with "
-        f"round_to={selection.round_to}, "
-        f"min_channels={selection.min_channels}, "
-        f"max_ratio={selection.max_ratio:g}."
-    )
-    if held:
-        (reason, size), *_ = held.most_common(1)
-        text += f" Of what stays, some {size:,} parameters: {reason}."
-    return text
-
-
-def _layer_plans(costs, keep, why, found):
-    trace = costs.trace
-    before = costs.layers(np.ones(len(trace), dtype=bool))
-    after = costs.layers(keep, found.branches.gone)
-    plans = []
-    for name, layer in trace.layers.items():
-        if not layer.weights:
-            continue
-        kept, reason = [], ""
-        if name in trace.made:
-            roots = trace.root_of[np.concatenate(trace.made[name])]
-            kept = [bool(k) for k in keep[roots]]
-            texts = collections.Counter(why(root) for root in roots)
-            reason = "; ".join(
-                text if count == len(roots) else f"{count}: {text}"
-                for text, count in texts.most_common()
-                if text
-            )
-        (params0, macs0), (params1, macs1) = before[name], after[name]
-        more = found.new_parameters(layer)
-        plans.append(
-            LayerPlan(
-                name,
-                type(layer).__name__,
-                kept,
-                (params0, params1 + more),
-                (macs0, macs1),
-                reason,
-            )
-        )
-    return plans
-
-
 def check(criterion, budget, round_to):
     """Refuses arguments of `plan` that cannot work for any model."""
     known = ["zeros", *criteria.REGISTRY]
@@ -371,16 +301,10 @@ def check(criterion, budget, round_to):
         raise ValueError(
             "A budget needs a criterion that ranks channels, such as "
             "'group_norm', and such a criterion needs a budget. "
-            f"Received: criterion={_name(criterion)!r}, budget={budget!r}"
+            f"Received: criterion={reasons.name_of(criterion)!r}, "
+            f"budget={budget!r}"
         )
     if budget is not None:
         budgets.check(budget)
     if round_to is not None:
         checks.whole("round_to", round_to, 1)
-
-
-def _name(criterion):
-    if isinstance(criterion, str):
-        return criterion
-    named = getattr(criterion, "__name__", None)
-    return named or type(criterion).__name__

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from keras_nonconvex.pruning import budget as budgets
+from keras_nonconvex.pruning import budgets
 
 
 class Selection:

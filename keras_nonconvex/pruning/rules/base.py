@@ -52,9 +52,9 @@ def rule(*keys):
 
     >>> @knc.pruning.rule(MyScale)
     ... class ScaleRule(knc.pruning.Rule):
-    ...     def channels(self, layer, inputs, space):
+    ...     def channels(self, layer, inputs, walk):
     ...         (x,) = inputs
-    ...         space.use(layer, "scale", axis=0, ids=x.ids, role="scale")
+    ...         walk.use(layer, "scale", axis=0, ids=x.ids, role="scale")
     ...         return x
     """
 
@@ -80,20 +80,20 @@ class Rule:
     """How channels pass one layer type, and how the layer is made smaller.
 
     `channels` names the layer's weights whose axes are channels
-    (`space.use`). Scores, masks and cuts all read those declarations, so a
+    (`walk.use`). Scores, masks and cuts all read those declarations, so a
     rule never slices a weight itself.
     """
 
     # Whether each value of the output comes from one input alone.
     joins = False
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         """The channels of the output.
 
         Args:
             layer: The layer.
             inputs: One `Tensor` per input.
-            space: The `Trace`: `make` for new channels, `use` for weights,
+            walk: The `Trace`: `make` for new channels, `use` for weights,
                 `tie`, `freeze`, `needs_zero`.
 
         Returns:

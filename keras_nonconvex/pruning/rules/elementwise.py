@@ -19,7 +19,7 @@ _ELEMENTWISE = {
 }
 
 
-def check_activation(layer, x, space):
+def check_activation(layer, x, walk):
     """Freezes channels unless the activation is known to be elementwise.
 
     Keras' activations across channels run along the last axis.
@@ -28,7 +28,7 @@ def check_activation(layer, x, space):
         name = getattr(layer.activation, "__name__", repr(layer.activation))
         known = layer.activation in _LAST_AXIS
         for axis in [-1] if known else x.labelled:
-            space.freeze(
+            walk.freeze(
                 x.axes[axis], f"'{layer.name}' applies {name} over them"
             )
 
@@ -66,7 +66,7 @@ _LAST_AXIS = {
 class Elementwise(Rule):
     """f(0) is finite for each of these."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         if len(inputs) != 1:
             raise CannotFollow(f"'{layer.name}' has {len(inputs)} inputs")
         return inputs[0]
@@ -74,38 +74,38 @@ class Elementwise(Rule):
 
 @rule(layers.Rescaling)
 class RescalingRule(Elementwise):
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         if np.ndim(layer.scale) or np.ndim(layer.offset):
             raise CannotFollow(f"'{layer.name}' has a value per channel")
-        return super().channels(layer, inputs, space)
+        return super().channels(layer, inputs, walk)
 
 
 @rule(layers.Activation)
 class ActivationRule(Elementwise):
-    def channels(self, layer, inputs, space):
-        check_activation(layer, inputs[0], space)
-        return super().channels(layer, inputs, space)
+    def channels(self, layer, inputs, walk):
+        check_activation(layer, inputs[0], walk)
+        return super().channels(layer, inputs, walk)
 
 
 @rule(layers.Softmax, "Softmax", "LogSoftmax")
 class SoftmaxRule(Elementwise):
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs[:1]
         axes = layer.axis
         for axis in axes if isinstance(axes, (list, tuple)) else [axes]:
-            space.freeze(
+            walk.freeze(
                 x.axes[axis], f"'{layer.name}' applies softmax over them"
             )
-        return super().channels(layer, inputs, space)
+        return super().channels(layer, inputs, walk)
 
 
 @rule(layers.PReLU)
 class PReLURule(Rule):
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
         for axis, size in enumerate(layer.alpha.shape, start=1):
             if size == x.shape[axis]:
-                space.use(layer, "alpha", axis - 1, x.axes[axis], "state")
+                walk.use(layer, "alpha", axis - 1, x.axes[axis], "state")
         return x
 
 
@@ -113,9 +113,9 @@ class PReLURule(Rule):
 class LayerScaleRule(Rule):
     """A scale per channel, as `keras.applications` has in ConvNeXt."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
-        space.use(layer, "gamma", 0, x.ids, "scale")
+        walk.use(layer, "gamma", 0, x.ids, "scale")
         return x
 
     def resized(self, layer, cut):

@@ -24,8 +24,8 @@ from keras_nonconvex.pruning.rules.base import rule
 class MergingRule(Rule):
     """Value by value, broadcast: what meets is tied."""
 
-    def channels(self, layer, inputs, space):
-        shape = space.shapes[0]
+    def channels(self, layer, inputs, walk):
+        shape = walk.shapes[0]
         out = positions(shape)
         merge = isinstance(layer, layers.Layer)
         tensors = [_aligned(x, len(shape), merge) for x in inputs]
@@ -33,12 +33,12 @@ class MergingRule(Rule):
             meeting = []
             for x in tensors:
                 if x.shape[axis] == 1 and shape[axis] != 1:
-                    space.freeze(x.axes[axis], f"'{layer.name}' broadcasts it")
+                    walk.freeze(x.axes[axis], f"'{layer.name}' broadcasts it")
                 else:
                     meeting.append(x.axes[axis])
-            out = out.with_ids(space.tied(meeting, layer), axis)
+            out = out.with_ids(walk.tied(meeting, layer), axis)
         if not merge:
-            space.cut_arrays(out)
+            walk.cut_arrays(out)
         return out
 
 
@@ -46,17 +46,17 @@ class MergingRule(Rule):
 class DivisionRule(MergingRule):
     """Channels may be divided by what has none: 0 / 0 is no constant."""
 
-    def channels(self, layer, inputs, space):
-        dividend = space.argument(0)
+    def channels(self, layer, inputs, walk):
+        dividend = walk.argument(0)
         if len(inputs) != 1 or not isinstance(dividend, KerasTensor):
             raise CannotFollow(f"'{layer.name}' divides by them")
-        return super().channels(layer, inputs, space)
+        return super().channels(layer, inputs, walk)
 
 
 @rule("Power")
 class PowerRule(MergingRule):
-    def channels(self, layer, inputs, space):
-        exponent = space.argument(1)
+    def channels(self, layer, inputs, walk):
+        exponent = walk.argument(1)
         if not isinstance(exponent, (int, float)) or exponent <= 0:
             raise CannotFollow(f"'{layer.name}' is no power of them")
         return inputs[0]
@@ -79,7 +79,7 @@ def _aligned(x, rank, merge):
 class ProductRule(Rule):
     """Contracted axes are tied; of zeros nothing is left in the sum."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         if len(inputs) != 2:
             raise CannotFollow(f"'{layer.name}' has a constant factor")
         x, y = inputs
@@ -95,14 +95,14 @@ class ProductRule(Rule):
                 raise CannotFollow(f"'{layer.name}' broadcasts")
             first, second = len(x.shape) - 1, len(y.shape) - 2
             shared = len(x.shape) - 2
-        tied = space.tied([x.axes[first], y.axes[second]], layer)
+        tied = walk.tied([x.axes[first], y.axes[second]], layer)
         if tied is not None:
-            space.needs_zero(tied)
+            walk.needs_zero(tied)
         for t in inputs:  # A constant times what changes is no constant.
             for axis in t.labelled:
-                space.mixes(t, axis)
+                walk.mixes(t, axis)
         batch = [
-            space.tied([x.axes[i], y.axes[i]], layer) for i in range(shared)
+            walk.tied([x.axes[i], y.axes[i]], layer) for i in range(shared)
         ]
         rest = [
             t.axes[i]
@@ -110,7 +110,7 @@ class ProductRule(Rule):
             for i in range(shared, len(t.shape))
             if i != gone
         ]
-        out = positions(space.shapes[0])
+        out = positions(walk.shapes[0])
         for axis, ids in enumerate([*batch, *rest][: len(out.shape)]):
             out = out.with_ids(ids, axis)
         return out
@@ -120,20 +120,20 @@ class ProductRule(Rule):
 class ConcatenateRule(Rule):
     joins = True
 
-    def channels(self, layer, inputs, space):
-        shape = space.shapes[0]
+    def channels(self, layer, inputs, walk):
+        shape = walk.shapes[0]
         axis = layer.axis % len(shape)
         out = positions(shape)
         for other in range(len(shape)):
             meeting = [x.axes[other] for x in inputs]
             if other != axis:
-                ids = space.tied(meeting, layer)
+                ids = walk.tied(meeting, layer)
             elif all(ids is None for ids in meeting):
                 ids = None
             else:
                 ids = np.concatenate(
                     [
-                        space.stuck(x.shape[axis], f"'{layer.name}' adds it")
+                        walk.stuck(x.shape[axis], f"'{layer.name}' adds it")
                         if x.axes[axis] is None
                         else x.axes[axis]
                         for x in inputs

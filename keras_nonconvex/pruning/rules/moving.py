@@ -28,15 +28,15 @@ class Moving(Rule):
 
     joins = True
 
-    def channels(self, layer, inputs, space):
-        if len(inputs) != len(space.call.inputs):
+    def channels(self, layer, inputs, walk):
+        if len(inputs) != len(walk.call.inputs):
             raise CannotFollow(f"'{layer.name}' has a mask")
-        inputs = space.comparable(inputs, layer)
-        outs = [positions(shape) for shape in space.shapes]
+        inputs = walk.comparable(inputs, layer)
+        outs = [positions(shape) for shape in walk.shapes]
         for axis in sorted({a for x in inputs for a in x.labelled}):
-            arrays = run(space.call, [_image(x, axis) for x in inputs])
+            arrays = run(walk.call, [_image(x, axis) for x in inputs])
             for i, array in enumerate(arrays):
-                found = _axis_of(array, space)
+                found = _axis_of(array, walk)
                 if found is None:
                     continue
                 place, ids = found
@@ -45,10 +45,10 @@ class Moving(Rule):
                         f"'{layer.name}' merges two axes of channels"
                     )
                 outs[i] = outs[i].with_ids(ids, place)
-        self.check(layer, inputs, outs, space)
+        self.check(layer, inputs, outs, walk)
         return outs
 
-    def check(self, layer, inputs, outs, space):
+    def check(self, layer, inputs, outs, walk):
         """Nothing can be wrong where the layer has no sizes."""
 
 
@@ -59,12 +59,12 @@ class Moving(Rule):
 class Positional(Moving):
     """Moves positions; an axis of channels has to come out as it went in."""
 
-    def check(self, layer, inputs, outs, space):
+    def check(self, layer, inputs, outs, walk):
         given = [ids for x in inputs for ids in x.axes if ids is not None]
         for out in outs:
             for axis in out.labelled:
-                ids = space.roots(out.axes[axis])
-                if not any(np.array_equal(ids, space.roots(g)) for g in given):
+                ids = walk.roots(out.axes[axis])
+                if not any(np.array_equal(ids, walk.roots(g)) for g in given):
                     raise CannotFollow(f"'{layer.name}' rearranges them")
 
 
@@ -105,13 +105,13 @@ class ZeroPaddingRule(Moving):
 
 @rule("Pad")
 class PadRule(Moving):
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         if layer.mode != "constant" or len(inputs) != 1:
             raise CannotFollow(f"'{layer.name}' pads by what it finds")
-        value = space.argument(1, "constant_values")
+        value = walk.argument(1, "constant_values")
         if value:
             raise CannotFollow(f"'{layer.name}' pads with {value}")
-        return super().channels(layer, inputs, space)
+        return super().channels(layer, inputs, walk)
 
     def resized(self, layer, cut):
         rank = len(cut.inputs[0].full)
@@ -163,7 +163,7 @@ def _image(x, axis):
     return np.broadcast_to((ids + 1).reshape(along), shape).astype("int32")
 
 
-def _axis_of(array, space):
+def _axis_of(array, walk):
     """(axis, ids) of an array of ids + 1, where 0 is no channel's value.
 
     Where ids change along several axes, one is taken, the last if it can be,
@@ -172,7 +172,7 @@ def _axis_of(array, space):
     known = array > 0
     if not known.any():
         return None
-    roots = np.where(known, space.roots(np.where(known, array - 1, 0)), -1)
+    roots = np.where(known, walk.roots(np.where(known, array - 1, 0)), -1)
     highest = roots.max()
     least = np.where(known, roots, highest + 1)
 
@@ -194,9 +194,9 @@ def _axis_of(array, space):
     ids = rows.max(axis=1)
     if len(axes) > 1:
         places, _ = np.nonzero(rows >= 0)
-        space.tie(ids[places], rows[rows >= 0])
+        walk.tie(ids[places], rows[rows >= 0])
     empty = ids < 0
-    ids[empty] = space.new(int(empty.sum()))
+    ids[empty] = walk.new(int(empty.sum()))
     return axis, ids
 
 

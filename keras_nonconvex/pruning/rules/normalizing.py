@@ -12,11 +12,11 @@ from keras_nonconvex.pruning.rules.base import rule
 class BatchNormalizationRule(Rule):
     """With `select`, it chooses channels where others read them too."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs[:1]
         axis = layer.axis % len(x.shape)
-        _freeze_others(layer, x, axis, space)
-        x = space.selected(x, axis)
+        _freeze_others(layer, x, axis, walk)
+        x = walk.selected(x, axis)
         for name, role in (
             ("gamma", "scale"),
             ("beta", "shift"),
@@ -24,7 +24,7 @@ class BatchNormalizationRule(Rule):
             ("moving_variance", "state"),
         ):
             if getattr(layer, name, None) is not None:
-                space.use(layer, name, 0, x.axes[axis], role)
+                walk.use(layer, name, 0, x.axes[axis], role)
         return x
 
 
@@ -32,22 +32,22 @@ class BatchNormalizationRule(Rule):
 class GroupNormalizationRule(Rule):
     """Whole groups go: a group's statistics need all of its channels."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
         axis = layer.axis % len(x.shape)
-        _freeze_others(layer, x, axis, space)
+        _freeze_others(layer, x, axis, walk)
         ids = x.axes[axis]
         if ids is not None:
             groups = ids.reshape(layer.groups, -1)
             for column in groups.T[1:]:
-                space.tie(groups[:, 0], column)
+                walk.tie(groups[:, 0], column)
             if groups.shape[1] > 1:
-                space.mixes(x.with_ids(ids, axis), axis)
+                walk.mixes(x.with_ids(ids, axis), axis)
             if layer.groups == 1:
-                space.freeze(ids, f"'{layer.name}' normalizes over them")
+                walk.freeze(ids, f"'{layer.name}' normalizes over them")
         for name, role in (("gamma", "scale"), ("beta", "shift")):
             if getattr(layer, name, None) is not None:
-                space.use(layer, name, 0, ids, role)
+                walk.use(layer, name, 0, ids, role)
         return x
 
     def resized(self, layer, cut):
@@ -60,10 +60,10 @@ class GroupNormalizationRule(Rule):
 class LayerNormalizationRule(Rule):
     """No stock layer has the mean and variance of more than it sees."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
         for axis in _axes(layer, len(x.shape)):
-            space.freeze(
+            walk.freeze(
                 x.axes[axis],
                 f"'{layer.name}' takes mean and variance over them",
             )
@@ -73,11 +73,11 @@ class LayerNormalizationRule(Rule):
 class _RootMeanSquare(Rule):
     """Zeros change a mean of squares by a known factor alone."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
         for axis in _axes(layer, len(x.shape)):
-            space.mixes(x, axis)
-            space.needs_zero(x.axes[axis])
+            walk.mixes(x, axis)
+            walk.needs_zero(x.axes[axis])
         return x
 
 
@@ -90,10 +90,10 @@ class UnitNormalizationRule(_RootMeanSquare):
 class RMSNormalizationRule(_RootMeanSquare):
     """x scale / sqrt(sum x^2 / n + epsilon), with n, scale, epsilon anew."""
 
-    def channels(self, layer, inputs, space):
-        x = super().channels(layer, inputs, space)
+    def channels(self, layer, inputs, walk):
+        x = super().channels(layer, inputs, walk)
         for i, axis in enumerate(_axes(layer, len(x.shape))):
-            space.use(layer, "scale", i, x.axes[axis], "scale")
+            walk.use(layer, "scale", i, x.axes[axis], "scale")
         return x
 
     def resized(self, layer, cut):
@@ -113,11 +113,11 @@ class RMSNormalizationRule(_RootMeanSquare):
         return factor
 
 
-def _freeze_others(layer, x, axis, space):
+def _freeze_others(layer, x, axis, walk):
     """What is normalized over has to stay."""
     for other in x.labelled:
         if other != axis:
-            space.freeze(x.axes[other], f"'{layer.name}' normalizes over them")
+            walk.freeze(x.axes[other], f"'{layer.name}' normalizes over them")
 
 
 def _axes(layer, rank):
@@ -130,7 +130,7 @@ def _axes(layer, rank):
 class NormalizationRule(Rule):
     """By a fixed mean and variance per channel."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
         if x.labelled:
             raise CannotFollow(f"'{layer.name}' has a mean per channel")

@@ -31,10 +31,10 @@ def _all_ranks(*stems):
     layers.CenterCrop,
 )
 class PoolingRule(Rule):
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         x = inputs[0]
-        axis = only_channels(layer, x, space)
-        shape = space.shapes[0]
+        axis = only_channels(layer, x, walk)
+        shape = walk.shapes[0]
         out = positions(shape)
         if isinstance(layer, _WITHOUT_FORMAT) or len(shape) == len(x.shape):
             return out.with_ids(x.axes[axis], channel_axis(layer, len(shape)))
@@ -49,7 +49,7 @@ _WITHOUT_FORMAT = (layers.Cropping1D, layers.UpSampling1D)
 class ReductionRule(Rule):
     """Positions may be reduced; over channels a reduction mixes them."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         if len(inputs) != 1:
             raise CannotFollow(f"'{layer.name}' has {len(inputs)} inputs")
         (x,) = inputs
@@ -59,13 +59,13 @@ class ReductionRule(Rule):
             axes = range(rank)
         axes = {a % rank for a in ([axes] if isinstance(axes, int) else axes)}
         for axis in axes:
-            space.freeze(x.axes[axis], f"'{layer.name}' reduces over them")
+            walk.freeze(x.axes[axis], f"'{layer.name}' reduces over them")
         kept = [
             None if i in axes else ids
             for i, ids in enumerate(x.axes)
             if layer.keepdims or i not in axes
         ]
-        out = positions(space.shapes[0])
+        out = positions(walk.shapes[0])
         for axis, ids in enumerate(kept):
             out = out.with_ids(ids, axis)
         return out

@@ -16,9 +16,9 @@ from keras_nonconvex.pruning.rules.moving import Moving
 class AttentionRule(Rule):
     """A head is one channel, inside of the layer."""
 
-    def channels(self, layer, inputs, space):
-        arguments = space.call.node.arguments
-        known = {id(t): x for t, x in zip(space.given, inputs, strict=True)}
+    def channels(self, layer, inputs, walk):
+        arguments = walk.call.node.arguments
+        known = {id(t): x for t, x in zip(walk.given, inputs, strict=True)}
         names = ["query", "value", "key"]
         found = dict(zip(names, arguments.args, strict=False))
         found.update({k: v for k, v in arguments.kwargs.items() if k in names})
@@ -27,28 +27,28 @@ class AttentionRule(Rule):
             raise CannotFollow(f"'{layer.name}' has inputs of several parts")
         if len(layer.output_dense.kernel.shape) != 3:
             raise CannotFollow(f"'{layer.name}' has an output of several axes")
-        heads = space.make(layer.num_heads)
+        heads = walk.make(layer.num_heads)
         for name in names:
             x = known[id(found[name])]
             for axis in x.labelled:
                 if axis != len(x.shape) - 1:
-                    space.freeze(
+                    walk.freeze(
                         x.axes[axis], f"'{layer.name}' attends over them"
                     )
             dense = getattr(layer, f"{name}_dense")
-            space.use(layer, dense.kernel, 0, x.ids, "input")
-            space.use(layer, dense.kernel, 1, heads, "filter")
+            walk.use(layer, dense.kernel, 0, x.ids, "input")
+            walk.use(layer, dense.kernel, 1, heads, "filter")
             if dense.bias is not None:
-                space.use(layer, dense.bias, 0, heads, "bias")
+                walk.use(layer, dense.bias, 0, heads, "bias")
         dense = layer.output_dense
-        space.use(layer, dense.kernel, 0, heads, "inner")
-        out = space.make(dense.kernel.shape[-1])
-        space.use(
+        walk.use(layer, dense.kernel, 0, heads, "inner")
+        out = walk.make(dense.kernel.shape[-1])
+        walk.use(
             layer, dense.kernel, len(dense.kernel.shape) - 1, out, "filter"
         )
         if dense.bias is not None:
-            space.use(layer, dense.bias, 0, out, "bias")
-        outs = [positions(shape) for shape in space.shapes]
+            walk.use(layer, dense.bias, 0, out, "bias")
+        outs = [positions(shape) for shape in walk.shapes]
         outs[0] = outs[0].with_ids(out)
         if len(outs) > 1:  # The scores, one matrix per head.
             outs[1] = outs[1].with_ids(heads, 1)
@@ -65,30 +65,30 @@ class AttentionRule(Rule):
 class RecurrentRule(Rule):
     """A unit that is zero stays so in time, if its activation is 0 at 0."""
 
-    def channels(self, layer, inputs, space):
-        units = self.units(layer, inputs, space)
-        return [positions(shape).with_ids(units) for shape in space.shapes]
+    def channels(self, layer, inputs, walk):
+        units = self.units(layer, inputs, walk)
+        return [positions(shape).with_ids(units) for shape in walk.shapes]
 
-    def units(self, layer, inputs, space):
+    def units(self, layer, inputs, walk):
         """The ids of a layer's units, its weights declared."""
         if len(inputs) != 1 or layer.stateful:
             raise CannotFollow(f"'{layer.name}' has an initial state")
         (x,) = inputs
         if x.labelled and x.labelled != [2]:
-            space.freeze(x.axes[1], f"'{layer.name}' goes along them")
+            walk.freeze(x.axes[1], f"'{layer.name}' goes along them")
         cell = layer.cell
-        units = space.make(layer.units)
+        units = walk.make(layer.units)
         gates = cell.kernel.shape[1] // layer.units
-        space.use(layer, cell.kernel, 0, x.axes[2], "input")
-        space.use(layer, cell.recurrent_kernel, 0, units, "inner")
+        walk.use(layer, cell.kernel, 0, x.axes[2], "input")
+        walk.use(layer, cell.recurrent_kernel, 0, units, "inner")
         every = np.tile(units, gates)
         for kernel in (cell.kernel, cell.recurrent_kernel):
-            space.use(layer, kernel, 1, every, "filter")
+            walk.use(layer, kernel, 1, every, "filter")
         if cell.bias is not None:
             rank = len(cell.bias.shape)  # GRU: one bias per kernel
-            space.use(layer, cell.bias, rank - 1, every, "bias")
+            walk.use(layer, cell.bias, rank - 1, every, "bias")
         if layer.activation not in (activations.tanh, activations.relu):
-            space.freeze(units, f"'{layer.name}' has an activation of its own")
+            walk.freeze(units, f"'{layer.name}' has an activation of its own")
         return units
 
     def resized(self, layer, cut):
@@ -99,20 +99,20 @@ class RecurrentRule(Rule):
 class BidirectionalRule(Rule):
     """Both directions have one size: their units go in pairs."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         parts = [layer.forward_layer, layer.backward_layer]
         for part in parts:
             if not isinstance(find(part), RecurrentRule):
                 kind = type(part).__name__
                 raise CannotFollow(f"'{layer.name}' has a {kind} inside")
         if (
-            len(space.shapes) != 1
+            len(walk.shapes) != 1
             or layer.merge_mode is None
             or parts[0].units != parts[1].units
         ):
             raise CannotFollow(f"'{layer.name}' has several outputs")
-        one, other = (find(part).units(part, inputs, space) for part in parts)
-        space.tie(one, other)
+        one, other = (find(part).units(part, inputs, walk) for part in parts)
+        walk.tie(one, other)
         if layer.merge_mode == "concat":
             return np.concatenate([one, other])
         return one
@@ -128,20 +128,20 @@ class BidirectionalRule(Rule):
 class TimeDistributedRule(Rule):
     """What the inner layer does, with one axis more."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
         inner = find(layer.layer)
         if inner is None:
             kind = type(layer.layer).__name__
             raise CannotFollow(f"no rule for {kind} in '{layer.name}'")
-        space.freeze(x.axes[1], f"'{layer.name}' goes along them")
+        walk.freeze(x.axes[1], f"'{layer.name}' goes along them")
         if isinstance(inner, Moving):
-            return inner.channels(layer, inputs, space)
-        with space.without_time():
-            outs = inner.channels(layer.layer, [without_time(x)], space)
+            return inner.channels(layer, inputs, walk)
+        with walk.without_time():
+            outs = inner.channels(layer.layer, [without_time(x)], walk)
         out = outs[0] if isinstance(outs, list) else outs
         ids = out if isinstance(out, np.ndarray) else out.axes
-        shape = space.shapes[0]
+        shape = walk.shapes[0]
         if isinstance(out, np.ndarray):
             return positions(shape).with_ids(ids)
         result = positions(shape)

@@ -16,37 +16,37 @@ def channel_axis(layer, rank):
     return 1 if first else rank - 1
 
 
-def only_channels(layer, x, space):
+def only_channels(layer, x, walk):
     """The channel axis; positions that have ids have to stay."""
     axis = channel_axis(layer, len(x.shape))
     for other in x.labelled:
         if other != axis:
-            space.freeze(
+            walk.freeze(
                 x.axes[other], f"'{layer.name}' takes them for positions"
             )
     return axis
 
 
-def _finished(layer, shape, ids, space):
+def _finished(layer, shape, ids, walk):
     """A convolution's output, once its kernels are declared."""
     if layer.use_bias:
-        space.use(layer, "bias", 0, ids, "bias")
+        walk.use(layer, "bias", 0, ids, "bias")
     out = positions(shape).with_ids(ids, channel_axis(layer, len(shape)))
-    check_activation(layer, out, space)
+    check_activation(layer, out, walk)
     return out
 
 
 @rule(layers.Dense)
 class DenseRule(Rule):
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
-        ids = space.make(layer.units)
-        space.use(layer, "kernel", 0, x.ids, "input")
-        space.use(layer, "kernel", 1, ids, "filter")
+        ids = walk.make(layer.units)
+        walk.use(layer, "kernel", 0, x.ids, "input")
+        walk.use(layer, "kernel", 1, ids, "filter")
         if layer.use_bias:
-            space.use(layer, "bias", 0, ids, "bias")
+            walk.use(layer, "bias", 0, ids, "bias")
         out = x.with_ids(ids)
-        check_activation(layer, out, space)
+        check_activation(layer, out, walk)
         return out
 
     def resized(self, layer, cut):
@@ -61,9 +61,9 @@ class DenseRule(Rule):
 
 @rule(layers.Embedding)
 class EmbeddingRule(Rule):
-    def channels(self, layer, inputs, space):
-        ids = space.make(layer.output_dim)
-        space.use(layer, layer.embeddings, 1, ids, "filter")
+    def channels(self, layer, inputs, walk):
+        ids = walk.make(layer.output_dim)
+        walk.use(layer, layer.embeddings, 1, ids, "filter")
         return ids
 
     def resized(self, layer, cut):
@@ -89,18 +89,18 @@ class _Convolution(Rule):
 class ConvolutionRule(_Convolution):
     """With groups, the finer of two ways: see `grouped`."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
-        axis = only_channels(layer, x, space)
-        ids = space.make(layer.filters)
+        axis = only_channels(layer, x, walk)
+        ids = walk.make(layer.filters)
         if layer.groups == 1:
-            space.use(layer, "kernel", -2, x.axes[axis], "input")
+            walk.use(layer, "kernel", -2, x.axes[axis], "input")
         else:
-            self.grouped(layer, x.axes[axis], ids, space)
-        space.use(layer, "kernel", -1, ids, "filter")
-        return _finished(layer, x.shape, ids, space)
+            self.grouped(layer, x.axes[axis], ids, walk)
+        walk.use(layer, "kernel", -1, ids, "filter")
+        return _finished(layer, x.shape, ids, walk)
 
-    def grouped(self, layer, ids, out, space):
+    def grouped(self, layer, ids, out, walk):
         """Ties what keeps all groups of the same size.
 
         Either whole groups go, or the same channels of every group.
@@ -113,12 +113,12 @@ class ConvolutionRule(_Convolution):
         ids, out = ids.reshape(groups, -1), out.reshape(groups, -1)
         if _whole_groups(layer):
             for columns in (ids, out):
-                _tie_all(columns.T, space)
-            space.tie(ids[:, 0], out[:, 0])
+                _tie_all(columns.T, walk)
+            walk.tie(ids[:, 0], out[:, 0])
         else:
             for rows in (ids, out):
-                _tie_all(rows, space)
-            space.use(layer, "kernel", -2, ids[0], "input")
+                _tie_all(rows, walk)
+            walk.use(layer, "kernel", -2, ids[0], "input")
 
     def resized(self, layer, cut):
         changes = super().resized(layer, cut)
@@ -133,21 +133,21 @@ def _whole_groups(layer):
     return layer.groups >= layer.kernel.shape[-2]
 
 
-def _tie_all(rows, space):
+def _tie_all(rows, walk):
     """Ties all rows of a matrix of ids with the first one."""
     for row in rows[1:]:
-        space.tie(rows[0], row)
+        walk.tie(rows[0], row)
 
 
 @rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 class TransposedRule(_Convolution):
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
-        axis = only_channels(layer, x, space)
-        ids = space.make(layer.filters)
-        space.use(layer, "kernel", -1, x.axes[axis], "input")
-        space.use(layer, "kernel", -2, ids, "filter")
-        return _finished(layer, space.shapes[0], ids, space)
+        axis = only_channels(layer, x, walk)
+        ids = walk.make(layer.filters)
+        walk.use(layer, "kernel", -1, x.axes[axis], "input")
+        walk.use(layer, "kernel", -2, ids, "filter")
+        return _finished(layer, walk.shapes[0], ids, walk)
 
     def folds_exactly(self, layer):
         return set(layer.kernel_size) == set(layer.strides) == {1}
@@ -157,57 +157,57 @@ class TransposedRule(_Convolution):
 class DepthwiseRule(Rule):
     """A channel has `depth_multiplier` outputs; they go with it."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
-        axis = only_channels(layer, x, space)
+        axis = only_channels(layer, x, walk)
         ids = x.axes[axis]
         if ids is None:
             raise CannotFollow(f"'{layer.name}' treats channels one by one")
-        space.use(layer, "kernel", -2, ids, "scale")
+        walk.use(layer, "kernel", -2, ids, "scale")
         ids = np.repeat(ids, layer.depth_multiplier)
-        return _finished(layer, space.shapes[0], ids, space)
+        return _finished(layer, walk.shapes[0], ids, walk)
 
 
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
 class SeparableRule(_Convolution):
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
-        axis = only_channels(layer, x, space)
+        axis = only_channels(layer, x, walk)
         ids = x.axes[axis]
         if ids is not None:
-            space.use(layer, "depthwise_kernel", -2, ids, "input")
+            walk.use(layer, "depthwise_kernel", -2, ids, "input")
             repeated = np.repeat(ids, layer.depth_multiplier)
-            space.use(layer, "pointwise_kernel", -2, repeated, "inner")
-        out = space.make(layer.filters)
-        space.use(layer, "pointwise_kernel", -1, out, "filter")
-        return _finished(layer, space.shapes[0], out, space)
+            walk.use(layer, "pointwise_kernel", -2, repeated, "inner")
+        out = walk.make(layer.filters)
+        walk.use(layer, "pointwise_kernel", -1, out, "filter")
+        return _finished(layer, walk.shapes[0], out, walk)
 
 
 @rule(layers.EinsumDense)
 class EinsumDenseRule(Rule):
     """Each letter of the equation is an axis, with its own channels."""
 
-    def channels(self, layer, inputs, space):
+    def channels(self, layer, inputs, walk):
         (x,) = inputs
         given, kernel, result = letters(layer, len(x.shape))
         axes = dict(zip(given, x.axes, strict=True))
         for i, letter in enumerate(kernel):
             if letter not in given:
-                axes[letter] = space.make(layer.kernel.shape[i])
+                axes[letter] = walk.make(layer.kernel.shape[i])
                 role = "filter"
             else:
                 role = "scale" if letter in result else "input"
-            space.use(layer, "kernel", i, axes[letter], role)
+            walk.use(layer, "kernel", i, axes[letter], role)
         for letter in set(given) - set(kernel) - set(result):
-            space.freeze(axes[letter], f"'{layer.name}' sums over them")
-        out = positions(space.shapes[0])
+            walk.freeze(axes[letter], f"'{layer.name}' sums over them")
+        out = positions(walk.shapes[0])
         for i, letter in enumerate(result):
             out = out.with_ids(axes[letter], i)
         if layer.bias is not None:
             for i in range(1, len(layer.bias.shape) + 1):
                 if layer.bias.shape[-i] == out.shape[-i]:
-                    space.use(layer, "bias", -i, out.axes[-i], "bias")
-        check_activation(layer, out, space)
+                    walk.use(layer, "bias", -i, out.axes[-i], "bias")
+        check_activation(layer, out, walk)
         return out
 
     def resized(self, layer, cut):

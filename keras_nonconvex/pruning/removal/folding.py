@@ -10,8 +10,8 @@ import numpy as np
 from keras import ops
 
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.execution import blank_inputs
-from keras_nonconvex.pruning.execution import run
+from keras_nonconvex.pruning.channels.execution import blank_inputs
+from keras_nonconvex.pruning.channels.execution import run
 
 # What the constants of `roots` are where `use` reads them: `images` are the
 # values that each call of the layer gets.

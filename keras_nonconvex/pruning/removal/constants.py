@@ -11,8 +11,8 @@ import functools
 import numpy as np
 
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.trace import along
-from keras_nonconvex.pruning.trace import values_of
+from keras_nonconvex.pruning.channels.trace import along
+from keras_nonconvex.pruning.channels.trace import values_of
 
 _NONE = np.arange(0)
 

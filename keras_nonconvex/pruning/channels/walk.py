@@ -1,4 +1,4 @@
-"""One walk over a model: channel ids of every tensor, weight by weight."""
+"""`Walk`: one pass over a model's graph, and what a rule may call on it."""
 
 import collections
 import contextlib
@@ -9,24 +9,30 @@ from keras import tree
 
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.channels import ChannelSpace
+from keras_nonconvex.pruning.channels.space import ChannelSpace
 
 # An axis of a weight that is indexed by channels. Roles: "filter" makes the
 # channel, "bias" and "shift" are added to it, "scale" multiplies it, "state"
 # belongs to it, "input" reads it, "inner" reads it inside of the layer.
 Use = collections.namedtuple("Use", "layer variable axis ids role")
 
-# A call whose input is narrowed by a gather: of the channels `given` on
-# `axis` only `chosen` enter, pairwise.
-Selection = collections.namedtuple("Selection", "axis given chosen")
+# A call whose input is narrowed: of the channels `given` on `axis` only
+# `chosen` enter, pairwise.
+Gather = collections.namedtuple("Gather", "axis given chosen")
 
 
-class Trace(ChannelSpace):
-    """The channel graph of a functional or Sequential model.
+class Walk(ChannelSpace):
+    """Gives every tensor of a model its channel ids, call by call.
+
+    The rule of each layer is called with the walk, and declares through it
+    which channels the layer makes, ties, reads and holds in its weights.
 
     Attributes:
         model: The functional form of the model.
         calls: The calls of its layers, in order; nested models are followed.
+        call: The call at hand.
+        shapes: The output shapes of the call at hand, batch axis included.
+        given: The symbolic input tensors of the call at hand, masks left out.
         outputs: The symbolic tensors that the model returns.
         nested: The calls of nested models.
         not_followed: Ids of the layers that their rule gave up on.
@@ -35,9 +41,11 @@ class Trace(ChannelSpace):
         layers: Layer name -> layer, in order; "model/layer" if nested.
         names: id of a layer -> its name.
         made: Layer name -> ids of the channels that it makes.
-        root_of: Root of each id; `free`: one bool per id, whether it is the
-            root of a class that may go.
-        reasons: {root: why its class must stay}.
+        gathers: {call: `Gather`}, where a normalization chooses channels.
+        arrays: {call: {(argument, axis): ids}}, arrays among the arguments
+            that have channels of their own.
+        mixing: (call, ids) where each channel changes what the others become.
+        zeros_needed: (call, ids) where a removed channel has to be zero.
     """
 
     def __init__(self, model, select=False):
@@ -50,7 +58,7 @@ class Trace(ChannelSpace):
         self.layers = {}
         self.names = {}
         self.made = collections.defaultdict(list)
-        self.selections = {}
+        self.gathers = {}
         self.not_followed = set()
         self.arrays = {}
         self.mixing = []
@@ -70,7 +78,6 @@ class Trace(ChannelSpace):
         for tensor in self.outputs:
             for ids in self.tensors[id(tensor)].axes:
                 self.freeze(ids, "model output")
-        self._find_classes()
 
     # What rules call.
 
@@ -169,7 +176,7 @@ class Trace(ChannelSpace):
         self.freeze(ids, "its readers select from it")
         chosen = self.make(len(ids))
         key = (id(self.call.node), self.call.path)
-        self.selections[key] = Selection(axis, ids, chosen)
+        self.gathers[key] = Gather(axis, ids, chosen)
         return x.with_ids(chosen, axis)
 
     def cut_arrays(self, out):
@@ -329,59 +336,7 @@ class Trace(ChannelSpace):
                         ids, f"'{operation.name}' has calls of two sizes"
                     )
 
-    def _find_classes(self):
-        # From here on nothing is tied any more.
-        self.root_of = self.roots(np.arange(len(self)))
-        self.reasons = self.frozen()
-        made = np.zeros(len(self), dtype=bool)
-        for ids in (ids for found in self.made.values() for ids in found):
-            made[self.root_of[ids]] = True
-        made[list(self.reasons)] = False
-        self.free = made
-
-    # What is read from it.
-
-    def of_role(self, *roles):
-        """The uses with one of these roles."""
-        return [use for use in self.uses if use.role in roles]
-
-    def stays(self, keep, ids):
-        """One bool per id, None if there are none.
-
-        Args:
-            keep: One bool per channel id, read at the class roots.
-            ids: Channel ids, or None.
-        """
-        return None if ids is None else keep[self.root_of[ids]]
-
-    def makers(self):
-        """{root: set of the names of the layers that make its class}."""
-        found = collections.defaultdict(set)
-        for name, arrays in self.made.items():
-            for ids in arrays:
-                for root in np.unique(self.root_of[ids]):
-                    found[int(root)].add(name)
-        return found
-
-    def blocks(self):
-        """Prunable classes, as arrays, by the set of layers making them."""
-        makers = self.makers()
-        blocks = collections.defaultdict(list)
-        for root in np.flatnonzero(self.free):
-            blocks[tuple(sorted(makers[root]))].append(root)
-        return {names: np.array(roots) for names, roots in blocks.items()}
-
 
 def _sized(x):
     """The ids of a tensor's labelled axes."""
     return [x.axes[axis] for axis in x.labelled]
-
-
-def values_of(use):
-    """The weight that a use speaks of, as an array."""
-    return keras.ops.convert_to_numpy(use.variable)
-
-
-def along(use, array):
-    """`array` with the used axis first, the rest flattened."""
-    return np.moveaxis(array, use.axis, 0).reshape(array.shape[use.axis], -1)

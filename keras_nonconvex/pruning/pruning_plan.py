@@ -7,9 +7,10 @@ import numpy as np
 from rich.table import Table
 
 from keras_nonconvex import counts
-from keras_nonconvex.pruning import budget as budgets
-from keras_nonconvex.pruning import removal
-from keras_nonconvex.pruning.trace import Trace
+from keras_nonconvex.pruning import budgets
+from keras_nonconvex.pruning.channels.trace import Trace
+from keras_nonconvex.pruning.removal import compiling
+from keras_nonconvex.pruning.removal import removal
 
 
 @dataclasses.dataclass
@@ -83,9 +84,9 @@ class PruningPlan:
         found = self._removal(model)
         found.check()
         small = found.small()
-        removal.compile_like(small, model)
+        compiling.compile_like(small, model)
         if optimizer:
-            removal.carry_optimizer(small, model, found)
+            compiling.carry_optimizer(small, model, found)
         return small
 
     def mask(self, model):

@@ -136,7 +136,7 @@ class Builder:
         key = (id(node), path)
         if key in self.bypassed:
             return self._without_dead(node, key, tensors)
-        if key in self.trace.selections:
+        if key in self.trace.gathers:
             tensors = self._narrowed(node, key, tensors)
         args, kwargs = node.arguments.fill_in(tensors)
         for (i, axis), ids in self.trace.arrays.get(key, {}).items():
@@ -184,16 +184,16 @@ class Builder:
 
     def _narrowed(self, node, key, tensors):
         """The tensors, with a gather where a layer reads fewer channels."""
-        selection = self.trace.selections[key]
-        given = self.trace.stays(self.keep, selection.given)
-        chosen = self.trace.stays(self.keep, selection.chosen)[given]
+        gather = self.trace.gathers[key]
+        given = self.trace.stays(self.keep, gather.given)
+        chosen = self.trace.stays(self.keep, gather.chosen)[given]
         tensor = node.arguments.keras_tensors[0]
         if chosen.all():
             return tensors
         picked = ops.take(
             tensors[id(tensor)],
             np.flatnonzero(chosen).tolist(),
-            axis=selection.axis,
+            axis=gather.axis,
         )
         self._name(picked, f"{node.operation.name}_select")
         return {**tensors, id(tensor): picked}
@@ -234,7 +234,7 @@ class Builder:
             found = rules.Kept(tuple(variable.shape), tuple(masks))
             weights[variable.name] = weights[variable.path] = found
         inputs = [kept(t) for t in call.inputs]
-        if key in self.trace.selections:
+        if key in self.trace.gathers:
             inputs[0] = kept(call.outputs[0])
         return rules.Cut(inputs, [kept(t) for t in call.outputs], weights)
 

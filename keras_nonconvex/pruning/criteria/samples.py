@@ -10,13 +10,13 @@ from rich.console import Console
 from keras_nonconvex import checks
 from keras_nonconvex import gradients
 from keras_nonconvex import progress
-from keras_nonconvex.pruning.criteria import GroupNorm
-from keras_nonconvex.pruning.criteria import combined
-from keras_nonconvex.pruning.criteria import criterion
-from keras_nonconvex.pruning.execution import run
-from keras_nonconvex.pruning.rebuild import masked_values
-from keras_nonconvex.pruning.trace import along
-from keras_nonconvex.pruning.trace import values_of
+from keras_nonconvex.pruning.channels.execution import run
+from keras_nonconvex.pruning.channels.trace import along
+from keras_nonconvex.pruning.channels.trace import values_of
+from keras_nonconvex.pruning.criteria.base import combined
+from keras_nonconvex.pruning.criteria.base import criterion
+from keras_nonconvex.pruning.criteria.weights import GroupNorm
+from keras_nonconvex.pruning.removal.builder import masked_values
 
 
 @criterion("taylor")

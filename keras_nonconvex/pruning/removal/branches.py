@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nonconvex.pruning.constants import Constants
-from keras_nonconvex.pruning.execution import blank_inputs
-from keras_nonconvex.pruning.execution import run
+from keras_nonconvex.pruning.channels.execution import blank_inputs
+from keras_nonconvex.pruning.channels.execution import run
+from keras_nonconvex.pruning.removal.constants import Constants
 
 
 class Branches:

@@ -2,17 +2,16 @@
 
 import functools
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_nonconvex.pruning import fold
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.branches import Branches
-from keras_nonconvex.pruning.constants import Constants
-from keras_nonconvex.pruning.constants import unread_classes
-from keras_nonconvex.pruning.rebuild import Builder
-from keras_nonconvex.pruning.rebuild import masked_values
+from keras_nonconvex.pruning.removal import folding
+from keras_nonconvex.pruning.removal.branches import Branches
+from keras_nonconvex.pruning.removal.builder import Builder
+from keras_nonconvex.pruning.removal.builder import masked_values
+from keras_nonconvex.pruning.removal.constants import Constants
+from keras_nonconvex.pruning.removal.constants import unread_classes
 
 
 class Superfluous:
@@ -38,11 +37,11 @@ class Superfluous:
         """{root: why} of classes that cannot go exactly."""
         found = {}
         if self.constant.any():
-            found = fold.stuck(self.trace, self.constant, self.on_constant)
+            found = folding.stuck(self.trace, self.constant, self.on_constant)
         if self.trace.zeros_needed:
             live = self.trace.free & ~self.constant
             values = masked_values(self.trace, live)
-            found.update(fold.stuck_at_zero(self.trace, live, values))
+            found.update(folding.stuck_at_zero(self.trace, live, values))
         return found
 
 
@@ -71,7 +70,7 @@ class Removal:
         """{id of a layer: (change of its bias, error at the border)}."""
         if not self.constant.any():
             return {}
-        return fold.bias_changes(self.trace, self.constant, self.values)
+        return folding.bias_changes(self.trace, self.constant, self.values)
 
     def check(self):
         """Refuses what cannot be removed exactly."""
@@ -174,59 +173,3 @@ class Removal:
             if root in roots:
                 return name, int(np.argmax(roots == root))
         return "?", int(root)
-
-
-def compile_like(small, model):
-    """Compiles a model with another's settings, without a solver."""
-    settings = getattr(model, "_compile_config", None)
-    if not getattr(model, "compiled", False) or settings is None:
-        return
-    settings = {
-        key: value
-        for key, value in settings.config.items()
-        if key not in ("solver", "coupled", "auto_scale_loss")
-    }
-    optimizer = model.optimizer
-    settings["optimizer"] = type(optimizer).from_config(optimizer.get_config())
-    # Metrics count what their own model sees.
-    for key in ("metrics", "weighted_metrics"):
-        settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
-    small.compile(**settings, auto_scale_loss=False)
-
-
-def _fresh(metric):
-    if isinstance(metric, keras.metrics.Metric):
-        return type(metric).from_config(metric.get_config())
-    return metric
-
-
-def carry_optimizer(small, model, removal):
-    """Gives the small model what its weights' old optimizer state is."""
-    old, new = (
-        getattr(getattr(m, "optimizer", None), "inner_optimizer", None)
-        or getattr(m, "optimizer", None)
-        for m in (model, small)
-    )
-    if old is None or new is None or not old.built:
-        raise ValueError(
-            "With optimizer=True the model must be compiled and trained. "
-            f"Received: model={model.name!r} without optimizer state"
-        )
-    if not small.optimizer.built:
-        small.optimizer.build(small.trainable_variables)
-    new.iterations.assign(ops.convert_to_numpy(old.iterations))
-    # A slot is named after its weight, and has its shape.
-    slots = {v.name: v for v in old.variables}
-    mine = {v.name: v for v in new.variables}
-    for before, after in removal.pairs:
-        start, prefix = (v.path.replace("/", "_") for v in (before, after))
-        for name, slot in mine.items():
-            source = slots.get(start + name.removeprefix(prefix))
-            if (
-                name.startswith(prefix)
-                and source is not None
-                and source.shape == before.shape
-                and slot.shape == after.shape
-            ):
-                value = ops.convert_to_numpy(source)
-                slot.assign(removal.cut(before, value))

@@ -1,0 +1,1 @@
+"""Channels: one id per channel of every tensor of a model."""

@@ -1,0 +1,1 @@
+"""Removal: masked and small models of a choice of channel classes."""
