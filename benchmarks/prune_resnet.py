@@ -36,7 +36,7 @@ from rich.console import Console
 import keras_nonconvex as knc
 from keras_nonconvex import datasets
 from keras_nonconvex import files
-from keras_nonconvex import progress
+from keras_nonconvex import terminal
 from keras_nonconvex.pruning import criteria
 
 MEAN = np.array([0.485, 0.456, 0.406], "float32")
@@ -175,7 +175,7 @@ def measured(model, name, dense, settings, console, title):
             epochs=settings["epochs"],
             shuffle=False,
             verbose=0,
-            callbacks=[progress.Epochs(console, title)],
+            callbacks=[terminal.Epochs(console, title)],
         )
     return {
         "params": plan.after["params"] / plan.before["params"],

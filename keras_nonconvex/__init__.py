@@ -6,8 +6,6 @@ The public page: everything a user types, re-exported.
 from keras_nonconvex import callbacks
 from keras_nonconvex import constraints
 from keras_nonconvex import datasets
-from keras_nonconvex import distribution
-from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import penalties
 from keras_nonconvex import pruning
@@ -15,12 +13,13 @@ from keras_nonconvex import regularizers
 from keras_nonconvex import solvers
 from keras_nonconvex.attachment import attach
 from keras_nonconvex.attachment import strip
-from keras_nonconvex.compression import compress
+from keras_nonconvex.compression import distribution
+from keras_nonconvex.compression.recipe import Recipe
+from keras_nonconvex.compression.run import compress
 from keras_nonconvex.counts import summary
 from keras_nonconvex.coupled import CoupledGroups
 from keras_nonconvex.pruning import PruningPlan
 from keras_nonconvex.pruning import prune
-from keras_nonconvex.recipe import Recipe
 from keras_nonconvex.recovery import fine_tune
 from keras_nonconvex.recovery import recalibrate
 from keras_nonconvex.regularizers import Elementwise
@@ -86,7 +85,6 @@ __all__ = [
     "constraints",
     "datasets",
     "distribution",
-    "files",
     "fine_tune",
     "models",
     "penalties",

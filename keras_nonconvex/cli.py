@@ -12,7 +12,8 @@ from rich.console import Console
 
 import keras_nonconvex as knc
 import tflite_export
-from keras_nonconvex import progress
+from keras_nonconvex import files
+from keras_nonconvex import terminal
 from tflite_export import cli as export_cli
 from tflite_export.profiling import ProfilingNotAvailable
 
@@ -80,7 +81,7 @@ def _console():
 
 
 def _inspect(options):
-    model = knc.files.load_model(options.model)
+    model = files.load_model(options.model)
     console = _console()
     console.print(knc.summary(model).table())
     console.print(knc.pruning.plan(model).table())
@@ -103,7 +104,7 @@ def _prune(options):
         for key in ("params", "macs", "channels", "size", "latency")
         if getattr(options, key) is not None
     }
-    model = knc.files.load_model(options.model)
+    model = files.load_model(options.model)
     settings = {
         "ranking": options.ranking,
         "min_channels": options.min_channels,
@@ -119,7 +120,7 @@ def _prune(options):
                 "--round-to auto needs a budget, such as --macs 50%. "
                 "Received: none"
             )
-        with progress.bar(_console(), "Timing each round_to"):
+        with terminal.bar(_console(), "Timing each round_to"):
             found = tflite_export.tune_round_to(
                 model, budget, options.criterion or "group_norm", **settings
             )
@@ -130,8 +131,8 @@ def _prune(options):
     )
     _console().print(plan.table())
     if options.dot:
-        knc.files.write_text(pathlib.Path(options.dot), plan.dot())
-    knc.files.save_model(plan.apply(model), out)
+        files.write_text(pathlib.Path(options.dot), plan.dot())
+    files.save_model(plan.apply(model), out)
     if not plan.met:
         print(
             "keras-nonconvex: the budget cannot be met; this is the closest.",

@@ -10,12 +10,12 @@ import math
 
 import keras
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from keras_nonconvex import graph
 from keras_nonconvex import groups
 from keras_nonconvex import layouts
+from keras_nonconvex import terminal
 
 _KERNEL_LAYERS = (
     keras.layers.Dense,
@@ -97,7 +97,7 @@ class Summary:
         return table
 
     def __str__(self):
-        return render(self.table())
+        return terminal.render(self.table())
 
 
 def summary(model):
@@ -234,14 +234,6 @@ def _einsum_times(layer, given):
         if letter in read
     ]
     return _product(layer, given) // math.prod(shared)
-
-
-def render(renderable, width=100):
-    """A rich renderable as plain text."""
-    console = Console(width=width, no_color=True, force_terminal=False)
-    with console.capture() as capture:
-        console.print(renderable)
-    return capture.get()
 
 
 def _fraction(part, whole):

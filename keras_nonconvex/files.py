@@ -3,9 +3,7 @@
 import contextlib
 import os
 import pathlib
-import signal
 import tempfile
-import threading
 import zipfile
 
 import keras
@@ -25,21 +23,30 @@ def replacing(path):
 
 
 @contextlib.contextmanager
-def uninterrupted():
-    """Holds a Ctrl-C back until what is inside is complete."""
-    handler = signal.getsignal(signal.SIGINT)
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not callable(handler):
-        yield
-        return
-    held = []
-    signal.signal(signal.SIGINT, lambda *received: held.append(received))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if held:
-        handler(*held[0])
+def new_folder(out, mark, force):
+    """Yields a path for a new folder, which becomes `out` when all went well.
+
+    Args:
+        out: The folder to write.
+        mark: A file in it, by which `force` knows what it may replace.
+        force: Replace a folder that has the mark, or is empty.
+    """
+    if out.exists():
+        if not force:
+            raise ValueError(
+                "The output folder exists; use --force to replace it. "
+                f"Received: out={str(out)!r}"
+            )
+        empty = out.is_dir() and not any(out.iterdir())
+        if not (out / mark).is_file() and not empty:
+            raise ValueError(
+                "--force replaces what this command wrote, and this is "
+                f"something else. Received: out={str(out)!r}"
+            )
+    with replacing(out) as folder:
+        yield folder
+        if out.exists():  # Goes with the temporary folder.
+            out.rename(folder.with_name("replaced"))
 
 
 def write_text(path, text):

@@ -1,6 +1,47 @@
 """The folder of a run, which gets its name when the run is complete."""
 
+import dataclasses
+import json
+import pathlib
 import shutil
+
+# The pruned network's files are called small.
+NETWORKS = ("dense", "small")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        recipe, metrics: What its JSON files hold.
+        pairs: {precision: {"dense": path, "small": path}} of the precisions
+            that both networks have.
+    """
+
+    recipe: dict
+    metrics: dict
+    pairs: dict
+
+
+def load(folder):
+    """The `Run` in a folder."""
+    folder = pathlib.Path(folder)
+    found = []
+    for name in ("recipe.json", "metrics.json"):
+        try:
+            found.append(json.loads((folder / name).read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"Not a finished run folder: it has no {name}. "
+                f"Received: run={str(folder)!r}"
+            ) from error
+    pairs = {}
+    for precision in found[0].get("precisions", ()):
+        pair = {n: folder / f"{n}.{precision}.tflite" for n in NETWORKS}
+        if all(path.is_file() for path in pair.values()):
+            pairs[precision] = pair
+    return Run(*found, pairs)
 
 
 class RunFolder:

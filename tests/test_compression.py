@@ -15,7 +15,7 @@ import pytest
 import keras_nonconvex as knc
 import tflite_export
 from keras_nonconvex import cli
-from keras_nonconvex import files
+from keras_nonconvex.compression import run as compression_run
 
 FILES = {
     "recipe.json",
@@ -269,7 +269,7 @@ def test_ctrl_c_waits_for_what_must_be_whole():
 
 def check_held(done, handler):
     with pytest.raises(KeyboardInterrupt):
-        with files.uninterrupted():
+        with compression_run._uninterrupted():
             signal.raise_signal(signal.SIGINT)
             done.append("whole")
     assert done == ["whole"]

@@ -121,7 +121,6 @@ def test_own_training_loop_runs():
 
 
 def test_limits_of_parity_are_those_of_the_page():
-    from tflite_export import parity
 
     text = (DOCS / "export.md").read_text()
     (names,) = re.findall(r"^\| \| (float32 \|.*) \|$", text, re.M)
@@ -135,8 +134,10 @@ def test_limits_of_parity_are_those_of_the_page():
             *(row.split(" | ") for row in (names, errors, same)), strict=True
         )
     }
-    assert stated.keys() == parity.LIMITS.keys()
-    for name, limits in parity.LIMITS.items():
+    from tflite_export import precisions
+
+    assert stated.keys() == precisions.LIMITS.keys()
+    for name, limits in precisions.LIMITS.items():
         assert stated[name] == pytest.approx((limits.error, limits.agreement))
 
 

@@ -12,9 +12,9 @@ import pytest
 from keras import layers
 
 import tflite_export
-from tflite_export import amx
-from tflite_export import profiler
 from tflite_export import profiling
+from tflite_export.processes import amx
+from tflite_export.processes import profiler
 
 RUNS = 40
 KERNELS = {"float32": "(NHWC, F32)", "int8": "(NHWC, QC8)"}

@@ -9,16 +9,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
-    {
-        "version",
-        "scope",
-        "files",
-        "progress",
-        "tensors",
-        "distribution",
-        "checks",
-    },
-    {"groups", "graph", "datasets", "models"},
+    {"version", "scope", "files", "terminal", "tensors", "checks"},
+    {"groups", "graph", "datasets", "models", "run_folder"},
     {"gradients"},
     {"penalties", "layouts", "constraints"},
     {"sparse_group", "counts"},
@@ -28,7 +20,7 @@ LAYERS = [
     {"attachment"},
     {"pruning"},
     {"callbacks", "coupled"},
-    {"recovery", "strength", "recipe", "report", "run_folder"},
+    {"recovery", "strength"},
     {"compression"},
     {"cli"},
     {"__main__"},
@@ -57,12 +49,13 @@ RULES = [
     {"pooling"},
 ]
 
+COMPRESSION = [{"recipe", "report", "distribution"}, {"run"}]
 EXPORT = [
-    {"amx", "child", "converter", "flatfile", "runtime", "profiler"},
-    {"metadata", "timer"},
-    {"representative", "parity", "timing", "profiling"},
+    {"processes", "flatfile", "runtime", "precisions"},
+    {"metadata", "samples"},
+    {"parity", "timing", "profiling"},
     {"conversion", "drift"},
-    {"measures", "rounding", "runs", "qat"},
+    {"measures", "rounding", "qat"},
     {"android_project", "browser_page"},
     {"cli"},
 ]
@@ -103,6 +96,9 @@ def test_imports_point_one_way():
         ("rules", RULES),
     ):
         check_one_way(pruning / name, f"keras_nonconvex.pruning.{name}", order)
+    check_one_way(
+        package / "compression", "keras_nonconvex.compression", COMPRESSION
+    )
     check_one_way(ROOT / "tflite_export", "tflite_export", EXPORT)
     for path in pruning.rglob("*.py"):
         for name in imports(path):
@@ -111,7 +107,7 @@ def test_imports_point_one_way():
 
 
 def test_tensorflow_is_imported_where_it_must_be():
-    allowed = {"solvers/backends.py", "distribution.py"}
+    allowed = {"solvers/backends.py", "compression/distribution.py"}
     package = ROOT / "keras_nonconvex"
     for path in package.rglob("*.py"):
         where = path.relative_to(package).as_posix()
@@ -119,7 +115,7 @@ def test_tensorflow_is_imported_where_it_must_be():
             top = name.split(".")[0]
             assert top != "tensorflow" or where in allowed, where
             assert top != "tflite_export" or where in (
-                "compression.py",
+                "compression/run.py",
                 "cli.py",
             )
 

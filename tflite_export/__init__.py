@@ -10,9 +10,9 @@ from tflite_export.conversion import convert
 from tflite_export.drift import LayerDrift
 from tflite_export.drift import compare_layers
 from tflite_export.metadata import Metadata
-from tflite_export.parity import Limits
 from tflite_export.parity import Parity
 from tflite_export.parity import check_parity
+from tflite_export.precisions import Limits
 from tflite_export.profiling import OpTime
 from tflite_export.profiling import ProfilingNotAvailable
 from tflite_export.profiling import profile

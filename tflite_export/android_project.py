@@ -6,8 +6,8 @@ import shutil
 from xml.sax import saxutils
 
 from keras_nonconvex import files
+from keras_nonconvex import run_folder
 from tflite_export import metadata
-from tflite_export import runs
 from tflite_export import runtime
 
 TEMPLATE = pathlib.Path(__file__).parent / "android"
@@ -37,7 +37,7 @@ def write(run, out, precision=None, force=False):
     Returns:
         The path of the project.
     """
-    out, found = pathlib.Path(out), runs.load(run)
+    out, found = pathlib.Path(out), run_folder.load(run)
     precision = _precision(found, precision)
     models = {
         network: found.pairs[precision][stem]
@@ -45,7 +45,7 @@ def write(run, out, precision=None, force=False):
     }
     name = " ".join(found.recipe["name"].split())
     card = _card(name, precision, models, found.metrics)
-    with runs.writing(out, CARD, force) as project:
+    with files.new_folder(out, CARD, force) as project:
         shutil.copytree(
             TEMPLATE,
             project,

@@ -11,9 +11,10 @@ import tempfile
 import numpy as np
 
 from keras_nonconvex import datasets
+from keras_nonconvex import files
+from keras_nonconvex import run_folder
 from keras_nonconvex.version import __version__
 from tflite_export import metadata
-from tflite_export import runs
 from tflite_export import runtime
 
 _PAGE = pathlib.Path(__file__).with_name("browser")
@@ -61,7 +62,7 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
         raise ValueError(
             f"Argument `images` must be at least 1. Received: images={images}"
         )
-    found = runs.load(run)
+    found = run_folder.load(run)
     metrics, pairs = found.metrics, _pairs(found, precisions)
     data = datasets.load(metrics["dataset"])
     classes, entries = _describe(pairs, metrics, data.input_shape)
@@ -83,7 +84,7 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
         },
         "files": entries,
     }
-    with runs.writing(out, "demo.json", force) as folder:
+    with files.new_folder(out, "demo.json", force) as folder:
         folder.mkdir()
         for name in _PAGE_FILES:
             _copy(_PAGE / name, folder / name)

@@ -8,16 +8,16 @@ from rich.table import Table
 
 from keras_nonconvex import datasets
 from keras_nonconvex import files
-from keras_nonconvex import progress
+from keras_nonconvex import terminal
 from tflite_export import android_project
 from tflite_export import browser_page
-from tflite_export import converter
 from tflite_export import metadata
 from tflite_export import timing
 from tflite_export.conversion import PRECISIONS
 from tflite_export.conversion import convert
 from tflite_export.drift import compare_layers
 from tflite_export.parity import check_parity
+from tflite_export.processes import converter
 from tflite_export.profiling import profile
 
 _DATA_HELP = (
@@ -120,7 +120,7 @@ def _export(options):
             f"{' and '.join(calibrated)}. Received: none"
         )
     console = Console(soft_wrap=True)
-    with progress.bar(console, f"{', '.join(options.precision)}: convert"):
+    with terminal.bar(console, f"{', '.join(options.precision)}: convert"):
         convert(
             model,
             path,
@@ -168,7 +168,7 @@ def _parity(options):
     met = True
     for path in options.files:
         x = _network_input(images, metadata.read(path))
-        with progress.bar(console, f"{path}: check", len(x)) as update:
+        with terminal.bar(console, f"{path}: check", len(x)) as update:
             found = check_parity(model, path, x, labels, progress=update)
         console.print(str(found), highlight=False)
         met &= found.met
@@ -230,7 +230,7 @@ def _benchmark(options):
     console = Console(soft_wrap=True)
     paths = [*options.files, *options.against]
     settings = {"threads": options.threads, "amx": options.amx}
-    with progress.bar(console, "Interleaved runs", options.runs) as update:
+    with terminal.bar(console, "Interleaved runs", options.runs) as update:
         found = timing.benchmark(
             paths[0],
             paths[1:],

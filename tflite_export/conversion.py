@@ -11,12 +11,12 @@ import numpy as np
 from keras_nonconvex import checks
 from keras_nonconvex import files
 from keras_nonconvex import graph
-from tflite_export import child
-from tflite_export import converter
 from tflite_export import flatfile
 from tflite_export import metadata as metadata_
-from tflite_export import representative
 from tflite_export import runtime
+from tflite_export import samples
+from tflite_export.processes import child
+from tflite_export.processes import converter
 
 PRECISIONS = tuple(converter.SETTINGS)
 # Types of the input and output of a quantized file.
@@ -97,27 +97,27 @@ def convert(
     precisions = list(precision) if several else [precision]
     paths = _paths(path, precisions)
     shape = _check(model, precisions, io, batch_size)
-    samples = None
+    calibration = None
     if any(p in converter.CALIBRATED for p in precisions):
-        samples = representative.samples(representative_data, shape, metadata)
+        calibration = samples.samples(representative_data, shape, metadata)
     made = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         _save(model, folder / "saved_model", batch_size)
-        if samples is not None:
-            np.save(folder / "samples.npy", samples)
+        if calibration is not None:
+            np.save(folder / "samples.npy", calibration)
         for name, target in zip(precisions, paths, strict=True):
             job = {
                 "precision": name,
                 "io": io if io in _IO.get(name, ()) else "float32",
                 "batch_size": batch_size or 1,
             }
-            calibration = samples if name in converter.CALIBRATED else None
+            given = calibration if name in converter.CALIBRATED else None
             with files.replacing(target) as written:
                 if several if isolate is None else isolate:
                     peak = _in_a_process(model, folder, written, job)
                 else:
-                    peak = _here(model, folder, written, job, calibration)
+                    peak = _here(model, folder, written, job, given)
                 ops = _accepted(model, written, name)
                 if metadata is not None:
                     metadata_.write(written, metadata)

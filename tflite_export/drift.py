@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_nonconvex import graph
 from tflite_export import flatfile
-from tflite_export import parity
 from tflite_export import runtime
+from tflite_export import samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def compare_layers(model, path, x):
     """
     from ai_edge_litert.interpreter import OpResolverType
 
-    parity.check_inputs(model, x)
+    samples.check_inputs(model, x)
     expected, last = _layer_outputs(model, x)
     file = flatfile.read(path)
     (file_graph,) = file.subgraphs

@@ -5,30 +5,9 @@ import dataclasses
 import numpy as np
 
 from tflite_export import flatfile
+from tflite_export import precisions
 from tflite_export import runtime
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What still counts as equal.
-
-    Attributes:
-        error: The relative error at most (`Parity.error`).
-        agreement: Fraction of inputs with the same largest output, at least.
-    """
-
-    error: float
-    agreement: float
-
-
-# By the precision of the file; int16x8 and dynamic share their int8 weights.
-LIMITS = {
-    "float32": Limits(1e-4, 0.999),
-    "float16": Limits(0.005, 0.99),
-    "int16x8": Limits(0.05, 0.95),
-    "dynamic": Limits(0.1, 0.95),
-    "int8": Limits(0.2, 0.9),
-}
+from tflite_export import samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +34,7 @@ class Parity:
     agreement: float
     keras_accuracy: float | None
     accuracy: float | None
-    limits: Limits
+    limits: precisions.Limits
 
     @property
     def met(self):
@@ -99,7 +78,7 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         A `Parity`; its `met` says whether the limits hold.
     """
     precision = flatfile.precision(flatfile.read(path))
-    check_inputs(model, x)
+    samples.check_inputs(model, x)
     if y is not None and np.shape(y) != (len(x),):
         raise ValueError(
             f"Argument `y` must hold {len(x)} integer labels. "
@@ -126,23 +105,8 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         agreement=float(same.mean()),
         keras_accuracy=_accuracy(expected, y),
         accuracy=_accuracy(found, y),
-        limits=limits or LIMITS[precision],
+        limits=limits or precisions.LIMITS[precision],
     )
-
-
-def check_inputs(model, x):
-    """Refuses inputs that say nothing of a model."""
-    (tensor,) = model.inputs
-    shape = tuple(tensor.shape[1:])
-    if np.shape(x)[1:] != shape or not len(x):
-        raise ValueError(
-            f"Argument `x` must be inputs of shape (n, "
-            f"{', '.join(map(str, shape))}). Received: shape {np.shape(x)}"
-        )
-    if not np.isfinite(x).all():
-        raise ValueError(
-            "Argument `x` must be finite. Received: NaN or infinite values"
-        )
 
 
 def _accuracy(outputs, labels):

@@ -10,9 +10,9 @@ import tempfile
 import numpy as np
 
 from keras_nonconvex import checks
-from tflite_export import child
-from tflite_export import profiler
 from tflite_export import runtime
+from tflite_export.processes import child
+from tflite_export.processes import profiler
 
 
 class ProfilingNotAvailable(RuntimeError):

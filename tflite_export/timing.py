@@ -12,10 +12,10 @@ import numpy as np
 from rich.table import Table
 
 from keras_nonconvex import checks
-from tflite_export import child
 from tflite_export import flatfile
 from tflite_export import runtime
-from tflite_export import timer
+from tflite_export.processes import child
+from tflite_export.processes import timer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 from rich.table import Table
 
-from keras_nonconvex import counts
+from keras_nonconvex import terminal
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.removal import compiling
@@ -117,7 +117,7 @@ class PruningPlan:
                 "removed" if gone else f"{layer.params[1]:,}",
                 *(f"{n:,}" if layer.macs[0] else "" for n in layer.macs),
             )
-        return counts.render(table)
+        return terminal.render(table)
 
     def explain(self, layer):
         """Why a layer keeps what it keeps, and which layers it is tied to."""
@@ -256,7 +256,7 @@ class PruningPlan:
         return f"{text}. {self.limit}" if self.limit else text
 
     def __str__(self):
-        return counts.render(self.table())
+        return terminal.render(self.table())
 
     def to_json(self):
         """The plan as JSON text."""

@@ -15,7 +15,7 @@ from arm import images
 from arm import machine
 from arm import networks
 from keras_nonconvex import files
-from keras_nonconvex import progress
+from keras_nonconvex import terminal
 
 # Cores of phones with and without dot products: XNNPACK has other code for
 # each.
@@ -87,12 +87,12 @@ def _under_qemu(options, console):
             f"Received: images={options.images}"
         )
     paths = _files(options.paths)
-    with progress.bar(console, f"Arm system in {options.cache}, made once"):
+    with terminal.bar(console, f"Arm system in {options.cache}, made once"):
         root = debian.install(options.cache)
     machines = [machine.emulated(root, cpu) for cpu in options.cpu]
     if not paths:
         (OUT / EXPECTED).unlink(missing_ok=True)
-        with progress.bar(console, "Training, pruning, exporting") as update:
+        with terminal.bar(console, "Training, pruning, exporting") as update:
             paths = networks.write(OUT, update)
     batches = [images.for_file(path, options.images) for path in paths]
     expected = _run(machine.this(), paths, batches, console)
@@ -152,7 +152,7 @@ def _files(paths):
 
 
 def _run(where, paths, batches, console):
-    with progress.bar(console, where.name, len(paths)) as update:
+    with terminal.bar(console, where.name, len(paths)) as update:
         return where.run(paths, batches, update)
 
 

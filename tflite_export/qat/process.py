@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from keras_nonconvex import progress
+from keras_nonconvex import terminal
 from tflite_export.qat import description
 
 _WORKER = pathlib.Path(__file__).parent / "keras2" / "worker.py"
@@ -135,5 +135,5 @@ class Story:
         """A bar in the place of the one before."""
         self._stack.close()
         self._update = self._stack.enter_context(
-            progress.bar(self.console, text, total)
+            terminal.bar(self.console, text, total)
         )

@@ -14,7 +14,7 @@ from rich.console import Console
 from keras_nonconvex import files
 from keras_nonconvex import gradients
 from keras_nonconvex import graph
-from keras_nonconvex import progress
+from keras_nonconvex import terminal
 from tflite_export import flatfile
 from tflite_export import metadata as metadata_
 from tflite_export import runtime
@@ -142,7 +142,7 @@ def train(
                 metadata_.write(temporary, metadata)
     accuracy = None
     if validation_data is not None:
-        with progress.bar(
+        with terminal.bar(
             console, f"{path.name}: accuracy", len(x_validation)
         ) as update:
             found = runtime.predict(path, np.asarray(x_validation), update)

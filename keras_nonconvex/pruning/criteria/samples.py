@@ -9,7 +9,7 @@ from rich.console import Console
 
 from keras_nonconvex import checks
 from keras_nonconvex import gradients
-from keras_nonconvex import progress
+from keras_nonconvex import terminal
 from keras_nonconvex.pruning.channels.execution import run
 from keras_nonconvex.pruning.channels.trace import along
 from keras_nonconvex.pruning.channels.trace import values_of
@@ -141,7 +141,7 @@ class LossRise:
         console = Console(stderr=True, quiet=not self.verbose)
         rounds = self.rounds if self.mode == "greedy" else 1
         gone, total = [], 0
-        with progress.bar(
+        with terminal.bar(
             console, "loss rise of channels", len(looked) * (rounds + 1) // 2
         ) as update:
             for i in range(rounds):

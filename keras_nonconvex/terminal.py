@@ -1,8 +1,9 @@
-"""What a person sees while something takes long."""
+"""The terminal: progress of long work, and tables as text."""
 
 import contextlib
 
 import keras
+from rich.console import Console
 from rich.progress import BarColumn
 from rich.progress import MofNCompleteColumn
 from rich.progress import Progress
@@ -68,3 +69,11 @@ class Epochs(keras.callbacks.Callback):
             highlight=False,
             soft_wrap=True,
         )
+
+
+def render(renderable, width=100):
+    """A rich renderable as plain text."""
+    console = Console(width=width, no_color=True, force_terminal=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()

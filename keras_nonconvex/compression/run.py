@@ -8,6 +8,8 @@ import json
 import math
 import pathlib
 import shutil
+import signal
+import threading
 import time
 
 import keras
@@ -18,14 +20,14 @@ import tflite_export
 from keras_nonconvex import callbacks
 from keras_nonconvex import counts
 from keras_nonconvex import datasets
-from keras_nonconvex import distribution
 from keras_nonconvex import files
 from keras_nonconvex import models
-from keras_nonconvex import progress
 from keras_nonconvex import pruning
-from keras_nonconvex import report
+from keras_nonconvex import terminal
 from keras_nonconvex.attachment import attach
-from keras_nonconvex.recipe import Recipe
+from keras_nonconvex.compression import distribution
+from keras_nonconvex.compression import report
+from keras_nonconvex.compression.recipe import Recipe
 from keras_nonconvex.run_folder import RunFolder
 
 _COLUMNS = (
@@ -98,11 +100,29 @@ def compress(
     return Result(out, run.metrics)
 
 
+@contextlib.contextmanager
+def _uninterrupted():
+    """Holds a Ctrl-C back until what is inside is complete."""
+    handler = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not callable(handler):
+        yield
+        return
+    held = []
+    signal.signal(signal.SIGINT, lambda *received: held.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        handler(*held[0])
+
+
 class _Backup(keras.callbacks.BackupAndRestore):
     """Keras' backup, which a Ctrl-C cannot leave half-written."""
 
     def on_epoch_end(self, epoch, logs=None):
-        with files.uninterrupted():
+        with _uninterrupted():
             super().on_epoch_end(epoch, logs)
 
 
@@ -337,7 +357,7 @@ class _Run:
                 # Before the backup: an epoch that is backed up has its row,
                 # and one that is done again replaces its row.
                 record,
-                progress.Epochs(self.console, stage),
+                terminal.Epochs(self.console, stage),
                 _Backup(
                     str(self.folder / ".backup" / stage),
                     double_checkpoint=True,
@@ -389,5 +409,5 @@ class _Run:
 
     @contextlib.contextmanager
     def _status(self, text, total=None):
-        with progress.bar(self.console, text, total) as update:
+        with terminal.bar(self.console, text, total) as update:
             yield update

@@ -1,4 +1,4 @@
-"""Real samples that set the ranges of quantized activations."""
+"""Samples: real inputs that set the ranges of activations, or are compared."""
 
 import itertools
 
@@ -67,6 +67,21 @@ def samples(data, shape, metadata=None):
                 f"Received: {low:g} to {high:g}"
             )
     return array
+
+
+def check_inputs(model, x):
+    """Refuses inputs that say nothing of a model."""
+    (tensor,) = model.inputs
+    shape = tuple(tensor.shape[1:])
+    if np.shape(x)[1:] != shape or not len(x):
+        raise ValueError(
+            f"Argument `x` must be inputs of shape (n, "
+            f"{', '.join(map(str, shape))}). Received: shape {np.shape(x)}"
+        )
+    if not np.isfinite(x).all():
+        raise ValueError(
+            "Argument `x` must be finite. Received: NaN or infinite values"
+        )
 
 
 def _from_iterable(data, shape):

@@ -187,7 +187,7 @@ class Recipe:
     def load(cls, source):
         """A recipe from a JSON file, or one that ships, by its name."""
         path = pathlib.Path(source)
-        shipped = importlib.resources.files("keras_nonconvex") / "recipes"
+        shipped = importlib.resources.files(__package__) / "recipes"
         names = sorted(
             p.name[:-5] for p in shipped.iterdir() if p.name.endswith(".json")
         )

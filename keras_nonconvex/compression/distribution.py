@@ -41,7 +41,7 @@ def get(name):
     except RuntimeError as error:
         raise ValueError(
             "strategy='multi-worker' must be made before TensorFlow is used: "
-            "call keras_nonconvex.distribution.get('multi-worker') first and "
+            "call knc.distribution.get('multi-worker') first and "
             f"pass what it returns. Received: {error}"
         ) from error
 

@@ -37,7 +37,7 @@ def write(folder, recipe, metrics, data):
     plan = PruningPlan.from_json((folder / "plan.json").read_text())
     sparse = files.load_model(folder / "sparse.keras")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("keras_nonconvex", "."),
+        loader=jinja2.PackageLoader("keras_nonconvex.compression", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
