@@ -21,7 +21,7 @@ from rich.table import Table
 import keras_nonconvex as knc
 from keras_nonconvex import files
 from keras_nonconvex import penalties
-from keras_nonconvex.solvers.backends import compiled
+from keras_nonconvex.backends import compiled
 
 # Training sizes: a learning rate of 0.1 times a strength of 1e-4, weights of
 # 0.05, filters of 500 weights.

@@ -11,17 +11,12 @@ from keras_nonconvex import penalties
 from keras_nonconvex import pruning
 from keras_nonconvex import regularizers
 from keras_nonconvex import solvers
-from keras_nonconvex.attachment import attach
-from keras_nonconvex.attachment import strip
 from keras_nonconvex.compression import distribution
 from keras_nonconvex.compression.recipe import Recipe
 from keras_nonconvex.compression.run import compress
 from keras_nonconvex.counts import summary
-from keras_nonconvex.coupled import CoupledGroups
 from keras_nonconvex.pruning import PruningPlan
 from keras_nonconvex.pruning import prune
-from keras_nonconvex.recovery import fine_tune
-from keras_nonconvex.recovery import recalibrate
 from keras_nonconvex.regularizers import Elementwise
 from keras_nonconvex.regularizers import ExclusiveSparsity
 from keras_nonconvex.regularizers import Group
@@ -44,10 +39,15 @@ from keras_nonconvex.regularizers import SparseGroupLp
 from keras_nonconvex.regularizers import SparseGroupMCP
 from keras_nonconvex.regularizers import SparseGroupSCAD
 from keras_nonconvex.regularizers import SparseGroupTL1
-from keras_nonconvex.strength import strength_max
-from keras_nonconvex.strength import strength_path
-from keras_nonconvex.training import ProximalMixin
-from keras_nonconvex.training import ProximalModel
+from keras_nonconvex.training.attachment import attach
+from keras_nonconvex.training.attachment import strip
+from keras_nonconvex.training.coupled import CoupledGroups
+from keras_nonconvex.training.model import ProximalMixin
+from keras_nonconvex.training.model import ProximalModel
+from keras_nonconvex.training.recovery import fine_tune
+from keras_nonconvex.training.recovery import recalibrate
+from keras_nonconvex.training.strength import strength_max
+from keras_nonconvex.training.strength import strength_path
 from keras_nonconvex.version import __version__
 
 __all__ = [

@@ -9,7 +9,7 @@ import math
 import keras
 from keras import ops
 
-from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import group_patterns
 from keras_nonconvex.tensors import in_full_precision
 from keras_nonconvex.tensors import largest
 

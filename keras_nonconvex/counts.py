@@ -13,7 +13,7 @@ import numpy as np
 from rich.table import Table
 
 from keras_nonconvex import graph
-from keras_nonconvex import groups
+from keras_nonconvex import group_patterns
 from keras_nonconvex import layouts
 from keras_nonconvex import terminal
 
@@ -146,7 +146,7 @@ def zeros(layer):
         }
     (slot,) = slots
     kernel = keras.ops.convert_to_numpy(slot.variable)
-    axes = groups.reduced_axes("filters", kernel.ndim, slot.layout)
+    axes = group_patterns.reduced_axes("filters", kernel.ndim, slot.layout)
     alive = np.any(kernel != 0, axis=axes)
     return {
         "weights": kernel.size,

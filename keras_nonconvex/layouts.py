@@ -9,8 +9,8 @@ import fnmatch
 
 import keras
 
-from keras_nonconvex.groups import STANDARD
-from keras_nonconvex.groups import Layout
+from keras_nonconvex.group_patterns import STANDARD
+from keras_nonconvex.group_patterns import Layout
 
 TRANSPOSED = Layout((-2,), (-1,))
 DEPTHWISE = Layout((-2, -1), (-2,))

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_nonconvex as knc
-from keras_nonconvex import groups
+from keras_nonconvex import group_patterns
 from keras_nonconvex import layouts
 
 # layer, input shape, the weight under test, groups per pattern
@@ -104,7 +104,7 @@ def built(case):
 def group_masks(slot, pattern):
     """One mask per group: where the kernel is 1 in that group."""
     rank = len(slot.variable.shape)
-    axes = groups.reduced_axes(pattern, rank, slot.layout)
+    axes = group_patterns.reduced_axes(pattern, rank, slot.layout)
     shape = [1 if i in axes else n for i, n in enumerate(slot.variable.shape)]
     for index in range(np.prod(shape)):
         mask = np.zeros(np.prod(shape))
@@ -151,8 +151,8 @@ def test_an_input_channel_is_what_reads_it(case):
 @pytest.mark.parametrize("case", CASES)
 def test_patterns_partition_the_kernel(case):
     _, slot, *_ = built(case)
-    for pattern in groups.PATTERNS:
-        if len(slot.variable.shape) < groups.PATTERNS[pattern][1]:
+    for pattern in group_patterns.PATTERNS:
+        if len(slot.variable.shape) < group_patterns.PATTERNS[pattern][1]:
             continue
         total = sum(group_masks(slot, pattern))
         np.testing.assert_array_equal(total, np.ones(slot.variable.shape))

@@ -9,22 +9,33 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"version", "scope", "files", "terminal", "tensors", "checks"},
-    {"groups", "graph", "datasets", "models", "run_folder"},
-    {"gradients"},
+    {"version", "files", "terminal", "tensors", "checks", "backends"},
+    {"group_patterns", "graph", "datasets", "models", "run_folder"},
+    {"data_loss"},
     {"penalties", "layouts", "constraints"},
-    {"sparse_group", "counts"},
-    {"regularizers"},
-    {"solvers"},
+    {"regularizers", "counts"},
+    {"solvers", "pruning"},
+    {"sparsity"},
+    {"callbacks"},
     {"training"},
-    {"attachment"},
-    {"pruning"},
-    {"callbacks", "coupled"},
-    {"recovery", "strength"},
     {"compression"},
     {"cli"},
     {"__main__"},
 ]
+REGULARIZERS = [
+    {"scope", "joint_prox"},
+    {"base"},
+    {"lookup"},
+    {"generic"},
+    {"named", "envelope", "hierarchical", "hoyer", "orthogonality"},
+]
+SOLVERS = [
+    {"state", "step_size", "half_space"},
+    {"base"},
+    {"proximal"},
+    {"splitting", "admm", "subgradient"},
+]
+TRAINING = [{"model", "coupled"}, {"attachment", "recovery", "strength"}]
 PRUNING = [
     {"rules", "budgets"},
     {"channels"},
@@ -90,15 +101,17 @@ def test_imports_point_one_way():
     pruning = package / "pruning"
     check_one_way(pruning, "keras_nonconvex.pruning", PRUNING)
     for name, order in (
-        ("channels", CHANNELS),
-        ("removal", REMOVAL),
-        ("criteria", CRITERIA),
-        ("rules", RULES),
+        ("regularizers", REGULARIZERS),
+        ("solvers", SOLVERS),
+        ("training", TRAINING),
+        ("compression", COMPRESSION),
+        ("pruning/channels", CHANNELS),
+        ("pruning/removal", REMOVAL),
+        ("pruning/criteria", CRITERIA),
+        ("pruning/rules", RULES),
     ):
-        check_one_way(pruning / name, f"keras_nonconvex.pruning.{name}", order)
-    check_one_way(
-        package / "compression", "keras_nonconvex.compression", COMPRESSION
-    )
+        dotted = f"keras_nonconvex.{name.replace('/', '.')}"
+        check_one_way(package / name, dotted, order)
     check_one_way(ROOT / "tflite_export", "tflite_export", EXPORT)
     for path in pruning.rglob("*.py"):
         for name in imports(path):
@@ -107,7 +120,7 @@ def test_imports_point_one_way():
 
 
 def test_tensorflow_is_imported_where_it_must_be():
-    allowed = {"solvers/backends.py", "compression/distribution.py"}
+    allowed = {"backends.py", "compression/distribution.py"}
     package = ROOT / "keras_nonconvex"
     for path in package.rglob("*.py"):
         where = path.relative_to(package).as_posix()

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_nonconvex import penalties
-from keras_nonconvex import sparse_group
 from keras_nonconvex.penalties import L0
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import TransformedL1
+from keras_nonconvex.regularizers import joint_prox
 
 
 def joint(penalty, t, step, group_step, dtype="float64"):
     t = ops.convert_to_tensor(np.asarray(t), dtype)
     axes = tuple(range(t.ndim - 1))
     return ops.convert_to_numpy(
-        sparse_group.prox(
+        joint_prox.prox(
             penalty,
             t,
             ops.convert_to_tensor(step, dtype),
@@ -197,14 +197,14 @@ def test_few_rounds_at_training_steps(monkeypatch):
     rng = np.random.default_rng(0)
     t = np.abs(rng.normal(size=(25, 20, 50))).astype("float32") * 0.05
     rounds = 0
-    original = sparse_group._at_radius
+    original = joint_prox._at_radius
 
     def counted(*args):
         nonlocal rounds
         rounds += 1
         return original(*args)
 
-    monkeypatch.setattr(sparse_group, "_at_radius", counted)
+    monkeypatch.setattr(joint_prox, "_at_radius", counted)
     x = joint(TransformedL1(1.0), t, 1e-5, math.sqrt(500) * 1e-3, "float32")
     assert rounds <= 6
     assert 0 < np.mean(x == 0) < 1

@@ -24,11 +24,11 @@ from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import pruning
 from keras_nonconvex import terminal
-from keras_nonconvex.attachment import attach
 from keras_nonconvex.compression import distribution
 from keras_nonconvex.compression import report
 from keras_nonconvex.compression.recipe import Recipe
 from keras_nonconvex.run_folder import RunFolder
+from keras_nonconvex.training.attachment import attach
 
 _COLUMNS = (
     "stage",

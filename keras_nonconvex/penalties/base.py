@@ -5,7 +5,7 @@ import math
 
 from keras import ops
 
-from keras_nonconvex import groups
+from keras_nonconvex import group_patterns
 
 
 def parameter(
@@ -105,12 +105,12 @@ class Penalty:
 
     def norm_value(self, t, axes):
         """r(||t_g||_2) of each group."""
-        return self.value(groups.norms(t, axes))
+        return self.value(group_patterns.norms(t, axes))
 
     def norm_prox(self, t, step, axes):
         """The prox of `norm_value`: t_g prox_r(||t_g||) / ||t_g||."""
-        norms = groups.norms(t, axes)
-        return groups.rescaled(t, norms, self.prox(norms, step))
+        norms = group_patterns.norms(t, axes)
+        return group_patterns.rescaled(t, norms, self.prox(norms, step))
 
     @property
     def slope_at_zero(self):

@@ -10,7 +10,7 @@ import math
 
 from keras import ops
 
-from keras_nonconvex import groups
+from keras_nonconvex import group_patterns
 from keras_nonconvex.penalties.base import Penalty
 from keras_nonconvex.penalties.base import parameter
 from keras_nonconvex.tensors import maximum
@@ -60,7 +60,7 @@ class L1MinusL2(VectorPenalty):
 
     def value(self, t, axes):
         total = ops.sum(t, axis=axes, keepdims=True)
-        return total - self.alpha * groups.norms(t, axes)
+        return total - self.alpha * group_patterns.norms(t, axes)
 
     def prox(self, t, step, axes):
         step = ops.convert_to_tensor(step, t.dtype)
@@ -71,8 +71,8 @@ def l1_minus_l2_prox(t, step, bonus, axes):
     """The prox of step ||.||_1 - bonus ||.||_2, bonus of either sign."""
     largest = ops.max(t, axis=axes, keepdims=True)
     soft = maximum(t - step, 0.0)
-    norm = groups.norms(soft, axes)
-    several = groups.rescaled(soft, norm, maximum(norm + bonus, 0.0))
+    norm = group_patterns.norms(soft, axes)
+    several = group_patterns.rescaled(soft, norm, maximum(norm + bonus, 0.0))
     alone = maximum(largest - step + bonus, 0.0)
     return ops.where(
         largest > step,

@@ -7,8 +7,8 @@ import math
 import keras
 from keras import ops
 
-from keras_nonconvex import groups as group_patterns
-from keras_nonconvex import scope
+from keras_nonconvex import group_patterns
+from keras_nonconvex.regularizers import scope
 from keras_nonconvex.tensors import in_full_precision
 
 REGISTRY = {}

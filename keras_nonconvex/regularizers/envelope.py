@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
 from keras_nonconvex.tensors import largest
 from keras_nonconvex.tensors import maximum

@@ -14,10 +14,10 @@ import inspect
 
 from keras import ops
 
-from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import group_patterns
 from keras_nonconvex import penalties
-from keras_nonconvex import sparse_group
 from keras_nonconvex.penalties import L1
+from keras_nonconvex.regularizers import joint_prox
 from keras_nonconvex.regularizers import lookup
 from keras_nonconvex.regularizers.base import Regularizer
 from keras_nonconvex.regularizers.base import Terms
@@ -188,7 +188,7 @@ class SparseGroup(Group):
     def magnitude_prox(self, t, step):
         axes, group_strength = self._group_term(t)
         penalty = self.penalty.at(self.strength)
-        joint = sparse_group.prox if self.exact else sparse_group.composition
+        joint = joint_prox.prox if self.exact else joint_prox.composition
         return joint(
             penalty, t, step * self.strength, step * group_strength, axes
         )

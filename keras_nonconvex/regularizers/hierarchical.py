@@ -17,7 +17,7 @@ for the size of a group.
 from keras import ops
 
 from keras_nonconvex import checks
-from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import group_patterns
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import Lp
 from keras_nonconvex.penalties import SquaredL1

@@ -7,7 +7,7 @@ threshold.
 
 from keras import ops
 
-from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
 
 

@@ -5,7 +5,7 @@ import math
 from keras import ops
 
 from keras_nonconvex import checks
-from keras_nonconvex import groups as group_patterns
+from keras_nonconvex import group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
 
 

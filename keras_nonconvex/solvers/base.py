@@ -9,8 +9,8 @@ from keras import ops
 from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
+from keras_nonconvex.backends import compiled
 from keras_nonconvex.solvers import step_size
-from keras_nonconvex.solvers.backends import compiled
 from keras_nonconvex.solvers.state import read
 from keras_nonconvex.tensors import in_full_precision
 

@@ -7,7 +7,7 @@ import math
 
 from keras import ops
 
-from keras_nonconvex import groups
+from keras_nonconvex import group_patterns
 from keras_nonconvex.tensors import largest
 from keras_nonconvex.tensors import minimum
 
@@ -30,7 +30,7 @@ def alive(new, old, regularizer, step, epsilon, keep):
     axes = regularizer.group_axes(len(new.shape))
     total = math.prod(n for i, n in enumerate(new.shape) if i not in axes)
     keep = regularizer.floor(total) if keep is None else keep
-    keep = int(groups.count_of(keep, total))
+    keep = int(group_patterns.count_of(keep, total))
     square = _sum(old * old, axes)
     was, now = square > 0, _sum(new * new, axes) > 0
     ratio = _sum(new * old, axes) / ops.where(

@@ -5,11 +5,11 @@ import collections
 from keras import ops
 
 from keras_nonconvex import checks
-from keras_nonconvex import groups
+from keras_nonconvex import group_patterns
+from keras_nonconvex.backends import assign
+from keras_nonconvex.backends import compiled
 from keras_nonconvex.solvers import half_space
 from keras_nonconvex.solvers import step_size
-from keras_nonconvex.solvers.backends import assign
-from keras_nonconvex.solvers.backends import compiled
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.state import read
 from keras_nonconvex.tensors import in_full_precision
@@ -62,7 +62,9 @@ class ProximalGradient(Solver):
                 lambda v: 0.0 <= v < 1.0,
             )
         if keep_at_least is not None:
-            keep_at_least = groups.check_count(keep_at_least, whole=True)
+            keep_at_least = group_patterns.check_count(
+                keep_at_least, whole=True
+            )
         super().__init__()
         self.step = checks.choice(
             "step", step, ("auto", "preconditioned", "learning_rate")

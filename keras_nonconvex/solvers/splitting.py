@@ -3,8 +3,8 @@
 from keras import ops
 
 from keras_nonconvex import checks
-from keras_nonconvex.solvers.backends import assign
-from keras_nonconvex.solvers.backends import compiled
+from keras_nonconvex.backends import assign
+from keras_nonconvex.backends import compiled
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.base import pull
 from keras_nonconvex.solvers.state import read

@@ -11,8 +11,8 @@ import zipfile
 import numpy as np
 from rich.console import Console
 
+from keras_nonconvex import data_loss
 from keras_nonconvex import files
-from keras_nonconvex import gradients
 from keras_nonconvex import graph
 from keras_nonconvex import terminal
 from tflite_export import flatfile
@@ -115,7 +115,7 @@ def train(
         x_validation, y_validation = validation_data
         _check_data(model, x_validation, y_validation, "validation_data")
         data.update(x_validation=x_validation, y_validation=y_validation)
-    probabilities = gradients.gives_probabilities(model)
+    probabilities = data_loss.gives_probabilities(model)
     if probabilities is None:
         raise ValueError(
             "The model must end in a softmax or in logits. "

@@ -8,7 +8,7 @@ from keras import ops
 from rich.console import Console
 
 from keras_nonconvex import checks
-from keras_nonconvex import gradients
+from keras_nonconvex import data_loss
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning.channels.execution import run
 from keras_nonconvex.pruning.channels.trace import along
@@ -53,7 +53,7 @@ class Taylor:
             for root in trace.root_of[use.ids]
         }
         total = {}
-        for part, found in gradients.per_batch(
+        for part, found in data_loss.per_batch(
             trace.model, x, y, self.batch_size, loss=self.loss
         ):
             for key, (ids, change) in self._changes(trace, found, norms):
@@ -175,7 +175,7 @@ class _Gates:
         self.x = keras.tree.flatten(x)
         self.batch_size = settings.batch_size
         self.loss = keras.losses.get(
-            gradients.loss_of(trace.model, settings.loss)
+            data_loss.loss_of(trace.model, settings.loss)
         )
         if len(trace.outputs) != 1:
             raise ValueError(

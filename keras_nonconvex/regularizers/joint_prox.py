@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nonconvex import groups
+from keras_nonconvex import group_patterns
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import L1MinusL2
 from keras_nonconvex.penalties import SquaredL1
@@ -87,7 +87,7 @@ def _(penalty: SquaredL1, t, step, group_step, axes):
         count = ops.cast(soft > 0, t.dtype)
         count = ops.sum(count, axis=axes, keepdims=True)
         total = ops.sum(soft, axis=axes, keepdims=True)
-        norm = maximum(groups.norms(soft, axes), group_step)
+        norm = maximum(group_patterns.norms(soft, axes), group_step)
         norm = ops.where(norm > 0, norm, ops.ones_like(norm))
         left = 1.0 - group_step / norm
         gap = step * total * left - level
@@ -126,7 +126,7 @@ def _at_radius(penalty, t, step, group_step, axes, radius):
     total = ops.where(alive, radius + group_step, ops.ones_like(radius))
     c = radius / total
     x = penalty.prox(c * t, c * step)
-    norm = groups.norms(x, axes)
+    norm = group_patterns.norms(x, axes)
     larger = norm / ops.where(alive, c, ops.ones_like(c)) - group_step
     return x, ops.where(norm > 0, maximum(larger, 0.0), 0.0 * radius)
 
@@ -169,9 +169,11 @@ def _if_convex(penalty, t, step, group_step, axes):
     Zero iff the soft-thresholded group is within `group_step`: no iteration.
     """
     at_zero = maximum(t - step * penalty.slope_at_zero, 0.0)
-    start = maximum(groups.norms(t, axes) - group_step, 0.0)
+    start = maximum(group_patterns.norms(t, axes) - group_step, 0.0)
     start = ops.where(
-        groups.norms(at_zero, axes) > group_step, start, ops.zeros_like(start)
+        group_patterns.norms(at_zero, axes) > group_step,
+        start,
+        ops.zeros_like(start),
     )
 
     def at(radius):
@@ -220,16 +222,16 @@ def _best_basin(penalty, t, step, group_step, axes):
         return ops.sum(values, axis=axes, keepdims=True)
 
     def whole_gain(x):
-        return gain_of(x) - group_step * groups.norms(x, axes)
+        return gain_of(x) - group_step * group_patterns.norms(x, axes)
 
     free = penalty.prox(t, step)
     free_gain = gain_of(free)
-    largest = maximum(groups.norms(free, axes) - group_step, 0.0)
+    largest = maximum(group_patterns.norms(free, axes) - group_step, 0.0)
     divisor = ops.where(group_step > 0, group_step, 1.0)
     largest = ops.where(
         largest * group_step > free_gain, free_gain / divisor, largest
     )
-    length = maximum(groups.norms(t, axes) - group_step, 0.0)
+    length = maximum(group_patterns.norms(t, axes) - group_step, 0.0)
     most = ops.max(free, axis=axes, keepdims=True)
 
     def possible(radius):
@@ -237,7 +239,7 @@ def _best_basin(penalty, t, step, group_step, axes):
         alive = highest > 0
         highest = ops.where(alive, highest, ops.ones_like(highest))
         chord = step * penalty.value(highest) / highest
-        left = groups.norms(maximum(t - chord, 0.0), axes) - group_step
+        left = group_patterns.norms(maximum(t - chord, 0.0), axes) - group_step
         gain = radius * (left - minimum(radius, left) / 2.0)
         return ops.where(alive, gain, ops.zeros_like(gain))
 

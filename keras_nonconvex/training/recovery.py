@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_nonconvex import callbacks as callbacks_
 from keras_nonconvex import checks
-from keras_nonconvex import gradients
+from keras_nonconvex import data_loss
 from keras_nonconvex import graph
 
 
@@ -130,7 +130,7 @@ def _check_teacher(model, teacher):
 
 def _gives_probabilities(model):
     """Whether a model ends in a softmax; refuses other than logits."""
-    found = gradients.gives_probabilities(model)
+    found = data_loss.gives_probabilities(model)
     if found is None:
         raise ValueError(
             "Argument `teacher` needs a model that ends in a softmax or in a "

@@ -9,14 +9,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nonconvex import scope
+from keras_nonconvex.backends import first_batch
+from keras_nonconvex.backends import no_gradients
+from keras_nonconvex.backends import reducible
+from keras_nonconvex.backends import replicas
+from keras_nonconvex.backends import strategy_scope
+from keras_nonconvex.regularizers import scope
 from keras_nonconvex.solvers import ProximalGradient
 from keras_nonconvex.solvers import Solver
-from keras_nonconvex.solvers.backends import first_batch
-from keras_nonconvex.solvers.backends import no_gradients
-from keras_nonconvex.solvers.backends import reducible
-from keras_nonconvex.solvers.backends import replicas
-from keras_nonconvex.solvers.backends import strategy_scope
 from keras_nonconvex.solvers.state import State
 
 

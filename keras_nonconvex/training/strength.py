@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
+from keras_nonconvex import data_loss
 from keras_nonconvex import files
-from keras_nonconvex import gradients
 from keras_nonconvex import regularizers
+from keras_nonconvex import sparsity
 from keras_nonconvex.solvers import step_size
 
 
@@ -64,14 +65,14 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
         lambda v: v > 0.0,
     )
     zeroed = {id(variable) for variable, _ in targets}
-    at_zero = gradients.mean(model, x, y, batch_size, zeroed)
+    at_zero = data_loss.mean(model, x, y, batch_size, zeroed)
     here = None
     found = []
     for variable, reg in targets:
         gradient = at_zero[id(variable)]
         if not np.any(gradient):
             if here is None:
-                here = gradients.mean(model, x, y, batch_size)
+                here = data_loss.mean(model, x, y, batch_size)
             gradient = here[id(variable)]
         least = reg.strength * _least_multiplier(reg, gradient, step)
         found.append((variable.path, least))
@@ -153,7 +154,7 @@ def strength_path(
                     model.save_weights(path)
         point = {"multiplier": multiplier}
         point.update(_evaluate(model, measured))
-        point.update(callbacks.sparsity(model))
+        point.update(sparsity.sparsity(model))
         points.append(point)
         if out:
             _write(out, points)

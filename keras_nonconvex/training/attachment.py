@@ -8,7 +8,7 @@ from keras_nonconvex import constraints
 from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
-from keras_nonconvex.training import ProximalModel
+from keras_nonconvex.training.model import ProximalModel
 
 
 def attach(model, rules):
