@@ -1,0 +1,34 @@
+"""The table of `make mutants` fits the code; the faults are tried there."""
+
+import pathlib
+
+import mutants
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=str)
+def test_a_mutant_changes_one_place(mutant):
+    text = (ROOT / mutant.file).read_text()
+    assert text.count(mutant.old) == 1
+    assert mutant.new != mutant.old
+
+
+def test_there_are_mutants_of_every_kind():
+    files = {mutant.file for mutant in mutants.MUTANTS}
+    for part in (
+        "penalties",
+        "regularizers/joint_prox",
+        "regularizers/envelope",
+        "solvers/step_size",
+        "solvers",
+        "pruning/selection",
+        "pruning/removal/constants",
+        "pruning/removal/folding",
+        "pruning/rules",
+        "run_folder",
+    ):
+        assert any(f"keras_nonconvex/{part}" in file for file in files), part
+    assert any("tflite_export/parity" in file for file in files)
+    assert len(mutants.MUTANTS) >= 30
