@@ -129,7 +129,7 @@ def main(patterns):
             place = pathlib.Path(folder) / str(number)
             place.mkdir()
             folders.put(copied(place))
-        tests = sorted({t for m in chosen for t in m.tests.split(" -k ")[:1]})
+        tests = sorted({t for m in chosen for t in m.tests.split()})
         sound = folders.get()
         code, end = exit_code(sound, " ".join(tests))
         folders.put(sound)
