@@ -12,6 +12,8 @@ import operator
 import numpy as np
 from keras import ops
 
+from keras_nonconvex.tensors import divisor
+
 # The kernel axes that index filters and input channels; the rest is spatial.
 Layout = collections.namedtuple("Layout", "filters inputs")
 STANDARD = Layout((-1,), (-2,))
@@ -93,7 +95,7 @@ def norms(w, axes):
 
 def rescaled(t, norms, new_norms):
     """`t` with the norms of its groups changed; zero groups stay zero."""
-    return t * (new_norms / ops.where(norms > 0, norms, ops.ones_like(norms)))
+    return t * (new_norms / divisor(norms))
 
 
 def check_weights(weights):

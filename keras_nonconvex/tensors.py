@@ -20,6 +20,14 @@ def minimum(x, bound):
     return ops.where(bound < x, bound, x)
 
 
+def divisor(x):
+    """`x` where it is above 0, and 1 elsewhere, so that one can divide by it.
+
+    For quotients whose value at x = 0 is set, or multiplied by 0, afterwards.
+    """
+    return ops.where(x > 0, x, ops.ones_like(x))
+
+
 def largest(scores, k):
     """Where the k largest of all scores are; the first ones where they tie."""
     flat = ops.reshape(scores, (-1,))

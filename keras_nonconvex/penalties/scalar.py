@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_nonconvex.penalties.base import Penalty
 from keras_nonconvex.penalties.base import parameter
+from keras_nonconvex.tensors import divisor
 from keras_nonconvex.tensors import maximum
 from keras_nonconvex.tensors import minimum
 
@@ -88,7 +89,7 @@ class Lp(Penalty):
         root = step ** (1.0 / (2.0 - p))
         jump = (2.0 * (1.0 - p)) ** (1.0 / (2.0 - p)) * root
         alive = t > jump / lowest
-        ratio = _where(alive, root / ops.where(alive, t, ops.ones_like(t)))
+        ratio = _where(alive, root / divisor(t))
         c = p * _power(ratio, 2.0 - p)
         n = round(1.0 / (1.0 - p))
         if n in (2, 3) and math.isclose(p, 1.0 - 1.0 / n):
@@ -232,7 +233,7 @@ class _Knots:
             return dataclasses.replace(self, knee=strength or None)
         # A strength that changes in training, or one per group.
         bound = copy.copy(self)
-        knee = ops.where(strength > 0, strength, ops.ones_like(strength))
+        knee = divisor(strength)
         object.__setattr__(bound, "knee", knee)
         return bound
 
@@ -380,7 +381,7 @@ def _power(x, exponent):
         return ops.sqrt(x)
     if exponent == 1.5:
         return x * ops.sqrt(x)
-    positive = ops.where(x > 0, x, ops.ones_like(x))
+    positive = divisor(x)
     if exponent == -0.5:
         return _where(x > 0, ops.rsqrt(positive))
     return _where(x > 0, ops.exp(exponent * ops.log(positive)))

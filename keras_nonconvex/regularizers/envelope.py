@@ -19,6 +19,7 @@ from keras import ops
 
 from keras_nonconvex import group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
+from keras_nonconvex.tensors import divisor
 from keras_nonconvex.tensors import largest
 from keras_nonconvex.tensors import maximum
 from keras_nonconvex.tensors import minimum
@@ -85,7 +86,7 @@ class GroupSparseEnvelope(Regularizer):
         # At the best u the gradient is the one with u held (envelope
         # theorem): exact, and without a root of the squares at zero.
         squares = ops.sum(ops.square(w), axis=axes, keepdims=True)
-        factor = 1.0 / ops.where(b > 0, u, ops.ones_like(u))
+        factor = 1.0 / divisor(u)
         if self.debiased:
             factor = factor - 1.0
         return self.strength * ops.sum(weights * squares * factor) / 2.0
@@ -107,7 +108,7 @@ class GroupSparseEnvelope(Regularizer):
                 lambda: saturation(b / safe, level / safe, k),
             )
             total = u * slack + level
-        return t * (u / ops.where(total > 0, total, ops.ones_like(total)))
+        return t * (u / divisor(total))
 
     def floor(self, total):
         return max(int(group_patterns.count_of(self.k, total)), 1)
@@ -163,7 +164,7 @@ def saturation(b, level, k):
     t's bracket finds the piece, and there t is solved for. No sort.
     """
     alive = b > 0
-    safe = ops.where(alive, b, ops.ones_like(b))
+    safe = divisor(b)
     few = ops.sum(ops.cast(alive, b.dtype)) <= k
     # sum_j u_j <= t sum_j b_j, and below the least start nothing has begun.
     limits = np.finfo(keras.backend.standardize_dtype(b.dtype))
@@ -171,7 +172,7 @@ def saturation(b, level, k):
     start = ops.min(ops.where(alive, level / safe, large))
     end = ops.max(ops.where(alive, (1.0 + level) / safe, 0.0))
     total = ops.sum(b)
-    low = maximum(start, k / ops.where(total > 0, total, 1.0))
+    low = maximum(start, k / divisor(total))
     high = maximum(minimum(end, large), low)
 
     def halve(_, bracket):
@@ -188,9 +189,7 @@ def saturation(b, level, k):
     linear = ops.cast(ops.logical_and(raw > 0, raw < 1), b.dtype)
     slope = ops.sum(linear * b)
     count = ops.sum(ops.cast(raw >= 1, b.dtype))
-    solved = (k - count + ops.sum(linear * level)) / ops.where(
-        slope > 0, slope, 1.0
-    )
+    solved = (k - count + ops.sum(linear * level)) / divisor(slope)
     # The piece was found to rounding: t leaves the bracket by no more.
     margin = 64.0 * float(limits.eps)
     solved = ops.clip(solved, low * (1.0 - margin), high * (1.0 + margin))

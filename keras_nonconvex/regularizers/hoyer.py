@@ -9,19 +9,18 @@ from keras import ops
 
 from keras_nonconvex import group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
+from keras_nonconvex.tensors import divisor
 
 
 def _scaled(w):
     """The measure is scale-free: at scale 1 its squares cannot underflow."""
     scale = ops.stop_gradient(ops.max(ops.abs(w)))
-    return w / ops.where(scale > 0, scale, ops.ones_like(scale))
+    return w / divisor(scale)
 
 
 def _ratio(total, squares):
-    positive = squares > 0
-    safe = ops.where(positive, squares, ops.ones_like(squares))
-    ratio = ops.square(total) / safe
-    return ops.where(positive, ratio, ops.zeros_like(ratio))
+    ratio = ops.square(total) / divisor(squares)
+    return ops.where(squares > 0, ratio, ops.zeros_like(ratio))
 
 
 class HoyerSquare(Regularizer):

@@ -25,6 +25,7 @@ from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import L1MinusL2
 from keras_nonconvex.penalties import SquaredL1
 from keras_nonconvex.penalties.vector import l1_minus_l2_prox
+from keras_nonconvex.tensors import divisor
 from keras_nonconvex.tensors import maximum
 from keras_nonconvex.tensors import minimum
 
@@ -87,8 +88,7 @@ def _(penalty: SquaredL1, t, step, group_step, axes):
         count = ops.cast(soft > 0, t.dtype)
         count = ops.sum(count, axis=axes, keepdims=True)
         total = ops.sum(soft, axis=axes, keepdims=True)
-        norm = maximum(group_patterns.norms(soft, axes), group_step)
-        norm = ops.where(norm > 0, norm, ops.ones_like(norm))
+        norm = divisor(maximum(group_patterns.norms(soft, axes), group_step))
         left = 1.0 - group_step / norm
         gap = step * total * left - level
         bend = group_step * ops.square(total / norm) / norm
@@ -122,12 +122,10 @@ def _at_radius(penalty, t, step, group_step, axes, radius):
     The round replaces r by its tangent at x(R) and solves exactly what is
     left (a block shrinkage), so it does not raise the objective.
     """
-    alive = radius > 0
-    total = ops.where(alive, radius + group_step, ops.ones_like(radius))
-    c = radius / total
+    c = radius / divisor(radius + group_step)
     x = penalty.prox(c * t, c * step)
     norm = group_patterns.norms(x, axes)
-    larger = norm / ops.where(alive, c, ops.ones_like(c)) - group_step
+    larger = norm / divisor(c) - group_step
     return x, ops.where(norm > 0, maximum(larger, 0.0), 0.0 * radius)
 
 
@@ -184,7 +182,7 @@ def _if_convex(penalty, t, step, group_step, axes):
     # step.
     x, once = at(start)
     ease = (1.0 - step * penalty.weak_convexity) * start
-    ease = ease / ops.where(group_step > 0, group_step, 1.0)
+    ease = ease / divisor(group_step)
     close = ops.abs(once - start) <= (
         _tolerance(t.dtype) * start * maximum(ease, 1.0)
     )
@@ -227,9 +225,10 @@ def _best_basin(penalty, t, step, group_step, axes):
     free = penalty.prox(t, step)
     free_gain = gain_of(free)
     largest = maximum(group_patterns.norms(free, axes) - group_step, 0.0)
-    divisor = ops.where(group_step > 0, group_step, 1.0)
     largest = ops.where(
-        largest * group_step > free_gain, free_gain / divisor, largest
+        largest * group_step > free_gain,
+        free_gain / divisor(group_step),
+        largest,
     )
     length = maximum(group_patterns.norms(t, axes) - group_step, 0.0)
     most = ops.max(free, axis=axes, keepdims=True)
@@ -237,7 +236,7 @@ def _best_basin(penalty, t, step, group_step, axes):
     def possible(radius):
         highest = minimum(radius, most)
         alive = highest > 0
-        highest = ops.where(alive, highest, ops.ones_like(highest))
+        highest = divisor(highest)
         chord = step * penalty.value(highest) / highest
         left = group_patterns.norms(maximum(t - chord, 0.0), axes) - group_step
         gain = radius * (left - minimum(radius, left) / 2.0)

@@ -8,6 +8,7 @@ import math
 from keras import ops
 
 from keras_nonconvex import group_patterns
+from keras_nonconvex.tensors import divisor
 from keras_nonconvex.tensors import largest
 from keras_nonconvex.tensors import minimum
 
@@ -33,9 +34,7 @@ def alive(new, old, regularizer, step, epsilon, keep):
     keep = int(group_patterns.count_of(keep, total))
     square = _sum(old * old, axes)
     was, now = square > 0, _sum(new * new, axes) > 0
-    ratio = _sum(new * old, axes) / ops.where(
-        was, square, ops.ones_like(square)
-    )
+    ratio = _sum(new * old, axes) / divisor(square)
     standing = ops.logical_and(was, now)
     limit = regularizer.half_space_limit(new, step)
     turned_less = ratio >= minimum(ops.ones_like(ratio) * limit, epsilon)

@@ -11,6 +11,7 @@ from keras_nonconvex import penalties
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.regularizers import lookup
 from keras_nonconvex.regularizers.base import check_strength
+from keras_nonconvex.tensors import divisor
 from keras_nonconvex.tensors import in_full_precision
 
 # Indices along an axis of a variable, and the group of each; the number of
@@ -163,7 +164,7 @@ class CoupledGroups:
         strengths = ops.cast(self._strengths(multiplier), norms.dtype)
         penalty = self.penalty.at(strengths)
         shrunk = penalty.prox(norms, step * strengths)
-        factors = shrunk / ops.where(norms > 0, norms, ops.ones_like(norms))
+        factors = shrunk / divisor(norms)
         return self._times(values, factors, self.parts)
 
     def _times(self, values, factors, parts):
