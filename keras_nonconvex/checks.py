@@ -1,22 +1,35 @@
-"""Checks of arguments: one sentence that says what was expected."""
+"""Checks of arguments: each returns a legal value, or says what is legal.
+
+Every error says what the argument must be and ends `Received: name=value`.
+"""
 
 import math
 import operator
 
+import numpy as np
 
-def number(name, value, expected, legal):
-    """`value` as a finite float for which `legal` holds.
+
+def number(
+    name,
+    value,
+    expected="a finite number >= 0",
+    legal=lambda number: number >= 0,
+):
+    """Returns `value` as a float.
 
     Args:
-        name: The argument.
-        value: What came.
-        expected: What it must be, "a number in [0, 1)".
-        legal: A function of the float.
+        name: String, the name of the argument.
+        value: What the caller received for it.
+        expected: String, what the argument must be, such as
+            `"a number in [0, 1)"`. Defaults to `"a finite number >= 0"`.
+        legal: Function of the float that says whether it is legal. It is
+            asked of finite numbers only; all others are illegal. Defaults to
+            `number >= 0`.
     """
     try:
-        found = float(value)
-        if math.isfinite(found) and legal(found):
-            return found
+        converted = float(value)
+        if math.isfinite(converted) and legal(converted):
+            return converted
     except (TypeError, ValueError):
         pass
     raise ValueError(
@@ -25,7 +38,16 @@ def number(name, value, expected, legal):
 
 
 def whole(name, value, least, unit=""):
-    """`value` as an int that is at least `least`."""
+    """Returns `value` as an int.
+
+    Args:
+        name: String, the name of the argument.
+        value: What the caller received for it. Booleans and floats are
+            illegal.
+        least: Integer, the smallest legal value.
+        unit: String, what is counted, such as `" of epochs"`, for the
+            message. Defaults to `""`.
+    """
     try:
         if not isinstance(value, bool) and operator.index(value) >= least:
             return operator.index(value)
@@ -38,10 +60,43 @@ def whole(name, value, least, unit=""):
 
 
 def choice(name, value, choices):
-    """`value`, if it is one of `choices`."""
+    """Returns `value`, which must be one of `choices`."""
     if value not in list(choices):
         raise ValueError(
             f"Argument `{name}` must be one of "
             f"{', '.join(map(repr, choices))}. Received: {name}={value!r}"
         )
     return value
+
+
+def samples(name, value, shape, expected="inputs"):
+    """Returns `value` as an array of at least one sample, all finite numbers.
+
+    Args:
+        name: String, the name of the argument.
+        value: Array-like of shape (n, *shape).
+        shape: Tuple of integers, the shape of one sample.
+        expected: String, what the samples must be, for the message. Defaults
+            to `"inputs"`.
+    """
+    received = np.shape(value)
+    if not received or not received[0] or received[1:] != tuple(shape):
+        raise ValueError(
+            f"Argument `{name}` must be {expected} of shape "
+            f"(n, {', '.join(map(str, shape))}), with n >= 1. "
+            f"Received: {'None' if value is None else f'shape {received}'}"
+        )
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"Argument `{name}` must be numbers. Received: dtype {array.dtype}"
+        )
+    # Networks compute in float32, where a large float64 is infinite.
+    if array.dtype.kind == "f" and not np.all(
+        np.isfinite(array.astype("float32", copy=False))
+    ):
+        raise ValueError(
+            f"Argument `{name}` must be finite. Received: NaN or infinite "
+            "values"
+        )
+    return array

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from keras_nonconvex import checks
 from keras_nonconvex import datasets
 
 # So many are enough; a data set is not read further.
@@ -30,26 +31,13 @@ def samples(data, shape, metadata=None):
         data = datasets.load(data).x_train[:MOST]
     elif data is not None and not hasattr(data, "__array__"):
         data = _from_iterable(data, shape)
-    given = np.shape(data) if data is not None else None
-    if given is None or given[1:] != tuple(shape) or not given[0]:
-        raise ValueError(
-            "Argument `representative_data` must be an array of real samples "
-            f"of shape (n, {', '.join(map(str, shape))}), a tf.data.Dataset "
-            "of such, or the name of a data set. "
-            f"Received: {'None' if given is None else f'shape {given}'}"
-        )
-    array = np.asarray(data)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(
-            "Argument `representative_data` must be numbers. "
-            f"Received: dtype {array.dtype}"
-        )
-    array = array.astype("float32")
-    if not np.isfinite(array).all():
-        raise ValueError(
-            "Argument `representative_data` must be finite. "
-            "Received: NaN or infinite values"
-        )
+    array = checks.samples(
+        "representative_data",
+        data,
+        shape,
+        "the name of a data set, or an array or a tf.data.Dataset of real "
+        "samples",
+    ).astype("float32")
     low, high = float(array.min()), float(array.max())
     if low == high:
         raise ValueError(
@@ -72,16 +60,7 @@ def samples(data, shape, metadata=None):
 def check_inputs(model, x):
     """Refuses inputs that say nothing of a model."""
     (tensor,) = model.inputs
-    shape = tuple(tensor.shape[1:])
-    if np.shape(x)[1:] != shape or not len(x):
-        raise ValueError(
-            f"Argument `x` must be inputs of shape (n, "
-            f"{', '.join(map(str, shape))}). Received: shape {np.shape(x)}"
-        )
-    if not np.isfinite(x).all():
-        raise ValueError(
-            "Argument `x` must be finite. Received: NaN or infinite values"
-        )
+    checks.samples("x", x, tensor.shape[1:])
 
 
 def _from_iterable(data, shape):

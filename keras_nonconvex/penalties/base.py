@@ -1,10 +1,12 @@
 """What a penalty is, and the registry that every generic test walks."""
 
 import dataclasses
+import functools
 import math
 
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex import group_patterns
 
 
@@ -25,6 +27,23 @@ def parameter(
             "optional": optional,
         },
     )
+
+
+def _in_range(field, number):
+    low, high = field.metadata["above"], field.metadata["below"]
+    if field.metadata["closed"]:
+        return low <= number <= high
+    return low < number < high
+
+
+def _range_in_words(field):
+    low, high = field.metadata["above"], field.metadata["below"]
+    closed = field.metadata["closed"]
+    above, below = (">=", "<=") if closed else ("above", "below")
+    bounds = [f"{above} {low:g}"] if low > -math.inf else []
+    bounds += [f"{below} {high:g}"] if high < math.inf else []
+    also = ", or None" if field.metadata["optional"] else ""
+    return f"a finite number {' and '.join(bounds)}{also}"
 
 
 REGISTRY = {}
@@ -51,25 +70,12 @@ class Penalty:
             received = getattr(self, field.name)
             if field.metadata["optional"] and received is None:
                 continue
-            low, high = field.metadata["above"], field.metadata["below"]
-            try:
-                number = float(received)
-                legal = low < number < high and math.isfinite(number)
-            except (TypeError, ValueError):
-                legal = False
-            else:
-                legal |= field.metadata["closed"] and number in (low, high)
-            if not legal:
-                closed = field.metadata["closed"]
-                below, above = (">=", "<=") if closed else ("above", "below")
-                bounds = [f"{below} {low:g}"] if low > -math.inf else []
-                bounds += [f"{above} {high:g}"] if high < math.inf else []
-                also = ", or None" if field.metadata["optional"] else ""
-                raise ValueError(
-                    f"Argument `{field.name}` of {type(self).__name__} must "
-                    f"be a finite number {' and '.join(bounds)}{also}. "
-                    f"Received: {field.name}={received!r}"
-                )
+            number = checks.number(
+                field.name,
+                received,
+                f"{_range_in_words(field)}, in {type(self).__name__}",
+                functools.partial(_in_range, field),
+            )
             object.__setattr__(self, field.name, number)
 
     def at(self, strength):

@@ -2,11 +2,11 @@
 
 import collections
 import copy
-import math
 
 import keras
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex import group_patterns
 from keras_nonconvex.regularizers import scope
 from keras_nonconvex.tensors import in_full_precision
@@ -44,7 +44,7 @@ class Regularizer(keras.regularizers.Regularizer):
             REGISTRY[cls.__name__] = cls
 
     def __init__(self, strength):
-        self.strength = check_strength("strength", strength)
+        self.strength = checks.number("strength", strength)
 
     def __call__(self, x):
         x = in_full_precision(x)
@@ -79,10 +79,8 @@ class Regularizer(keras.regularizers.Regularizer):
                 f"{self!r} has no prox: train it by its gradient. A "
                 "ProximalModel does so by itself."
             )
-        if isinstance(step, (int, float)) and not step >= 0:
-            raise ValueError(
-                f"Argument `step` must be a number >= 0. Received: step={step}"
-            )
+        if isinstance(step, (int, float)):
+            checks.number("step", step)
         w = ops.convert_to_tensor(w)
         if not keras.backend.is_float_dtype(w.dtype):
             w = ops.cast(w, "float32")
@@ -141,18 +139,3 @@ class Regularizer(keras.regularizers.Regularizer):
     def __repr__(self):
         config = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({config})"
-
-
-def check_strength(name, value):
-    """`value` as a float, if it is a finite number >= 0."""
-    try:
-        number = float(value)
-        legal = 0.0 <= number < math.inf
-    except (TypeError, ValueError):
-        legal = False
-    if not legal:
-        raise ValueError(
-            f"Argument `{name}` must be a finite number >= 0. "
-            f"Received: {name}={value!r}"
-        )
-    return number

@@ -14,6 +14,7 @@ import inspect
 
 from keras import ops
 
+from keras_nonconvex import checks
 from keras_nonconvex import group_patterns
 from keras_nonconvex import penalties
 from keras_nonconvex.penalties import L1
@@ -21,7 +22,6 @@ from keras_nonconvex.regularizers import joint_prox
 from keras_nonconvex.regularizers import lookup
 from keras_nonconvex.regularizers.base import Regularizer
 from keras_nonconvex.regularizers.base import Terms
-from keras_nonconvex.regularizers.base import check_strength
 
 
 class OfPenalty(Regularizer, abstract=True):
@@ -168,7 +168,7 @@ class SparseGroup(Group):
     ):
         super().__init__(penalty, strength, groups, group_weights)
         if group_strength is not None:
-            group_strength = check_strength("group_strength", group_strength)
+            group_strength = checks.number("group_strength", group_strength)
         self.group_strength = group_strength
         self.exact = bool(exact)
 

@@ -22,7 +22,6 @@ from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import Lp
 from keras_nonconvex.penalties import SquaredL1
 from keras_nonconvex.regularizers.base import Regularizer
-from keras_nonconvex.regularizers.base import check_strength
 from keras_nonconvex.tensors import maximum
 
 # The square root with a gradient that is zero at 0 and stays finite near it.
@@ -79,7 +78,7 @@ class HierarchicalGroup(Regularizer):
             self.grouping = tuple(map(group_patterns.check, grouping))
         else:
             self.grouping = checks.choice("grouping", grouping, _GROUPINGS)
-        self.l1_strength = check_strength("l1_strength", l1_strength)
+        self.l1_strength = checks.number("l1_strength", l1_strength)
 
     @classmethod
     def released(cls, strength=1e-3, mix=0.5, **options):
@@ -88,14 +87,10 @@ class HierarchicalGroup(Regularizer):
         mix * strength times the squared group_half over input channels, and
         (1 - mix) * strength times L1.
         """
-        strength, mix = (
-            check_strength("strength", strength),
-            check_strength("mix", mix),
+        strength = checks.number("strength", strength)
+        mix = checks.number(
+            "mix", mix, "a number from 0 to 1", lambda mix: 0.0 <= mix <= 1.0
         )
-        if mix > 1.0:
-            raise ValueError(
-                f"Argument `mix` must be from 0 to 1. Received: mix={mix!r}"
-            )
         return cls(
             strength=mix * strength,
             l1_strength=(1.0 - mix) * strength,

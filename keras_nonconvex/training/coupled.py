@@ -10,7 +10,6 @@ from keras_nonconvex import checks
 from keras_nonconvex import penalties
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.regularizers import lookup
-from keras_nonconvex.regularizers.base import check_strength
 from keras_nonconvex.tensors import divisor
 from keras_nonconvex.tensors import in_full_precision
 
@@ -63,7 +62,7 @@ class CoupledGroups:
                 f"Received: penalty={penalty!r}"
             )
         self.penalty = penalty
-        self.strength = check_strength("strength", strength)
+        self.strength = checks.number("strength", strength)
         self.consumers = bool(consumers)
         self.group_weights = checks.choice(
             "group_weights", group_weights, ["sqrt_size", None]

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 from rich.console import Console
 
+from keras_nonconvex import checks
 from keras_nonconvex import data_loss
 from keras_nonconvex import files
 from keras_nonconvex import graph
@@ -218,17 +219,7 @@ def _check_scheme(keep_zeros, clusters, precision):
 
 
 def _check_data(model, x, y, name):
-    inner = tuple(model.inputs[0].shape[1:])
-    if len(x) == 0 or tuple(np.shape(x)[1:]) != inner:
-        raise ValueError(
-            f"Argument `{name}` must hold inputs of shape "
-            f"(n, {', '.join(map(str, inner))}). Received: {np.shape(x)}"
-        )
-    if not np.isfinite(x).all():
-        raise ValueError(
-            f"Argument `{name}` must be finite. Received: NaN or infinite "
-            "values"
-        )
+    checks.samples(name, x, model.inputs[0].shape[1:])
     classes = model.output_shape[-1]
     y = np.asarray(y)
     whole = np.issubdtype(y.dtype, np.integer) and y.shape == (len(x),)
