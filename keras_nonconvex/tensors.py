@@ -5,6 +5,7 @@ the two here keep the precision of their first argument.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -37,6 +38,11 @@ def largest(scores, k):
     first = ops.cumsum(ops.cast(tied, "int32")) <= room
     keep = ops.logical_or(above, ops.logical_and(tied, first))
     return ops.reshape(keep, scores.shape)
+
+
+def tolerance(dtype):
+    """Four roundings of 1 in this precision: where iterations end."""
+    return 4 * float(np.finfo(keras.backend.standardize_dtype(dtype)).eps)
 
 
 def in_full_precision(x):

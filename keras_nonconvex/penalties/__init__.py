@@ -1,41 +1,19 @@
 """Penalties: how much a weight, or the norm of a group, costs.
 
 A penalty carries no strength and knows no kernel: those are the
-regularizer's (`keras_nonconvex.regularizers`).
+regularizer's (`keras_nonconvex.regularizers`). Each of the two modules lists
+its penalties in `__all__`.
 """
 
+from keras_nonconvex.penalties import scalar
+from keras_nonconvex.penalties import vector
 from keras_nonconvex.penalties.base import REGISTRY
+from keras_nonconvex.penalties.base import BasePenalty
 from keras_nonconvex.penalties.base import Penalty
 from keras_nonconvex.penalties.base import parameter
-from keras_nonconvex.penalties.scalar import CEL0
-from keras_nonconvex.penalties.scalar import L0
-from keras_nonconvex.penalties.scalar import L1
-from keras_nonconvex.penalties.scalar import MCP
-from keras_nonconvex.penalties.scalar import SCAD
-from keras_nonconvex.penalties.scalar import CappedL1
-from keras_nonconvex.penalties.scalar import Firm
-from keras_nonconvex.penalties.scalar import LogSum
-from keras_nonconvex.penalties.scalar import Lp
-from keras_nonconvex.penalties.scalar import TransformedL1
-from keras_nonconvex.penalties.vector import L1MinusL2
-from keras_nonconvex.penalties.vector import SquaredL1
-from keras_nonconvex.penalties.vector import VectorPenalty
+from keras_nonconvex.penalties.scalar import *  # noqa: F403
+from keras_nonconvex.penalties.vector import *  # noqa: F403
 
-__all__ = [
-    "CEL0",
-    "CappedL1",
-    "Firm",
-    "L0",
-    "L1",
-    "L1MinusL2",
-    "LogSum",
-    "Lp",
-    "MCP",
-    "Penalty",
-    "REGISTRY",
-    "SCAD",
-    "SquaredL1",
-    "TransformedL1",
-    "VectorPenalty",
-    "parameter",
-]
+__all__ = ["BasePenalty", "Penalty", "REGISTRY", "parameter"]
+__all__ += scalar.__all__
+__all__ += vector.__all__

@@ -1,8 +1,8 @@
 """Scalar penalties: a function of a magnitude, and its exact prox.
 
-To add one, write one frozen dataclass here; the generic tests, the named
-look-up, the figure and the saving find it by themselves
-(`docs/add-a-penalty.md`).
+To add one, write one frozen dataclass here and name it in `__all__`. The
+generic tests, the look-up by name, the figure and saved files find it by
+themselves; `docs/add-a-penalty.md` says what it must state.
 """
 
 import copy
@@ -17,6 +17,19 @@ from keras_nonconvex.penalties.base import parameter
 from keras_nonconvex.tensors import divisor
 from keras_nonconvex.tensors import maximum
 from keras_nonconvex.tensors import minimum
+
+__all__ = [
+    "CEL0",
+    "CappedL1",
+    "Firm",
+    "L0",
+    "L1",
+    "LogSum",
+    "Lp",
+    "MCP",
+    "SCAD",
+    "TransformedL1",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +50,8 @@ class L1(Penalty):
 class L0(Penalty):
     """r(t) = 1 for t > 0; its prox is hard thresholding at sqrt(2 step).
 
-    The value counts, so it has no gradient: this penalty acts through its
-    prox alone.
+    The value counts weights and has no gradient, so this penalty acts through
+    its prox alone.
     """
 
     slope_at_zero = math.inf
@@ -49,7 +62,7 @@ class L0(Penalty):
 
     def prox(self, t, step):
         step = ops.convert_to_tensor(step, t.dtype)
-        # 2 step is compared with t^2 by its root: t^2 could underflow.
+        # t > sqrt(2 step), not t^2 > 2 step, because t^2 could underflow.
         return _where(t > ops.sqrt(2.0 * step), t)
 
 
@@ -68,6 +81,10 @@ class Lp(Penalty):
     in y^(1 - p), solved without a power per round.
 
     The gradient of the value is capped where t < 1e-8, and zero at 0.
+
+    Args:
+        p: Number in (0, 1), the exponent. The smaller it is, the closer r is
+            to counting. Defaults to `0.5`.
     """
 
     p: float = parameter(0.5, above=0.0, below=1.0)
@@ -118,6 +135,10 @@ class TransformedL1(Penalty):
     e (1 - e)^2 = q, q = step a (a + 1) / (a + t)^3: one universal function of
     one number, without the cancellation of the usual arccos form (10 % wrong
     in float32 at step 1e-5).
+
+    Args:
+        a: Number in (1e-6, 1e6), the magnitude at which r has reached half of
+            its limit a + 1. Defaults to `1.0`.
     """
 
     # Beyond these it is L0 or L1 in float32.
@@ -166,6 +187,10 @@ class LogSum(Penalty):
     Prox: the larger root x + epsilon of w^2 - (t + epsilon) w + step = 0, or
     0. For step <= epsilon^2 it leaves 0 at t = step / epsilon; beyond, it
     jumps where the objective at the root falls below the one at 0.
+
+    Args:
+        epsilon: Number in (1e-6, 1e6), the magnitude at which r is log 2. The
+            smaller it is, the closer r is to counting. Defaults to `0.1`.
     """
 
     epsilon: float = parameter(0.1, above=1e-6, below=1e6)
@@ -202,6 +227,10 @@ class CappedL1(Penalty):
 
     Prox: soft thresholding up to theta + step / 2, or, for step >= 2 theta,
     0 up to sqrt(2 step theta); the identity beyond. It always jumps.
+
+    Args:
+        theta: Number in (1e-6, 1e6), the magnitude from which on r is
+            constant. Defaults to `0.1`.
     """
 
     theta: float = parameter(0.1, above=1e-6, below=1e6)
@@ -223,10 +252,16 @@ class CappedL1(Penalty):
 
 
 class _Knots:
-    """Knots at multiples of the strength, as the textbooks have them."""
+    """Penalties with knots at multiples of a knee.
+
+    In the textbooks the knee is the strength, so `knee=None` means that.
+    """
 
     def at(self, strength):
-        """With `knee=None` the knee becomes `strength`, where it is not 0."""
+        """Returns the penalty with its knee set: the strength, unless given.
+
+        Where the strength is 0 the knee does not matter; it is then 1.
+        """
         if self.knee is not None:
             return self
         if not ops.is_tensor(strength):
@@ -272,9 +307,16 @@ class MCP(_Knots, _Firm, Penalty):
     """Minimax concave penalty (Zhang 2010), slope 1 at 0, 0 from gamma knee.
 
     r(t) = t - t^2 / (2 gamma knee) up to gamma knee, then gamma knee / 2.
-    With `knee=None` the knee is the strength lambda, so that strength * r is
-    the textbook penalty; alone, 1. With lambda = 1e-4 and weights of 0.05
-    that leaves nothing penalised: a number pins it.
+    With `knee=None`, strength * r is the textbook penalty with lambda =
+    strength. With a strength of 1e-4 and weights of 0.05 all weights then lie
+    where r is flat, and nothing is penalised: give a number of the size of
+    the weights that should stay free.
+
+    Args:
+        gamma: Number above 0: r is constant from gamma * knee on. Defaults to
+            `3.0`.
+        knee: Number above 0, a magnitude; or None for the strength of the
+            regularizer (1 outside of one). Defaults to `None`.
     """
 
     gamma: float = parameter(3.0, above=0.0)
@@ -292,8 +334,14 @@ class CEL0(_Knots, _Firm, Penalty):
     """Continuous exact L0 (Soubies, Blanc-Feraud, Aubert 2015).
 
     r(t) = 1 - (1 - t / f)^2 up to f = sqrt(2 knee) / a, then 1: the MCP that
-    touches the L0 penalty. With `knee=None` the knee is the strength; alone,
-    1. For a >= 1 / sqrt(step of the optimizer) it acts as L0 does.
+    touches the L0 penalty. For a >= 1 / sqrt(step of the optimizer) it acts
+    as L0 does.
+
+    Args:
+        a: Number above 0. The larger it is, the smaller the magnitude f from
+            which on r is constant. Defaults to `1.0`.
+        knee: Number above 0; or None for the strength of the regularizer (1
+            outside of one). Defaults to `None`.
     """
 
     a: float = parameter(1.0, above=0.0)
@@ -313,6 +361,9 @@ class Firm(_Firm, Penalty):
     """r(t) = t - zeta t^2 up to 1 / (2 zeta), then 1 / (4 zeta).
 
     The weakly convex penalty of firm shrinkage (Shen & Gu 2018).
+
+    Args:
+        zeta: Number above 0, half of the weak convexity. Defaults to `1.0`.
     """
 
     zeta: float = parameter(1.0, above=0.0)
@@ -328,14 +379,19 @@ class Firm(_Firm, Penalty):
 class SCAD(_Knots, Penalty):
     """Smoothly clipped absolute deviation (Fan & Li 2001).
 
-    Slope 1 up to the knee, then falling to 0 at a knee. With `knee=None` the
-    knee is the strength lambda, so that strength * r is the textbook penalty;
-    alone, 1.
+    r has slope 1 up to the knee; from there the slope falls to 0 at a * knee.
+    With `knee=None`, strength * r is the textbook penalty with lambda =
+    strength.
 
     Prox, with w = (a - 1) knee: for step < w the larger of (t - step)_+ and
     t - step (a knee - t)_+ / (w - step); beyond, (t - step)_+ up to
     ((a + 1) knee + step) / 2, or, for step > (a + 1) knee, 0 up to
     sqrt((a + 1) knee step), and the identity from there on.
+
+    Args:
+        a: Number above 2: r is constant from a * knee on. Defaults to `3.7`.
+        knee: Number above 0, a magnitude; or None for the strength of the
+            regularizer (1 outside of one). Defaults to `None`.
     """
 
     a: float = parameter(3.7, above=2.0)

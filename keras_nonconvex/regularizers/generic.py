@@ -29,7 +29,7 @@ class OfPenalty(Regularizer, abstract=True):
 
     def __init__(self, penalty, strength):
         super().__init__(strength)
-        if not isinstance(penalty, penalties.Penalty):
+        if not isinstance(penalty, penalties.BasePenalty):
             raise ValueError(
                 f"Argument `penalty` of {type(self).__name__} must be a "
                 "penalty of `keras_nonconvex.penalties`. "
@@ -68,7 +68,7 @@ class Elementwise(OfPenalty):
 
     def __init__(self, penalty, strength):
         super().__init__(penalty, strength)
-        if isinstance(penalty, penalties.VectorPenalty):
+        if not isinstance(penalty, penalties.Penalty):
             raise ValueError(
                 "Argument `penalty` of Elementwise must be a penalty of "
                 "single weights; for one of a whole vector write "
@@ -202,10 +202,10 @@ class SparseGroup(Group):
             self.groups,
             self.group_weights,
         )
-        if isinstance(self.penalty, penalties.VectorPenalty):
-            own = Group(self.penalty, self.strength, self.groups, None)
-        else:
+        if isinstance(self.penalty, penalties.Penalty):
             own = Elementwise(self.penalty, self.strength)
+        else:
+            own = Group(self.penalty, self.strength, self.groups, None)
         return Terms(group, own)
 
     def get_config(self):

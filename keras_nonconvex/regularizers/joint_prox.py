@@ -16,18 +16,15 @@ and what remains is one unknown per group.
 import functools
 import math
 
-import keras
-import numpy as np
 from keras import ops
 
 from keras_nonconvex import group_patterns
 from keras_nonconvex.penalties import L1
-from keras_nonconvex.penalties import L1MinusL2
-from keras_nonconvex.penalties import SquaredL1
-from keras_nonconvex.penalties.vector import l1_minus_l2_prox
+from keras_nonconvex.penalties import VectorPenalty
 from keras_nonconvex.tensors import divisor
 from keras_nonconvex.tensors import maximum
 from keras_nonconvex.tensors import minimum
+from keras_nonconvex.tensors import tolerance
 
 _MOST_ROUNDS = 60
 # The walk through the local minima: it rests where a round moves by less than
@@ -38,14 +35,15 @@ _REST, _BELOW, _GAP, _MOST_WALKS = 1e-3, 0.6, 1.1, 80
 
 @functools.singledispatch
 def prox(penalty, t, step, group_step, axes):
-    """Joint prox of magnitudes `t` for one scalar penalty.
+    """The joint prox at magnitudes `t`: x >= 0, in the shape of `t`.
 
     Args:
-        penalty: The scalar penalty r.
-        t: Magnitudes, t >= 0.
-        step: Step times strength of r; a number or one value per group.
-        group_step: Step times strength of the group norm, likewise.
-        axes: The axes of `t` that one group spans.
+        penalty: The penalty r. A vector penalty brings its own joint prox.
+        t: Tensor of magnitudes >= 0.
+        step: The step times the strength of r: a number >= 0, or a tensor
+            with one value per group.
+        group_step: The step times the strength of the group norm, likewise.
+        axes: Tuple of integers, the axes of `t` that one group spans.
     """
     problem = (penalty, t, step, group_step, axes)
     rho = penalty.weak_convexity
@@ -72,48 +70,8 @@ def _(penalty: L1, t, step, group_step, axes):
 
 
 @prox.register
-def _(penalty: L1MinusL2, t, step, group_step, axes):
-    # Two multiples of the same norm: one l1-l2 prox with their difference.
-    bonus = penalty.alpha * step - group_step
-    return l1_minus_l2_prox(t, step, bonus, axes)
-
-
-@prox.register
-def _(penalty: SquaredL1, t, step, group_step, axes):
-    # x is soft(t, level), then shrunk as a block, with level = step ||x||_1,
-    # which falls as the level rises: Newton's method on the gap, kept inside
-    # a bracket.
-    def newton(low, high, level, moved):
-        soft = maximum(t - level, 0.0)
-        count = ops.cast(soft > 0, t.dtype)
-        count = ops.sum(count, axis=axes, keepdims=True)
-        total = ops.sum(soft, axis=axes, keepdims=True)
-        norm = divisor(maximum(group_patterns.norms(soft, axes), group_step))
-        left = 1.0 - group_step / norm
-        gap = step * total * left - level
-        bend = group_step * ops.square(total / norm) / norm
-        slope = -1.0 - step * (count * left + bend)
-        low = ops.where(gap > 0, level, low)
-        high = ops.where(gap > 0, high, level)
-        new = level - gap / slope
-        inside = ops.logical_and(new >= low, new <= high)
-        new = ops.where(inside, new, (low + high) / 2.0)
-        return low, high, new, ops.abs(new - level)
-
-    high = ops.max(t, axis=axes, keepdims=True) + 0.0 * step
-    low = ops.zeros_like(high)
-    tolerance = _tolerance(t.dtype) * high
-    *_, level, _ = ops.while_loop(
-        lambda low, high, level, moved: ops.any(moved > tolerance),
-        newton,
-        (low, high, low, high),
-        maximum_iterations=_MOST_ROUNDS,
-    )
-    return L1().norm_prox(maximum(t - level, 0.0), group_step, axes)
-
-
-def _tolerance(dtype):
-    return 4 * float(np.finfo(keras.backend.standardize_dtype(dtype)).eps)
+def _(penalty: VectorPenalty, t, step, group_step, axes):
+    return penalty.joint_prox(t, step, group_step, axes)
 
 
 def _at_radius(penalty, t, step, group_step, axes, radius):
@@ -135,16 +93,16 @@ def _settle(advance, radius, largest):
     Two rounds, then where they lead if each move is the same fraction of the
     one before. It stops where that changes nothing but the rounding.
     """
-    tolerance = _tolerance(radius.dtype) * largest
+    slack = tolerance(radius.dtype) * largest
 
     def unfinished(radius, change):
-        return ops.any(change > tolerance)
+        return ops.any(change > slack)
 
     def improve(radius, change):
         once = advance(radius)
         twice = advance(once)
         gap = once - radius
-        close = ops.abs(gap) <= tolerance
+        close = ops.abs(gap) <= slack
         ratio = (twice - once) / ops.where(close, ops.ones_like(gap), gap)
         better = once + (twice - once) / (1.0 - minimum(ratio, 0.999))
         # Zero is a fixed point of every group: stay off it.
@@ -184,7 +142,7 @@ def _if_convex(penalty, t, step, group_step, axes):
     ease = (1.0 - step * penalty.weak_convexity) * start
     ease = ease / divisor(group_step)
     close = ops.abs(once - start) <= (
-        _tolerance(t.dtype) * start * maximum(ease, 1.0)
+        tolerance(t.dtype) * start * maximum(ease, 1.0)
     )
     return ops.cond(
         ops.all(close),
@@ -286,7 +244,7 @@ def _best_basin(penalty, t, step, group_step, axes):
     radius = _settle(lambda radius: at(radius)[1], best, length)
     x = at(radius)[0]
     # An extrapolation that left the basin: back to where it started.
-    lost = whole_gain(x) < gain * (1.0 - _tolerance(t.dtype))
+    lost = whole_gain(x) < gain * (1.0 - tolerance(t.dtype))
     return ops.cond(
         ops.any(lost), lambda: at(ops.where(lost, best, radius))[0], lambda: x
     )

@@ -53,9 +53,7 @@ class CoupledGroups:
         consumers=False,
         group_weights="sqrt_size",
     ):
-        if not isinstance(penalty, penalties.Penalty) or isinstance(
-            penalty, penalties.VectorPenalty
-        ):
+        if not isinstance(penalty, penalties.Penalty):
             raise ValueError(
                 "Argument `penalty` of CoupledGroups must be a scalar penalty "
                 "of `keras_nonconvex.penalties`. "
