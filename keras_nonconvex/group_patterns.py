@@ -1,7 +1,7 @@
-"""Groups: which weights of a kernel stand and fall together.
+"""Groups: which weights of a kernel become zero together.
 
-A group pattern is stored as the kernel axes that are reduced: summing the
-squares over them leaves one number per group.
+A group pattern is a name or a tuple of kernel axes. Either way it means the
+axes that are reduced: the sum of squares over them has one entry per group.
 """
 
 import collections
@@ -18,8 +18,8 @@ from keras_nonconvex.tensors import divisor
 Layout = collections.namedtuple("Layout", "filters inputs")
 STANDARD = Layout((-1,), (-2,))
 
-# name -> (the axes that are reduced, from all axes and a layout's two sets;
-# the least number of kernel axes)
+# name -> (function of the sets of all axes, filter axes and input axes that
+# returns the reduced ones; the least number of axes a kernel must have)
 PATTERNS = {
     "filters": (lambda all_, filters, inputs: all_ - filters, 1),
     "input_channels": (lambda all_, filters, inputs: all_ - inputs, 2),
@@ -31,7 +31,7 @@ PATTERNS = {
 
 
 def check(groups):
-    """Returns `groups` in its stored form, or says what is legal."""
+    """Returns `groups` as a name or a tuple of ints, if it is legal."""
     if isinstance(groups, str) and groups in PATTERNS:
         return groups
     if isinstance(groups, (list, tuple)):
@@ -47,7 +47,14 @@ def check(groups):
 
 
 def reduced_axes(groups, rank, layout=STANDARD):
-    """The axes that `groups` reduces in a kernel with `rank` axes."""
+    """Returns the sorted axes that `groups` reduces in a kernel.
+
+    Args:
+        groups: A checked group pattern.
+        rank: Integer, the number of axes of the kernel.
+        layout: `Layout`, which axes of the kernel index filters and input
+            channels. Defaults to that of Dense and Conv.
+    """
     if isinstance(groups, str):
         pattern, least_rank = PATTERNS[groups]
         if rank < least_rank:
@@ -72,9 +79,9 @@ def reduced_axes(groups, rank, layout=STANDARD):
 
 
 def in_layout(groups, rank, layout):
-    """`groups` for a kernel with another layout than Dense and Conv have.
+    """Returns `groups` for a kernel that is not laid out as Dense and Conv.
 
-    A name becomes explicit axes where its meaning needs them.
+    A name becomes a tuple of axes where the layout changes its axes.
     """
     needed = reduced_axes(groups, rank, layout)
     return groups if needed == reduced_axes(groups, rank) else needed
@@ -86,7 +93,7 @@ def size(shape, axes):
 
 
 def norms(w, axes):
-    """L2 norm per group, axes kept; its gradient at a zero group is zero."""
+    """L2 norm per group, with axes kept; its gradient at zero is zero."""
     squares = ops.sum(ops.square(w), axis=axes, keepdims=True)
     zero = ops.equal(squares, 0)
     root = ops.sqrt(ops.where(zero, ops.ones_like(squares), squares))
@@ -94,12 +101,12 @@ def norms(w, axes):
 
 
 def rescaled(t, norms, new_norms):
-    """`t` with the norms of its groups changed; zero groups stay zero."""
+    """`t` with other norms of its groups; zero groups stay zero."""
     return t * (new_norms / divisor(norms))
 
 
 def check_weights(weights):
-    """Returns group weights in their stored form, or says what is legal."""
+    """Returns group weights as None, "sqrt_size" or a tuple of floats."""
     if weights is None or (isinstance(weights, str) and weights == "sqrt_size"):
         return weights
     try:
@@ -119,7 +126,14 @@ def check_weights(weights):
 
 
 def weights_of(weights, shape, axes, dtype):
-    """Group weights as a number, or as a tensor of one value per group."""
+    """Returns group weights as a number or as a tensor with one per group.
+
+    Args:
+        weights: Checked group weights.
+        shape: The shape of the kernel.
+        axes: The axes that one group spans.
+        dtype: The dtype of the tensor.
+    """
     if weights is None:
         return 1.0
     if weights == "sqrt_size":
@@ -134,7 +148,12 @@ def weights_of(weights, shape, axes, dtype):
 
 
 def check_count(k, whole=False):
-    """Returns how many to keep in its stored form: a number or "25%"."""
+    """Returns `k` as a number or a percentage such as "25%", if it is legal.
+
+    Args:
+        k: What the caller received.
+        whole: Whether a number must be whole.
+    """
     kind = "whole number" if whole else "number"
     try:
         if isinstance(k, str):
@@ -153,7 +172,7 @@ def check_count(k, whole=False):
 
 
 def count_of(k, total):
-    """How many of `total` a stored count means."""
+    """How many of `total` a checked `k` means."""
     if isinstance(k, str):
         return max(round(float(k[:-1]) * total / 100.0, 6), 1.0)
     return min(k, total)

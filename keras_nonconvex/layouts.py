@@ -1,7 +1,7 @@
 """Which weights of a layer a regularizer sits on, and how they are laid out.
 
-To teach the package a layer whose kernel is laid out in its own way, add one
-row to `SLOTS`.
+To support a layer whose kernel is laid out in another way, add one row to
+`SLOTS`.
 """
 
 import collections
@@ -17,7 +17,7 @@ DEPTHWISE = Layout((-2, -1), (-2,))
 
 
 def _einsum(layer):
-    """The kernel axes that its equation hands to the output are filters."""
+    """The layout by the equation: kernel axes in the output are filters."""
     inputs, output = layer.equation.replace(" ", "").split("->")
     kernel = inputs.split(",")[1]
     places = range(-len(kernel), 0)
@@ -47,7 +47,7 @@ SLOTS = {
     keras.layers.Embedding: {
         "embeddings_regularizer": ("_embeddings", STANDARD)
     },
-    # What a wrapper wraps is a layer of its own.
+    # The layer inside a wrapper is visited by itself.
     keras.layers.Wrapper: {},
     keras.layers.BatchNormalization: {"gamma_regularizer": ("gamma", STANDARD)},
 }
@@ -56,25 +56,25 @@ Slot = collections.namedtuple("Slot", "attribute variable layout")
 
 
 def slots(layer):
-    """The `Slot`s of a built layer: its weights that can be regularized."""
+    """Returns the `Slot`s of a built layer: what can carry a regularizer."""
     kind = next(cls for cls in type(layer).__mro__ if cls in SLOTS)
-    found = []
+    known = []
     for attribute, (weight, layout) in SLOTS[kind].items():
         variable = getattr(layer, weight, None)
         if isinstance(variable, keras.Variable):
             layout = layout(layer) if callable(layout) else layout
-            found.append(Slot(attribute, variable, layout))
-    return found
+            known.append(Slot(attribute, variable, layout))
+    return known
 
 
 def matches(key, layer, slot):
-    """Whether a rule's key means this weight of this layer.
+    """Whether the key of a rule means this weight of this layer.
 
     Args:
-        key: A layer name pattern ("conv*"), a weight pattern with a slash
-            ("*/gamma"), a layer type, or a function of a layer. The scales of
-            batch normalization are meant by that layer type or by a weight
-            pattern alone.
+        key: A pattern of layer names (`"conv*"`), a pattern of layer and
+            weight names (`"*/gamma"`), a layer class, or a function of a
+            layer. Only a pattern of weights or the class
+            `BatchNormalization` means the scales of batch normalization.
         layer: A Keras layer.
         slot: One of its `slots`.
     """
@@ -94,7 +94,7 @@ def matches(key, layer, slot):
 
 
 def fitted(owner, slot):
-    """A regularizer or constraint whose groups suit the slot's layout."""
+    """Returns a regularizer or constraint with groups for a slot's layout."""
     if hasattr(owner, "for_layout"):
         return owner.for_layout(len(slot.variable.shape), slot.layout)
     return owner

@@ -30,7 +30,7 @@ def divisor(x):
 
 
 def largest(scores, k):
-    """Where the k largest of all scores are; the first ones where they tie."""
+    """A mask of the k largest of all scores; where they tie, the first ones."""
     flat = ops.reshape(scores, (-1,))
     least = ops.top_k(flat, k)[0][-1]
     above, tied = flat > least, ops.equal(flat, least)
@@ -46,7 +46,7 @@ def tolerance(dtype):
 
 
 def in_full_precision(x):
-    """`x` as a tensor; 16-bit floats and integers as float32."""
+    """`x` as a float32 or float64 tensor; all other types become float32."""
     x = ops.convert_to_tensor(x)
     dtype = keras.backend.standardize_dtype(x.dtype)
     return x if dtype in ("float32", "float64") else ops.cast(x, "float32")

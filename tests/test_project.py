@@ -27,7 +27,8 @@ REGULARIZERS = [
     {"base"},
     {"lookup"},
     {"generic"},
-    {"named", "envelope", "hierarchical", "hoyer", "orthogonality"},
+    {"named_group", "named_sparse_group"},
+    {"envelope", "hierarchical", "hoyer", "orthogonality"},
 ]
 SOLVERS = [
     {"state", "step_size", "half_space"},

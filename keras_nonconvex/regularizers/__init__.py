@@ -17,20 +17,20 @@ from keras_nonconvex.regularizers.hierarchical import HierarchicalGroup
 from keras_nonconvex.regularizers.hoyer import GroupHoyerSquare
 from keras_nonconvex.regularizers.hoyer import HoyerSquare
 from keras_nonconvex.regularizers.lookup import get
-from keras_nonconvex.regularizers.named import ExclusiveSparsity
-from keras_nonconvex.regularizers.named import GroupL0
-from keras_nonconvex.regularizers.named import GroupLasso
-from keras_nonconvex.regularizers.named import GroupLp
-from keras_nonconvex.regularizers.named import GroupMCP
-from keras_nonconvex.regularizers.named import GroupSCAD
-from keras_nonconvex.regularizers.named import GroupTL1
-from keras_nonconvex.regularizers.named import SparseGroupL0
-from keras_nonconvex.regularizers.named import SparseGroupL1
-from keras_nonconvex.regularizers.named import SparseGroupL1L2
-from keras_nonconvex.regularizers.named import SparseGroupLp
-from keras_nonconvex.regularizers.named import SparseGroupMCP
-from keras_nonconvex.regularizers.named import SparseGroupSCAD
-from keras_nonconvex.regularizers.named import SparseGroupTL1
+from keras_nonconvex.regularizers.named_group import GroupL0
+from keras_nonconvex.regularizers.named_group import GroupLasso
+from keras_nonconvex.regularizers.named_group import GroupLp
+from keras_nonconvex.regularizers.named_group import GroupMCP
+from keras_nonconvex.regularizers.named_group import GroupSCAD
+from keras_nonconvex.regularizers.named_group import GroupTL1
+from keras_nonconvex.regularizers.named_sparse_group import ExclusiveSparsity
+from keras_nonconvex.regularizers.named_sparse_group import SparseGroupL0
+from keras_nonconvex.regularizers.named_sparse_group import SparseGroupL1
+from keras_nonconvex.regularizers.named_sparse_group import SparseGroupL1L2
+from keras_nonconvex.regularizers.named_sparse_group import SparseGroupLp
+from keras_nonconvex.regularizers.named_sparse_group import SparseGroupMCP
+from keras_nonconvex.regularizers.named_sparse_group import SparseGroupSCAD
+from keras_nonconvex.regularizers.named_sparse_group import SparseGroupTL1
 from keras_nonconvex.regularizers.orthogonality import OrthoReg
 
 __all__ = [

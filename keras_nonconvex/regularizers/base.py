@@ -13,28 +13,34 @@ from keras_nonconvex.tensors import in_full_precision
 
 REGISTRY = {}
 
-# The two parts of a regularizer that variable splitting treats apart: the one
-# on groups and the one on single weights. Either may be None.
-Terms = collections.namedtuple("Terms", "group elementwise")
+
+class Terms(collections.namedtuple("Terms", "group elementwise")):
+    """The two parts of a regularizer, which `VariableSplitting` treats apart.
+
+    Args:
+        group: The regularizer of the groups, or None.
+        elementwise: The regularizer of the single weights, or None.
+    """
 
 
 class Regularizer(keras.regularizers.Regularizer):
-    """strength * something, on a kernel.
+    """A Keras regularizer that also has a prox: strength * f(kernel).
 
     Subclasses state `value` and, unless `has_prox` is False, `magnitude_prox`.
     A `ProximalModel` trains those without a prox by their gradient, as any
     Keras model does.
 
     Args:
-        strength: Number >= 0.
+        strength: Number >= 0, the factor of f.
     """
 
     has_prox = True
-    # Whether `proximal` is the exact minimiser, or only lowers the objective.
+    # Whether `proximal` is the exact minimiser; otherwise it just never raises
+    # the objective.
     exact = True
-    # Whether it shrinks what survives, as a weight decay does.
+    # Whether it shrinks the groups that stay, as a weight decay does.
     decays = False
-    # The arguments that a schedule of the strength multiplies.
+    # The arguments that a schedule multiplies.
     strengths = ("strength",)
 
     def __init_subclass__(cls, abstract=False, **kwargs):
@@ -52,32 +58,36 @@ class Regularizer(keras.regularizers.Regularizer):
         return treatment(self, x) if treatment else self.value(x)
 
     def scaled(self, multiplier):
-        """The same with its strengths times a number or a scalar tensor."""
+        """Returns a copy with all strengths times a number or scalar tensor."""
         scaled = copy.copy(self)
         for name in self.strengths:
             strength = getattr(self, name)
             if strength is not None:
                 setattr(scaled, name, strength * multiplier)
-        scaled.__dict__.pop("terms", None)  # Those of the other strengths.
+        scaled.__dict__.pop("terms", None)
         return scaled
 
     def value(self, w):
-        """The loss term of a kernel `w`: a scalar."""
+        """The loss term of a kernel: a scalar.
+
+        Args:
+            w: Tensor, the kernel, in float32 or float64.
+        """
         raise NotImplementedError
 
     def proximal(self, w, step):
         """argmin_x step * value(x) + ||x - w||^2 / 2, in the shape of `w`.
 
         Args:
-            w: The kernel. 16-bit floats are computed in float32.
-            step: A number >= 0, or one number per group in a shape that
-                broadcasts to `w`. Where `group_axes` is empty also one per
-                weight.
+            w: Tensor, the kernel. 16-bit floats are computed in float32.
+            step: Number >= 0; or a tensor with one number per group that
+                broadcasts to `w`, or with one per weight where `group_axes`
+                is empty.
         """
         if not self.has_prox:
             raise NotImplementedError(
-                f"{self!r} has no prox: train it by its gradient. A "
-                "ProximalModel does so by itself."
+                f"{type(self).__name__} has no prox; a ProximalModel trains it "
+                f"by its gradient. Received: regularizer={self!r}"
             )
         if isinstance(step, (int, float)):
             checks.number("step", step)
@@ -92,35 +102,49 @@ class Regularizer(keras.regularizers.Regularizer):
         return ops.cast(ops.sign(w) * magnitude, dtype)
 
     def magnitude_prox(self, t, step):
-        """`proximal` on magnitudes; every regularizer here is even."""
+        """`proximal` on magnitudes: the signs of `w` play no part.
+
+        Args:
+            t: Tensor of magnitudes >= 0, in float32 or float64.
+            step: Tensor >= 0 that broadcasts to `t`.
+        """
         raise NotImplementedError
 
     def group_axes(self, rank):
-        """The axes that share one step: a group's, () for single weights."""
+        """The axes of a kernel that one group spans; () for single weights.
+
+        Args:
+            rank: Integer, the number of axes of the kernel.
+        """
         return ()
 
     def floor(self, total):
-        """How many of `total` groups no half-space step shall go below."""
+        """How many of `total` groups a half-space step must leave."""
         return 1
 
     def half_space_limit(self, w, step):
-        """The largest epsilon of a half-space step that healthy groups pass.
+        """The largest epsilon with which a half-space step spares groups.
 
-        A group that the prox with `step` merely shrinks must keep
-        <new, old> / ||old||^2 above it.
+        A group that the prox with `step` merely shrinks must not be projected
+        to zero, so its <new, old> / ||old||^2 must stay above epsilon.
         """
         return 1.0
 
     @property
     def terms(self):
-        """`Terms(group, elementwise)`: two regularizers that add up to this.
+        """`Terms(group, elementwise)`: two regularizers whose sum this is.
 
-        Variable splitting needs them apart.
+        `VariableSplitting` treats the two apart.
         """
         return Terms(self, None)
 
     def for_layout(self, rank, layout):
-        """The same, for a kernel with another layout than Dense's."""
+        """Returns the same regularizer for a kernel laid out in another way.
+
+        Args:
+            rank: Integer, the number of axes of the kernel.
+            layout: A `group_patterns.Layout`.
+        """
         groups = getattr(self, "groups", None)
         if groups is None:
             return self

@@ -26,11 +26,11 @@ from keras_nonconvex.tensors import minimum
 
 
 class GroupSparseEnvelope(Regularizer):
-    """strength * Theta_k(w): at least k groups live, others can go to zero.
+    """strength * Theta_k(w): k groups stay, the others can become zero.
 
-    k is a floor, not a cap: one proximal step rarely leaves exactly k, and
-    the survivors are shrunk by 1 / (1 + step strength d_j), so leave other
-    weight decay off these kernels.
+    At least k groups stay; one proximal step rarely leaves exactly k. They
+    are shrunk by 1 / (1 + step strength d_j), so leave other weight decay off
+    these kernels.
 
     The prox is A.4 of the derivation: u_j = clip(t b_j - l_j, 0, 1) with
     b_j = sqrt(d_j) ||w_j||, l_j = step strength d_j and the one t at which
@@ -38,17 +38,29 @@ class GroupSparseEnvelope(Regularizer):
     in a metric with one curvature per group. Cost O(number of weights).
 
     Args:
-        k: Groups to keep, a number above 0 (not necessarily whole) or a
-            percentage of the kernel's groups such as "25%".
-        strength: Number >= 0.
-        groups: As for `Group`.
-        group_weights: d_j: None for 1, "sqrt_size", or one number per group.
-        debiased: Takes strength * sum_j d_j ||w_j||^2 / 2 off: zero on k
-            groups or fewer, without shrinkage of the survivors (the quadratic
-            envelope of Larsson & Olsson 2016, Carlsson 2019). Weakly convex.
-            Where step * strength * d_j >= 1 for some j the prox keeps the k
-            largest groups (shrinking the last one, for a k that is not
-            whole); that is exact for equal d_j.
+        k: Number above 0 (not necessarily whole), or a percentage of the
+            groups of the kernel such as `"25%"`: how many groups stay.
+            Defaults to `"50%"`.
+        strength: Number >= 0, the factor of the envelope. Defaults to `1e-4`.
+        groups: A group pattern or a tuple of kernel axes, as for `Group`.
+            Defaults to `"filters"`.
+        group_weights: None for d_j = 1, `"sqrt_size"` for d_j = sqrt(size of
+            j), or a sequence of numbers above 0, one per group. Defaults to
+            `None`.
+        debiased: Boolean, whether strength * sum_j d_j ||w_j||^2 / 2 is
+            subtracted. The penalty is then zero on k groups or fewer, so the
+            groups that stay are not shrunk (the quadratic envelope of Larsson
+            & Olsson 2016, Carlsson 2019). It is weakly convex: where step *
+            strength * d_j >= 1 for some j, the prox keeps the k largest
+            groups (and shrinks the last one if k is not whole), which is
+            exact for equal d_j. Defaults to `False`.
+
+    Example:
+    ```python
+    layer = keras.layers.Conv2D(
+        64, 3, kernel_regularizer=knc.GroupSparseEnvelope("25%", 1e-3)
+    )
+    ```
     """
 
     def __init__(
@@ -69,7 +81,7 @@ class GroupSparseEnvelope(Regularizer):
         return group_patterns.reduced_axes(self.groups, rank)
 
     def _parts(self, w):
-        """Axes of a group, group norms, group weights, k."""
+        """The axes of a group, the norms, the weights d_j, and k."""
         axes = self.group_axes(len(w.shape))
         norms = group_patterns.norms(w, axes)
         weights = group_patterns.weights_of(
@@ -99,7 +111,7 @@ class GroupSparseEnvelope(Regularizer):
             u = saturation(b, level, k)
             total = u + level
         else:
-            # The part that is taken off leaves a curvature of 1 - level.
+            # The subtracted part leaves a curvature of 1 - level.
             slack = 1.0 - level
             safe = maximum(slack, _LEAST_SLACK)
             u = ops.cond(
@@ -138,13 +150,13 @@ class GroupSparseEnvelope(Regularizer):
         }
 
 
-# Closer to 1, `level` is taken for 1: what then separates kept from dropped
-# groups is in the rounding.
+# With less slack, rounding would decide which groups stay: such a `level`
+# counts as 1.
 _LEAST_SLACK = 1e-4
 
 
 def _share_of_largest(norms, k):
-    """u for the k largest groups: ones, and what is left of k for the next."""
+    """u = 1 for the largest groups; the next one gets the rest of k."""
     whole = min(int(k), math.prod(norms.shape))
     u = ops.zeros_like(norms)
     if whole > 0:
@@ -159,14 +171,14 @@ def _share_of_largest(norms, k):
 def saturation(b, level, k):
     """u_j = clip(t b_j - level_j, 0, 1) with the t at which sum_j u_j = k.
 
-    All ones where no more than k of the b_j are above 0. The sum rises with t
-    and is piecewise linear: a fixed number of halvings of the logarithm of
-    t's bracket finds the piece, and there t is solved for. No sort.
+    If no more than k of the b_j are above 0, all u_j are 1. The sum rises with
+    t and is piecewise linear. A fixed number of halvings of the logarithm of
+    a bracket finds the piece, and on it t has a closed form: no sort.
     """
     alive = b > 0
     safe = divisor(b)
     few = ops.sum(ops.cast(alive, b.dtype)) <= k
-    # sum_j u_j <= t sum_j b_j, and below the least start nothing has begun.
+    # sum_j u_j <= t sum_j b_j, and below the least start all u_j are 0.
     limits = np.finfo(keras.backend.standardize_dtype(b.dtype))
     large = float(limits.max) ** 0.5
     start = ops.min(ops.where(alive, level / safe, large))
@@ -181,7 +193,7 @@ def saturation(b, level, k):
         short = ops.sum(ops.clip(middle * b - level, 0.0, 1.0)) < k
         return ops.where(short, middle, low), ops.where(short, high, middle)
 
-    # ln(high / low) < 2^9, down to a rounding of t.
+    # ln(high / low) starts below 2^9 and ends at a rounding of t.
     rounds = 9 - round(math.log2(limits.eps))
     low, high = ops.fori_loop(0, rounds, halve, (low, high))
     middle = ops.sqrt(low) * ops.sqrt(high)
@@ -190,7 +202,7 @@ def saturation(b, level, k):
     slope = ops.sum(linear * b)
     count = ops.sum(ops.cast(raw >= 1, b.dtype))
     solved = (k - count + ops.sum(linear * level)) / divisor(slope)
-    # The piece was found to rounding: t leaves the bracket by no more.
+    # The bracket is exact up to rounding, so t may leave it by that much.
     margin = 64.0 * float(limits.eps)
     solved = ops.clip(solved, low * (1.0 - margin), high * (1.0 + margin))
     u = ops.clip(ops.where(slope > 0, solved, middle) * b - level, 0.0, 1.0)

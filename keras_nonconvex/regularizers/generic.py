@@ -25,7 +25,12 @@ from keras_nonconvex.regularizers.base import Terms
 
 
 class OfPenalty(Regularizer, abstract=True):
-    """A regularizer that is made from a penalty."""
+    """A regularizer that is made from a penalty.
+
+    Args:
+        penalty: A penalty of `keras_nonconvex.penalties`.
+        strength: Number >= 0, the factor of the penalty.
+    """
 
     def __init__(self, penalty, strength):
         super().__init__(strength)
@@ -62,8 +67,13 @@ class Elementwise(OfPenalty):
     """strength * sum_i r(|w_i|): single weights become exactly zero.
 
     Args:
-        penalty: A scalar penalty r.
-        strength: Number >= 0.
+        penalty: A scalar penalty r of `keras_nonconvex.penalties`.
+        strength: Number >= 0, the factor of the penalty.
+
+    Example:
+    ```python
+    regularizer = knc.Elementwise(knc.penalties.MCP(gamma=3.0, knee=0.02), 1e-4)
+    ```
     """
 
     def __init__(self, penalty, strength):
@@ -92,15 +102,27 @@ class Elementwise(OfPenalty):
 class Group(OfPenalty):
     """strength * sum_g s_g r(||w_g||): whole groups become exactly zero.
 
-    Its prox acts on the norms: x_g = w_g prox_r(||w_g||) / ||w_g||.
+    Its prox acts on the norms: x_g = w_g prox_r(||w_g||) / ||w_g||. A vector
+    penalty takes the weights of each group in place of their norm.
 
     Args:
-        penalty: A penalty r.
-        strength: Number >= 0.
-        groups: "filters", "input_channels", "kernels", "positions", "layer",
-            "weights", or a tuple of the kernel axes that a group spans.
-        group_weights: "sqrt_size" for s_g = sqrt(size of g), None for 1, or
-            one number per group.
+        penalty: A penalty r of `keras_nonconvex.penalties`.
+        strength: Number >= 0, the factor of the penalty.
+        groups: String, or tuple of integers: which weights form a group.
+            `"filters"` for all weights of one output channel,
+            `"input_channels"` for all that read one input channel, `"kernels"`
+            for one 2-D kernel, `"positions"` for one position of the filter
+            shape, `"layer"` for the whole kernel, `"weights"` for single
+            weights; or the kernel axes that one group spans. Defaults to
+            `"filters"`.
+        group_weights: `"sqrt_size"` for s_g = sqrt(size of g), None for s_g =
+            1, or a sequence of numbers above 0, one per group. Defaults to
+            `"sqrt_size"`.
+
+    Example:
+    ```python
+    regularizer = knc.Group(knc.penalties.LogSum(0.1), 1e-4, groups="kernels")
+    ```
     """
 
     def __init__(
@@ -140,19 +162,38 @@ class Group(OfPenalty):
 class SparseGroup(Group):
     """strength * sum_i r(|w_i|) + group_strength * sum_g s_g ||w_g||_2.
 
-    Zeros whole groups, and single weights in the groups that stay. The prox
-    is the exact joint one (`sparse_group.py`). Reference: Bui, Park, Zhang,
-    Qi, Xin, Structured Sparsity of Convolutional Neural Networks via
-    Nonconvex Sparse Group Regularization, 2021.
+    Whole groups become exactly zero, and single weights in the groups that
+    stay. The prox minimises both terms jointly (`joint_prox.py`). A vector
+    penalty takes the weights of each group in place of the single weights.
+
+    Reference: Bui, Park, Zhang, Qi, Xin, Structured Sparsity of Convolutional
+    Neural Networks via Nonconvex Sparse Group Regularization, 2021.
 
     Args:
-        penalty: A penalty r on the single weights.
-        strength: Number >= 0, of the elementwise term.
-        groups: As for `Group`.
-        group_strength: Number >= 0, of the group term; `strength` if None.
-        group_weights: As for `Group`.
-        exact: False composes the two proxes instead: cheaper, and further
-            from the minimiser unless r is L1.
+        penalty: A penalty r of `keras_nonconvex.penalties`.
+        strength: Number >= 0, the factor on the weights.
+        groups: String, or tuple of integers: which weights form a group.
+            `"filters"` for all weights of one output channel,
+            `"input_channels"` for all that read one input channel, `"kernels"`
+            for one 2-D kernel, `"positions"` for one position of the filter
+            shape, `"layer"` for the whole kernel, `"weights"` for single
+            weights; or the kernel axes that one group spans. Defaults to
+            `"filters"`.
+        group_strength: Number >= 0, the factor on the groups; or None for the
+            same as `strength`. Defaults to `None`.
+        group_weights: `"sqrt_size"` for s_g = sqrt(size of g), None for s_g =
+            1, or a sequence of numbers above 0, one per group. Defaults to
+            `"sqrt_size"`.
+        exact: Boolean, whether `proximal` is the exact joint prox. If False it
+            is the composition of two simpler proxes, which is cheaper and,
+            unless r is L1, further from the minimum. Defaults to `True`.
+
+    Example:
+    ```python
+    regularizer = knc.SparseGroup(
+        knc.penalties.LogSum(0.1), strength=1e-4, group_strength=1e-3
+    )
+    ```
     """
 
     strengths = ("strength", "group_strength")

@@ -45,20 +45,32 @@ _GROUPINGS = {"feature": "input_channels", "neuron": "filters"}
 class HierarchicalGroup(Regularizer):
     """strength * sum over outer groups of a wrapped base penalty.
 
-    Its prox: exact for the group lasso, plain and squared, and for plain
-    exclusive sparsity. The three "group_half" penalties are concave in the
-    kernels' l1 norms, so `proximal` solves the problem with the tangent in
-    their place, a weighted soft threshold: it never raises the objective and
-    gives exact zeros. The others (rooted group lasso, rooted and squared
-    exclusive sparsity) have no prox and train by their gradient.
+    The prox is exact for the group lasso, plain and squared, and for plain
+    exclusive sparsity. The three `"group_half"` penalties are concave in the
+    l1 norms of the kernels, so `proximal` puts their tangent in their place: a
+    weighted soft threshold, which never raises the objective and gives exact
+    zeros. The others (rooted group lasso, rooted and squared exclusive
+    sparsity) have no prox and train by their gradient.
 
     Args:
-        base: "group_lasso", "exclusive" or "group_half".
-        wrap: "none", "root" or "square".
-        grouping: "feature" or "neuron"; or the kernel axes that an outer
-            group and a 2-D kernel span, for other kernel layouts.
-        strength: Number >= 0.
-        l1_strength: Number >= 0, of an L1 term on the single weights.
+        base: `"group_lasso"`, `"exclusive"` or `"group_half"`: the penalty of
+            one 2-D kernel. Defaults to `"group_half"`.
+        wrap: `"none"`, `"root"` or `"square"`: the function of the sum over an
+            outer group. Defaults to `"square"`.
+        grouping: `"feature"`, where an outer group holds all kernels that read
+            one input channel, or `"neuron"`, where it holds all of one
+            filter; or two tuples of kernel axes, those that an outer group
+            and those that a 2-D kernel spans. Defaults to `"feature"`.
+        strength: Number >= 0, the factor of the penalty. Defaults to `1e-4`.
+        l1_strength: Number >= 0, the factor of an additional L1 penalty of
+            the single weights. Defaults to `0.0`.
+
+    Example:
+    ```python
+    layer = keras.layers.Conv2D(
+        32, 3, kernel_regularizer=knc.HierarchicalGroup(strength=1e-5)
+    )
+    ```
     """
 
     strengths = ("strength", "l1_strength")
@@ -81,21 +93,31 @@ class HierarchicalGroup(Regularizer):
         self.l1_strength = checks.number("l1_strength", l1_strength)
 
     @classmethod
-    def released(cls, strength=1e-3, mix=0.5, **options):
-        """What the authors' training script uses.
+    def released(
+        cls,
+        strength=1e-3,
+        mix=0.5,
+        base="group_half",
+        wrap="square",
+        grouping="feature",
+    ):
+        """Returns the combination in the training script of the authors.
 
-        mix * strength times the squared group_half over input channels, and
-        (1 - mix) * strength times L1.
+        It is mix * strength times the squared group_half over input channels,
+        plus (1 - mix) * strength times L1.
+
+        Args:
+            strength: Number >= 0, the factor of both. Defaults to `1e-3`.
+            mix: Number from 0 to 1. Defaults to `0.5`.
+            base: As for the class. Defaults to `"group_half"`.
+            wrap: As for the class. Defaults to `"square"`.
+            grouping: As for the class. Defaults to `"feature"`.
         """
         strength = checks.number("strength", strength)
         mix = checks.number(
             "mix", mix, "a number from 0 to 1", lambda mix: 0.0 <= mix <= 1.0
         )
-        return cls(
-            strength=mix * strength,
-            l1_strength=(1.0 - mix) * strength,
-            **options,
-        )
+        return cls(base, wrap, grouping, mix * strength, (1.0 - mix) * strength)
 
     @property
     def exact(self):
@@ -106,7 +128,7 @@ class HierarchicalGroup(Regularizer):
         return (self.base, self.wrap) in _PROXES
 
     def _axes(self, rank):
-        """The axes of an outer group, and of a 2-D kernel inside."""
+        """The axes that an outer group and a 2-D kernel in it span."""
         return tuple(
             group_patterns.reduced_axes(part, rank)
             for part in self._patterns(rank)
@@ -115,7 +137,7 @@ class HierarchicalGroup(Regularizer):
     def _patterns(self, rank):
         if not isinstance(self.grouping, str):
             return self.grouping
-        # A dense layer's kernels are single weights.
+        # In a dense layer the 2-D kernels are single weights.
         return _GROUPINGS[self.grouping], "kernels" if rank > 2 else "weights"
 
     def group_axes(self, rank):
@@ -143,8 +165,8 @@ class HierarchicalGroup(Regularizer):
         return self.strength * ops.sum(inner) + self.l1_strength * ops.sum(t)
 
     def magnitude_prox(self, t, step):
-        # An L1 term is soft thresholding ahead of the rest, exactly: none of
-        # the other proxes changes a sign or revives a zero.
+        # With the L1 term, soft thresholding first and the other prox after
+        # it is exact: no other prox changes a sign or revives a zero.
         prox = _PROXES[self.base, self.wrap]
         soft = L1().prox(t, step * self.l1_strength)
         return prox(soft, t, step * self.strength, *self._axes(t.ndim))
@@ -159,7 +181,8 @@ class HierarchicalGroup(Regularizer):
         }
 
 
-# The proxes take magnitudes after and before the L1 term.
+# Each prox takes the magnitudes after and before the prox of the L1 term, the
+# step, and the axes that an outer group and a 2-D kernel span.
 
 
 def _block_shrinkage(soft, t, step, outer, kernel):

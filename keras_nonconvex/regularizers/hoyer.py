@@ -13,7 +13,10 @@ from keras_nonconvex.tensors import divisor
 
 
 def _scaled(w):
-    """The measure is scale-free: at scale 1 its squares cannot underflow."""
+    """`w` scaled to a maximum of 1, so that squares cannot underflow.
+
+    The measure does not change with the scale.
+    """
     scale = ops.stop_gradient(ops.max(ops.abs(w)))
     return w / divisor(scale)
 
@@ -26,7 +29,11 @@ def _ratio(total, squares):
 class HoyerSquare(Regularizer):
     """strength * (sum_i |w_i|)^2 / sum_i w_i^2, from 1 to the weight count.
 
-    Its gradient shrinks weights below ||w||_2^2 / ||w||_1 and grows others.
+    Its gradient shrinks the weights below ||w||_2^2 / ||w||_1 and grows the
+    others. It has no prox.
+
+    Args:
+        strength: Number >= 0, the factor of the measure. Defaults to `1e-4`.
     """
 
     has_prox = False
@@ -44,10 +51,13 @@ class HoyerSquare(Regularizer):
 class GroupHoyerSquare(Regularizer):
     """strength * sum over groupings of (sum_g ||w_g||)^2 / sum_g ||w_g||^2.
 
+    It has no prox.
+
     Args:
-        strength: Number >= 0.
-        groups: A group pattern, or a list of them whose terms are added; the
-            paper's is filters and input channels.
+        strength: Number >= 0, the factor of the measure. Defaults to `1e-4`.
+        groups: A group pattern or a tuple of kernel axes, as for `Group`; or a
+            sequence of these, whose terms are added. Defaults to `("filters",
+            "input_channels")`, as in the paper.
     """
 
     has_prox = False

@@ -10,13 +10,21 @@ from keras_nonconvex.regularizers.base import REGISTRY
 
 
 def get(identifier):
-    """A regularizer from a name, a config dict, or itself.
+    """Returns the regularizer that a name or a dict of settings means.
 
     Args:
-        identifier: "SparseGroupTL1" or "sparse_group_tl1" (defaults of the
-            class), `{"name": "sparse_group_tl1", "strength": 1e-4, ...}`, one
-            of Keras' names "l1", "l2", "l1l2", a serialized Keras object, a
-            regularizer, or None.
+        identifier: One of
+            - a name, `"SparseGroupTL1"` or `"sparse_group_tl1"`, for a
+              regularizer with the default arguments of its class;
+            - a dict of a name and arguments,
+              `{"name": "sparse_group_tl1", "strength": 1e-4}`;
+            - a name of Keras' own, `"l1"`, `"l2"` or `"l1l2"`;
+            - a serialized Keras object, a regularizer, or None.
+
+    Example:
+    ```python
+    regularizer = knc.regularizers.get({"name": "group_mcp", "knee": 0.05})
+    ```
     """
     if isinstance(identifier, str):
         identifier = {"name": identifier}
@@ -45,7 +53,7 @@ def get(identifier):
 
 
 def penalty(spec):
-    """A penalty from "l1", {"name": "l1", ...} or its serialized form."""
+    """Returns the penalty of "l1", {"name": "l1", ...} or a serialized one."""
     if isinstance(spec, str):
         spec = {"name": spec}
     if "class_name" in spec:
@@ -56,6 +64,13 @@ def penalty(spec):
 
 
 def find(registry, name, kind):
+    """Returns the class of a name, or raises an error with the nearest names.
+
+    Args:
+        registry: Dict from class names to classes.
+        name: String, a class name or its snake_case form.
+        kind: String, what is looked up, for the message.
+    """
     names = {snake(key): key for key in registry}
     known = names.get(snake(str(name)))
     if known is None:
@@ -68,5 +83,6 @@ def find(registry, name, kind):
 
 
 def snake(name):
+    """Returns "sparse_group_tl1" for "SparseGroupTL1"."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
     return re.sub(r"(?<=[A-Z0-9])(?=[A-Z][a-z])", "_", name).lower()

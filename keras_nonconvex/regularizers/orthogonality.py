@@ -12,15 +12,25 @@ from keras_nonconvex.regularizers.base import Regularizer
 class OrthoReg(Regularizer):
     """strength * ||P P^T - I||, with one group of the kernel per row of P.
 
-    Where groups outnumber their weights it is P^T P. Independent filters make
-    the loss that their removal costs add up. The entrywise l1 norm is that of
-    Lubana, Trivedi, Hougen, Dick, OrthoReg, 2020; the squared l2 (Frobenius)
-    norm is smooth. No prox: trained by its gradient.
+    If there are more groups than weights in one, P^T P takes the place of
+    P P^T. Once filters are independent of each other, the losses that their
+    removals cost add up. It has no prox and trains by its gradient.
+
+    Reference: Lubana, Trivedi, Hougen, Dick, OrthoReg, 2020, with the l1 norm.
 
     Args:
-        strength: Number >= 0.
-        groups: As for `Group`.
-        norm: "l2" or "l1".
+        strength: Number >= 0, the factor of the norm. Defaults to `1e-4`.
+        groups: A group pattern or a tuple of kernel axes, as for `Group`.
+            Defaults to `"filters"`.
+        norm: `"l2"` for the sum of the squared entries, which is smooth, or
+            `"l1"` for the sum of their magnitudes. Defaults to `"l2"`.
+
+    Example:
+    ```python
+    layer = keras.layers.Conv2D(
+        32, 3, kernel_regularizer=knc.OrthoReg(1e-3)
+    )
+    ```
     """
 
     has_prox = False

@@ -17,20 +17,20 @@ def _set(name, value):
 
 
 def step(model):
-    """The scope of a training or test step of `model`, in this thread."""
+    """The scope of one training or test step of `model`, in this thread."""
     return _set("model", model)
 
 
 def in_step(model):
-    """Whether this thread is in a step of `model`."""
+    """Whether this thread runs a step of `model`."""
     return getattr(_state, "model", None) is model
 
 
 def treating(treatment):
-    """The scope in which `treatment(regularizer, w)` gives the loss terms."""
+    """The scope in which regularizers return `treatment(regularizer, w)`."""
     return _set("treatment", treatment)
 
 
 def treatment():
-    """The function that is in force, or None."""
+    """The function that `treating` has set, or None."""
     return getattr(_state, "treatment", None)
