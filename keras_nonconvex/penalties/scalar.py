@@ -101,8 +101,9 @@ class Lp(Penalty):
 
     def prox(self, t, step):
         p, step = self.p, ops.convert_to_tensor(step, t.dtype)
-        lowest = 2.0 * (1.0 - p) / (2.0 - p)  # y at the threshold
-        highest = p / (2.0 * (1.0 - p)) * lowest ** (2.0 - p)  # c there
+        # y and c at the threshold.
+        lowest = 2.0 * (1.0 - p) / (2.0 - p)
+        highest = p / (2.0 * (1.0 - p)) * lowest ** (2.0 - p)
         root = step ** (1.0 / (2.0 - p))
         jump = (2.0 * (1.0 - p)) ** (1.0 / (2.0 - p)) * root
         alive = t > jump / lowest

@@ -1,4 +1,4 @@
-"""The weighted group sparse envelope, for k groups that live.
+"""The weighted group sparse envelope, for k groups that stay.
 
     Theta_k(w) = min_u sum_j d_j ||w_j||^2 / (2 u_j),
                  0 <= u_j <= 1, sum_j u_j <= k

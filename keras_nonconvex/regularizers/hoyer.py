@@ -1,8 +1,8 @@
 """Hoyer-square: a scale-free measure of sparsity (DeepHoyer).
 
 Yang, Wen, Li, DeepHoyer: Learning Sparser Neural Network with Differentiable
-Sparsity Measures, ICLR 2020. No prox: trained by its gradient, pruned by a
-threshold.
+Sparsity Measures, ICLR 2020. The measures have no prox: they train by their
+gradient, which makes weights small, and pruning removes the small ones.
 """
 
 from keras import ops

@@ -27,9 +27,9 @@ from keras_nonconvex.tensors import minimum
 from keras_nonconvex.tensors import tolerance
 
 _MOST_ROUNDS = 60
-# The walk through the local minima: it rests where a round moves by less than
-# this fraction, starts again that much lower, looks into gaps wider than that,
-# and takes so many rounds at most.
+# The walk through the local minima: it rests where a round moves by a smaller
+# fraction than _REST, starts again at _BELOW times the lowest radius so far,
+# looks into gaps wider than the factor _GAP, and ends after _MOST_WALKS rounds.
 _REST, _BELOW, _GAP, _MOST_WALKS = 1e-3, 0.6, 1.1, 80
 
 
@@ -90,8 +90,8 @@ def _at_radius(penalty, t, step, group_step, axes, radius):
 def _settle(advance, radius, largest):
     """Follows rounds from `radius` to their fixed point, by Aitken's method.
 
-    Two rounds, then where they lead if each move is the same fraction of the
-    one before. It stops where that changes nothing but the rounding.
+    It makes two rounds and goes to where they lead if each move is the same
+    fraction of the one before, until that changes nothing but the rounding.
     """
     slack = tolerance(radius.dtype) * largest
 
@@ -120,9 +120,10 @@ def _settle(advance, radius, largest):
 
 
 def _if_convex(penalty, t, step, group_step, axes):
-    """step * weak_convexity <= 1: one stationary point.
+    """The joint prox for step * weak_convexity <= 1: one stationary point.
 
-    Zero iff the soft-thresholded group is within `group_step`: no iteration.
+    x is zero iff the norm of the soft-thresholded group is at most
+    `group_step`, which takes no iteration.
     """
     at_zero = maximum(t - step * penalty.slope_at_zero, 0.0)
     start = maximum(group_patterns.norms(t, axes) - group_step, 0.0)
@@ -152,13 +153,13 @@ def _if_convex(penalty, t, step, group_step, axes):
 
 
 def _best_basin(penalty, t, step, group_step, axes):
-    """Beyond the convex regime: all local minima, the best, against zero.
+    """The joint prox beyond that: the best of all local minima and zero.
 
     From the largest possible radius, and then from ever smaller ones, the
     rounds are followed until they rest at a local minimum. The next R rises
     with R, so rounds that climb into radii already `known` prove that there
-    is no other minimum in between, and end there. Only one that lies within
-    10 % of another can be missed; it is then close in value too.
+    is no other minimum in between, and end there. Only a minimum that lies
+    within 10 % of another can be missed; it is then close in value too.
 
     With x(1) the prox without the group term and G its gain over zero, R is
     at most ||x(1)|| - group_step and G / group_step.
@@ -173,7 +174,7 @@ def _best_basin(penalty, t, step, group_step, axes):
         return _at_radius(penalty, t, step, group_step, axes, radius)
 
     def gain_of(x):
-        """What x is better than zero by, but for the group term."""
+        """By how much x is better than zero, without the group term."""
         values = x * (t - x / 2.0) - step * penalty.value(x)
         return ops.sum(values, axis=axes, keepdims=True)
 
@@ -217,8 +218,8 @@ def _best_basin(penalty, t, step, group_step, axes):
         done = ops.logical_or(rests, climbs)
         low = ops.where(done, minimum(low, minimum(start, radius)), low)
         known = ops.where(climbs, start, known)
-        found = ops.logical_and(rests, ops.logical_not(climbs))
-        floor = ops.where(found, maximum(start, radius), floor)
+        new_minimum = ops.logical_and(rests, ops.logical_not(climbs))
+        floor = ops.where(new_minimum, maximum(start, radius), floor)
         gap = known > floor * _GAP
         gap = ops.logical_and(floor > 0, gap)
         next_start = ops.where(gap, ops.sqrt(known * floor), _BELOW * low)
