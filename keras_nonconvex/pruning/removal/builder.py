@@ -9,6 +9,7 @@ from keras import ops
 from keras import tree
 
 from keras_nonconvex import graph
+from keras_nonconvex import layouts
 from keras_nonconvex.pruning import rules
 
 _ZEROED = ("filter", "bias", "scale", "shift", "input", "inner")
@@ -124,21 +125,19 @@ class Builder:
 
     def _call(self, node, path, tensors):
         """The outputs of the new layer for one call of an old one."""
-        operation = node.operation
+        operation, key = node.operation, (id(node), path)
+        if key in self.bypassed:
+            return self._without_dead(node, key, tensors)
+        if key in self.trace.gathers:
+            tensors = self._narrowed(node, key, tensors)
+        args, kwargs = node.arguments.fill_in(tensors)
         if graph.is_graph(operation):
             if id(operation) not in self._built:
                 given = [tensors[id(t)] for t in node.arguments.keras_tensors]
                 self._built[id(operation)] = self._model(
                     operation, (*path, node), given
                 )
-            args, kwargs = node.arguments.fill_in(tensors)
             return self._built[id(operation)](*args, **kwargs)
-        key = (id(node), path)
-        if key in self.bypassed:
-            return self._without_dead(node, key, tensors)
-        if key in self.trace.gathers:
-            tensors = self._narrowed(node, key, tensors)
-        args, kwargs = node.arguments.fill_in(tensors)
         for (i, axis), ids in self.trace.arrays.get(key, {}).items():
             flat = tree.flatten((args, kwargs))
             stays = self.trace.stays(self.keep, ids)
@@ -296,7 +295,7 @@ def _is_layer(operation):
 def _with_bias(layer):
     """The config of a layer that is given a bias."""
     if isinstance(layer, keras.layers.EinsumDense):
-        result = layer.equation.replace(" ", "").split("->")[1]
+        _, _, result = layouts.einsum_letters(layer)
         axes = rules.find(layer).bias_axes(layer)
         return {"bias_axes": "".join(result[axis] for axis in axes)}
     return {"use_bias": True}

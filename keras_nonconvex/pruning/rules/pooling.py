@@ -2,11 +2,11 @@
 
 from keras import layers
 
+from keras_nonconvex.layouts import channel_axis
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
-from keras_nonconvex.pruning.rules.weighted import channel_axis
 from keras_nonconvex.pruning.rules.weighted import only_channels
 
 
