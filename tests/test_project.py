@@ -46,7 +46,12 @@ PRUNING = [
     {"planning"},
     {"iteration"},
 ]
-CHANNELS = [{"space"}, {"walk"}, {"trace", "execution"}]
+CHANNELS = [
+    {"space", "uses"},
+    {"walk"},
+    {"following"},
+    {"trace", "execution"},
+]
 REMOVAL = [
     {"builder", "compiling", "constants"},
     {"folding", "branches"},

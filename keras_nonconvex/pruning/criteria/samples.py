@@ -11,8 +11,6 @@ from keras_nonconvex import checks
 from keras_nonconvex import data_loss
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning.channels.execution import run
-from keras_nonconvex.pruning.channels.trace import along
-from keras_nonconvex.pruning.channels.trace import values_of
 from keras_nonconvex.pruning.criteria.base import combined
 from keras_nonconvex.pruning.criteria.base import criterion
 from keras_nonconvex.pruning.criteria.weights import GroupNorm
@@ -70,8 +68,8 @@ class Taylor:
             roots = trace.root_of[use.ids]
             makes = use.role in ("filter", "bias")
             skip = np.array([makes and int(r) in norms for r in roots])
-            product = values_of(use) * found[id(use.variable)]
-            change = np.where(skip, 0.0, along(use, product).sum(axis=1))
+            product = use.values * found[id(use.variable)]
+            change = np.where(skip, 0.0, use.rows(product).sum(axis=1))
             if skip.all():
                 continue
             key = (id(use.layer), len(use.ids))

@@ -5,8 +5,6 @@ import dataclasses
 import numpy as np
 
 from keras_nonconvex import checks
-from keras_nonconvex.pruning.channels.trace import along
-from keras_nonconvex.pruning.channels.trace import values_of
 from keras_nonconvex.pruning.criteria.base import criterion
 
 
@@ -39,7 +37,7 @@ class GroupNorm:
     def __call__(self, trace):
         parts = []
         for use in trace.of_role("filter"):
-            size = np.abs(along(use, values_of(use)).astype("float64"))
+            size = np.abs(use.rows().astype("float64"))
             norms = np.mean(size**self.p, axis=1) ** (1 / self.p)
             parts.append((use, _relative(norms) if self.relative else norms))
         return parts
@@ -69,7 +67,7 @@ class BNScale:
         for use in trace.of_role("scale"):
             if len(use.variable.shape) != 1:
                 continue
-            scale = np.abs(values_of(use).astype("float64"))
+            scale = np.abs(use.values.astype("float64"))
             if self.form == "optimal":
                 order = np.argsort(scale, kind="stable")
                 share = np.cumsum(scale[order] ** 2)
@@ -90,7 +88,7 @@ class GeometricMedian:
     def __call__(self, trace):
         parts = []
         for use in trace.of_role("filter"):
-            filters = along(use, values_of(use)).astype("float64")
+            filters = use.rows().astype("float64")
             squares = np.sum(filters**2, axis=1)
             products = filters @ filters.T
             distances = squares[:, None] + squares[None] - 2.0 * products

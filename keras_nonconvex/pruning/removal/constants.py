@@ -11,8 +11,6 @@ import functools
 import numpy as np
 
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.channels.trace import along
-from keras_nonconvex.pruning.channels.trace import values_of
 
 _NONE = np.arange(0)
 
@@ -125,14 +123,14 @@ class Constants:
         for use in uses:
             if use.role not in roles:
                 continue
-            values = values_of(use) != 0
+            values = use.values != 0
             reader = read.get(id(use.variable))
             if reader is not None and len(constant):
                 live = ~np.isin(self.trace.root_of[reader.ids], constant)
                 shape = [1] * values.ndim
                 shape[reader.axis] = -1
                 values = values & live.reshape(shape)
-            alive.append(self.trace.root_of[use.ids][along(use, values).any(1)])
+            alive.append(self.trace.root_of[use.ids][use.rows(values).any(1)])
         return np.setdiff1d(self._made(layer), _union(alive))
 
     def _zero(self, uses):
@@ -141,7 +139,7 @@ class Constants:
         for use in uses:
             roots = self.trace.root_of[use.ids]
             known.append(roots)
-            alive.append(roots[along(use, values_of(use)).any(axis=1)])
+            alive.append(roots[use.rows().any(axis=1)])
         return np.setdiff1d(_union(known), _union(alive))
 
 
@@ -149,7 +147,7 @@ def unread_classes(trace):
     """Classes whose every reader has only zero weights for them."""
     read = np.zeros(len(trace), dtype=bool)
     for use in trace.of_role("input", "inner"):
-        nonzero = along(use, values_of(use)).any(axis=1)
+        nonzero = use.rows().any(axis=1)
         read[trace.root_of[use.ids[nonzero]]] = True
     for _, ids in trace.mixing:
         read[trace.root_of[ids]] = True
