@@ -97,8 +97,8 @@ class Constants:
         if not constant:
             return _NONE
         rule = rules.find(call.operation)
-        if len(constant) == 1 or rule is None or not rule.joins:
-            # A value of each input is in a value of the output.
+        if len(constant) == 1 or rule is None or not rule.concatenates:
+            # Values of all inputs are in each value of the output.
             return functools.reduce(np.intersect1d, constant)
         tensors = [self.trace.tensors[id(x)] for x in call.inputs]
         if len({tuple(x.labelled) for x in tensors}) > 1:

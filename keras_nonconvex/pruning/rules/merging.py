@@ -118,7 +118,7 @@ class ProductRule(Rule):
 
 @rule(layers.Concatenate, "Concatenate")
 class ConcatenateRule(Rule):
-    joins = True
+    concatenates = True
 
     def channels(self, layer, inputs, walk):
         shape = walk.shapes[0]

@@ -27,7 +27,7 @@ _MOST_VALUES = 2**26
 class Moving(Rule):
     """Axes are moved whole, or one index after the other."""
 
-    joins = True
+    concatenates = True
 
     def channels(self, layer, inputs, walk):
         if len(inputs) != len(walk.call.inputs):
