@@ -39,8 +39,9 @@ TRAINING = [{"model", "coupled"}, {"attachment", "recovery", "strength"}]
 PRUNING = [
     {"rules", "budgets"},
     {"channels"},
-    {"removal", "costs", "selection"},
-    {"criteria"},
+    {"removal", "selection"},
+    {"costs", "criteria"},
+    {"candidates"},
     {"pruning_plan"},
     {"reasons"},
     {"planning"},

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from keras_nonconvex import checks
 from keras_nonconvex.pruning import budgets
-from keras_nonconvex.pruning.planning import plan
+from keras_nonconvex.pruning.planning import planned
 
 
 def iterative(
@@ -71,7 +71,7 @@ def iterative(
                 / steps
             )
             limits["channels"] = limits["channels"] / before
-        found = plan(
+        plan, removal = planned(
             small,
             criterion,
             limits,
@@ -79,14 +79,14 @@ def iterative(
             data=data if pair else None,
             **options,
         )
-        full = full or found.before
-        plans.append(found)
+        full = full or plan.before
+        plans.append(plan)
         trained = small.optimizer is not None and small.optimizer.built
-        small = found.apply(small, optimizer=trained)
+        small = removal.small_like(small, optimizer=trained)
         console.print(
             f"step {step}/{steps}: "
             + ", ".join(
-                f"{found.after[key] / full[key]:.1%} of the {key} left"
+                f"{plan.after[key] / full[key]:.1%} of the {key} left"
                 for key in full
             ),
             highlight=False,

@@ -9,8 +9,8 @@ from rich.table import Table
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning.channels.trace import Trace
-from keras_nonconvex.pruning.removal import compiling
-from keras_nonconvex.pruning.removal import removal
+from keras_nonconvex.pruning.removal.removal import Removal
+from keras_nonconvex.pruning.removal.removal import Superfluous
 
 
 @dataclasses.dataclass
@@ -81,13 +81,9 @@ class PruningPlan:
             optimizer: Whether to carry over the optimizer's state for the
                 weights that stay.
         """
-        found = self._removal(model)
-        found.check()
-        small = found.small()
-        compiling.compile_like(small, model)
-        if optimizer:
-            compiling.carry_optimizer(small, model, found)
-        return small
+        removal = self._removal(model)
+        removal.check()
+        return removal.small_like(model, optimizer)
 
     def mask(self, model):
         """A new plain model, same architecture, dropped channels zeroed."""
@@ -95,8 +91,8 @@ class PruningPlan:
 
     def _removal(self, model):
         trace = Trace(model, self.select)
-        superfluous = removal.Superfluous(trace, self.on_constant)
-        return removal.Removal(trace, self._kept(trace), superfluous)
+        superfluous = Superfluous(trace, self.on_constant)
+        return Removal(trace, self._kept(trace), superfluous)
 
     def diff(self):
         """The layers that change, before and after, as text."""

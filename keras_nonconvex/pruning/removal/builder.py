@@ -43,10 +43,13 @@ class Builder:
     Args:
         trace: The channel graph.
         keep: One bool per channel id; None to cut nothing.
-        values: {id of a variable: its new values, uncut}.
-        new_biases: {id of a layer without bias: the bias it gets, uncut}.
+        values: {id of a variable: its new values, not cut yet}.
+        new_biases: {id of a layer without bias: the bias it gets}.
         bypassed: {(id of a node, path): {position of an input: what is added
             in its place}}.
+
+    Attributes:
+        pairs: (old variable, new variable), once the model is built.
     """
 
     def __init__(
@@ -61,7 +64,6 @@ class Builder:
         self._uses = {}
         for use in trace.uses:
             self._uses.setdefault(id(use.variable), []).append(use)
-        # (old variable, new variable), once built.
         self.pairs = []
         self._built = {}
         self._names = {c.operation.name for c in trace.calls}
