@@ -117,13 +117,13 @@ class PruningPlan:
 
     def explain(self, layer):
         """Why a layer keeps what it keeps, and which layers it is tied to."""
-        found = {entry.name: entry for entry in self.layers}
-        if layer not in found:
+        entries = {entry.name: entry for entry in self.layers}
+        if layer not in entries:
             raise ValueError(
                 "Argument `layer` must be the name of a layer with weights: "
-                f"{', '.join(found)}. Received: layer={layer!r}"
+                f"{', '.join(entries)}. Received: layer={layer!r}"
             )
-        entry = found[layer]
+        entry = entries[layer]
         lines = [f"{entry.name} ({entry.kind})"]
         if entry.keep:
             full, kept = entry.channels
@@ -242,8 +242,9 @@ class PruningPlan:
         parts = []
         for key in self.before:
             word = {"params": "parameters", "macs": "MACs"}.get(key, key)
-            left, full = self.after[key], self.before[key]
-            part = f"{left / max(full, 1e-300):.1%} of the {word} stay"
+            # A model without convolutions and dense layers has no MACs.
+            left, full = self.after[key], max(self.before[key], 1e-300)
+            part = f"{left / full:.1%} of the {word} stay"
             if key in self.target:
                 met = "met" if left <= self.target[key] else "NOT met"
                 part += f" (target {self.target[key] / full:.1%} {met})"

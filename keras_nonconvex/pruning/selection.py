@@ -60,7 +60,7 @@ class Selection:
             )
             for name, arrays in self.trace.made.items()
         }
-        found = []
+        blocks = []
         for names, roots in self.trace.blocks().items():
             roots = roots[self.movable[roots]]
             if len(roots):
@@ -72,8 +72,8 @@ class Selection:
                     )
                     sizes[name] = max(1, int(counts[roots].max()))
                 others = {name: fixed[name] for name in names}
-                found.append(Block(names, roots, sizes, others))
-        return found
+                blocks.append(Block(names, roots, sizes, others))
+        return blocks
 
     def _ranks_in_blocks(self):
         ranks = np.full(len(self.trace), np.inf)

@@ -54,10 +54,10 @@ def run(trace, inputs, values, wanted, after=None):
 
 def blank_inputs(trace):
     """One sample of zeros; where sizes are free, large enough for pooling."""
-    found = []
+    blank = []
     for t in trace.model.inputs:
         free = sum(n is None for n in t.shape[1:])
         shape = [1, *(n or (64 if free < 3 else 16) for n in t.shape[1:])]
         dtype = keras.backend.standardize_dtype(t.dtype)
-        found.append(np.zeros(shape, "str" if dtype == "string" else dtype))
-    return found
+        blank.append(np.zeros(shape, "str" if dtype == "string" else dtype))
+    return blank

@@ -106,7 +106,8 @@ class Builder:
             for struct in (model.input, model.output)
         )
         built = keras.Model(inputs, outputs, name=model.name)
-        if not model.trainable:  # True would thaw its frozen layers.
+        # Setting it to True would thaw the model's frozen layers.
+        if not model.trainable:
             built.trainable = False
         return built
 
@@ -232,8 +233,8 @@ class Builder:
             masks = [None] * len(variable.shape)
             for use in self._uses.get(id(variable), []):
                 masks[use.axis] = self.trace.stays(self.keep, use.ids)
-            found = rules.Kept(tuple(variable.shape), tuple(masks))
-            weights[variable.name] = weights[variable.path] = found
+            part = rules.Kept(tuple(variable.shape), tuple(masks))
+            weights[variable.name] = weights[variable.path] = part
         inputs = [kept(t) for t in call.inputs]
         if key in self.trace.gathers:
             inputs[0] = kept(call.outputs[0])
@@ -318,7 +319,8 @@ def _remade(layer, changes):
     """A new layer from the config of an old one, with changes."""
     try:
         config = _merged(_plain(layer.get_config()), changes)
-        if "activation" in config:  # Also one that cannot be stored.
+        # Some activations cannot be stored in a config.
+        if "activation" in config:
             config["activation"] = layer.activation
         return type(layer).from_config(config)
     except Exception as error:

@@ -80,16 +80,16 @@ class Constants:
         """[(output tensor, roots of its constant channels)] of a call."""
         uses = self._uses.get(id(call.operation), [])
         if any(use.role == "filter" for use in uses):
-            found = self._without_weights(call.operation, call.inputs)
+            constant = self._without_weights(call.operation, call.inputs)
         elif mixes:
-            found = _NONE
+            constant = _NONE
         else:
-            found = self._passed_on(call)
+            constant = self._passed_on(call)
         scales = [use for use in uses if use.role == "scale"]
-        found = _union([found, self._zero(scales), self.dropped])
+        constant = _union([constant, self._zero(scales), self.dropped])
         for tensor in call.outputs:
             roots = self.roots(tensor)
-            yield tensor, roots[np.isin(roots, found)]
+            yield tensor, roots[np.isin(roots, constant)]
 
     def _passed_on(self, call):
         """Roots of what a layer for single channels leaves constant."""
@@ -116,7 +116,8 @@ class Constants:
         uses = self._uses[id(layer)]
         roles = ["filter"]
         if any(use.role == "inner" for use in uses):
-            roles.append("bias")  # What it adds does not stay in the layer.
+            # What it adds does not stay in the layer.
+            roles.append("bias")
         read = {id(use.variable): use for use in uses if use.role == "input"}
         constant = _union([self.of(x) for x in inputs])
         alive = []

@@ -37,10 +37,10 @@ class Moving(Rule):
         for axis in sorted({a for x in inputs for a in x.labelled}):
             arrays = run(walk.call, [_image(x, axis) for x in inputs])
             for i, array in enumerate(arrays):
-                found = _axis_of(array, walk)
-                if found is None:
+                axis_and_ids = _axis_of(array, walk)
+                if axis_and_ids is None:
                     continue
-                place, ids = found
+                place, ids = axis_and_ids
                 if outs[i].axes[place] is not None:
                     raise CannotFollow(
                         f"'{layer.name}' merges two axes of channels"
@@ -178,7 +178,8 @@ def _axis_of(array, walk):
         return bool(np.any(high > low))
 
     axes = [i for i in range(1, array.ndim) if changes(i)]
-    if not axes:  # One class everywhere.
+    if not axes:
+        # There is one class everywhere.
         axes = [i for i in range(1, array.ndim) if array.shape[i] == 1]
         if not axes:
             raise CannotFollow("one channel is spread over several axes")

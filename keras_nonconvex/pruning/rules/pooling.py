@@ -38,7 +38,8 @@ class PoolingRule(Rule):
         out = positions(shape)
         if isinstance(layer, _WITHOUT_FORMAT) or len(shape) == len(x.shape):
             return out.with_ids(x.axes[axis], channel_axis(layer, len(shape)))
-        return out.with_ids(x.axes[axis])  # Pooled to (batch, channels).
+        # Pooled to (batch, channels).
+        return out.with_ids(x.axes[axis])
 
 
 # 1D layers that know channels last only.
