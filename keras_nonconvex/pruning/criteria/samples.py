@@ -36,12 +36,10 @@ class Taylor:
         seed: The seed of the choice of samples, an int. Defaults to `0`.
 
     Example:
-
     >>> taylor = knc.pruning.criteria.Taylor((x, y), samples=512)
     >>> small = knc.prune(model, taylor, {"macs": 0.5})
 
     Reference:
-
     - Molchanov et al., "Importance Estimation for Neural Network Pruning",
       2019.
     """
@@ -133,12 +131,10 @@ class LossRise:
         verbose: Whether to show a progress bar. Defaults to `True`.
 
     Example:
-
     >>> rise = knc.pruning.criteria.LossRise((x, y), mode="greedy")
     >>> small = knc.prune(model, rise, {"macs": 0.5})
 
     Reference:
-
     - Mitsuno & Kurita, "Filter Pruning using Hierarchical Group Sparse
       Regularization for Deep Convolutional Neural Networks", 2020.
     """

@@ -28,11 +28,9 @@ class GroupNorm:
             to `True`.
 
     Example:
-
     >>> knc.prune(model, knc.pruning.criteria.GroupNorm(1), {"macs": 0.5})
 
     Reference:
-
     - Li et al., "Pruning Filters for Efficient ConvNets", 2017 (p = 1).
     """
 
@@ -65,11 +63,9 @@ class BNScale:
             ones have. Defaults to `"global"`.
 
     Example:
-
     >>> knc.prune(model, "bn_scale", {"channels": 0.4}, round_to=1)
 
     References:
-
     - Liu et al., "Learning Efficient Convolutional Networks through Network
       Slimming", 2017.
     - Ye et al., "Channel Pruning via Optimal Thresholding", 2020.
@@ -104,7 +100,6 @@ class GeometricMedian:
     Scores are in units of their layer's mean.
 
     Reference:
-
     - He et al., "Filter Pruning via Geometric Median for Deep Convolutional
       Neural Networks Acceleration", 2019.
     """
