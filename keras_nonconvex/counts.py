@@ -211,8 +211,8 @@ def _kernels(layer, given, result):
 
 def _inner(layer, shape):
     """The positions of a shape that has no batch axis."""
-    first = getattr(layer, "data_format", None) == "channels_first"
-    return shape[1:] if first else shape[:-1]
+    axis = layouts.channel_axis(layer, 1 + len(shape)) - 1
+    return shape[:axis] + shape[axis + 1 :]
 
 
 def _product(layer, shape):
@@ -226,8 +226,7 @@ def _product(layer, shape):
 
 def _einsum_times(layer, given):
     """All products of the equation / the size of its kernel."""
-    kernel = layer.equation.replace(" ", "").split("->")[0].split(",")[1]
-    read = layer.equation.split(",")[0]
+    read, kernel, _ = layouts.einsum_letters(layer)
     shared = [
         n
         for letter, n in zip(kernel, layer.kernel.shape, strict=True)

@@ -4,6 +4,7 @@ import collections
 import contextlib
 
 import keras
+from keras import tree
 
 # One call of a layer or operation. `inputs` and `outputs` are flat lists of
 # symbolic tensors, `node` is Keras' record of the call, `path` the nested
@@ -79,8 +80,7 @@ def calls(model):
 def flattened(model):
     """The `Flat` graph: nested models are followed to their layers.
 
-    The inner tensors of nested models are stood for by new ones, once per
-    call.
+    Each call of a nested model gets fresh symbolic tensors for its inside.
     """
     model = functional(model)
     tensors = {id(t): t for t in model.inputs}
@@ -114,6 +114,23 @@ def _calls(model, tensors, path, nested):
             outputs = [keras.KerasTensor(t.shape, t.dtype) for t in outputs]
         tensors.update(zip(map(id, node.outputs), outputs, strict=True))
         yield Call(operation, inputs, outputs, node, path)
+
+
+def outputs_for(call, inputs):
+    """What a call returns for other inputs than it was recorded with.
+
+    Args:
+        call: A `Call`. Its other arguments are those of the record.
+        inputs: One value per tensor of `call.inputs`, in their order.
+
+    Returns:
+        A flat list with one value per tensor of `call.outputs`.
+    """
+    arguments = call.node.arguments
+    # Keras' record has the tensors of the nested model, a `Call` fresh ones.
+    values = zip(map(id, arguments.keras_tensors), inputs, strict=True)
+    args, kwargs = arguments.fill_in(dict(values))
+    return tree.flatten(call.operation(*args, **kwargs))
 
 
 def nodes(model):

@@ -1,4 +1,4 @@
-"""Which weights of a layer a regularizer sits on, and how they are laid out.
+"""How layers lay out their channels, and which weights are regularized.
 
 To support a layer whose kernel is laid out in another way, add one row to
 `SLOTS`.
@@ -16,10 +16,42 @@ TRANSPOSED = Layout((-2,), (-1,))
 DEPTHWISE = Layout((-2, -1), (-2,))
 
 
+def channels_first(layer):
+    """Whether a layer takes axis 1 for channels, not the last one."""
+    return getattr(layer, "data_format", None) == "channels_first"
+
+
+def channel_axis(layer, rank):
+    """The axis that a layer takes for channels.
+
+    Args:
+        layer: A Keras layer or operation.
+        rank: How many axes its tensor has, the batch axis included.
+    """
+    return 1 if channels_first(layer) else rank - 1
+
+
+def einsum_letters(layer, rank=None):
+    """(input, kernel, output): the letters of the axes of an EinsumDense.
+
+    Args:
+        layer: A `keras.layers.EinsumDense`.
+        rank: How many axes its input has, the batch axis included: "..." is
+            written out as that many digits as it takes. With None it is the
+            one digit "0".
+    """
+    left, output = layer.equation.replace(" ", "").split("->")
+    given, kernel = left.split(",")
+    if "..." in given:
+        missing = 1 if rank is None else rank - len(given) + 3
+        dots = "".join(chr(ord("0") + i) for i in range(missing))
+        given, output = (s.replace("...", dots) for s in (given, output))
+    return given, kernel, output
+
+
 def _einsum(layer):
-    """The layout by the equation: kernel axes in the output are filters."""
-    inputs, output = layer.equation.replace(" ", "").split("->")
-    kernel = inputs.split(",")[1]
+    """The kernel axes that its equation hands to the output are filters."""
+    _, kernel, output = einsum_letters(layer)
     places = range(-len(kernel), 0)
     return Layout(
         tuple(i for i in places if kernel[i] in output),

@@ -40,14 +40,20 @@ TRAINING = [{"model", "coupled"}, {"attachment", "recovery", "strength"}]
 PRUNING = [
     {"rules", "budgets"},
     {"channels"},
-    {"removal", "costs", "selection"},
-    {"criteria"},
+    {"removal", "selection"},
+    {"costs", "criteria"},
+    {"candidates"},
     {"pruning_plan"},
     {"reasons"},
     {"planning"},
     {"iteration"},
 ]
-CHANNELS = [{"space"}, {"walk"}, {"trace", "execution"}]
+CHANNELS = [
+    {"space", "uses"},
+    {"walk"},
+    {"following"},
+    {"trace", "execution"},
+]
 REMOVAL = [
     {"builder", "compiling", "constants"},
     {"folding", "branches"},

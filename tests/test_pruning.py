@@ -15,6 +15,7 @@ import keras_nonconvex as knc
 import tflite_export
 from keras_nonconvex import cli
 from keras_nonconvex import pruning
+from keras_nonconvex.pruning import planning
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import Costs
@@ -173,6 +174,13 @@ def test_budget_is_met_and_least_scores_go():
     assert "NOT met" in str(unreachable)
 
 
+def test_a_budget_of_what_a_model_does_not_have():
+    inputs = keras.Input((4,), dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(5, 3)(inputs))
+    plan = pruning.plan(keras.Model(inputs, x), budget={"macs": 0.5})
+    assert plan.met and "0.0% of the MACs stay" in str(plan)
+
+
 def test_rounding_keeps_multiples():
     model = models.chain()
     plan = pruning.plan(model, "group_norm", {"params": 0.5}, round_to=4)
@@ -198,6 +206,25 @@ def test_plan_is_data():
     again = knc.PruningPlan.from_json(plan.to_json())
     assert again.to_json() == plan.to_json()
     assert_same(plan.apply(model), again.apply(model), model, 0)
+
+
+def test_a_model_is_followed_once(monkeypatch):
+    traced = []
+    monkeypatch.setattr(
+        planning, "Trace", lambda *args: traced.append(args) or Trace(*args)
+    )
+    model = models.residual(zero_fraction=0.3)
+    options = {"budget": {"macs": 0.5}, "round_to": 1}
+    small = knc.prune(model, **options)
+    assert len(traced) == 1
+    plan = pruning.plan(model, **options)
+    assert_same(plan.apply(model), small, model, 0)
+    # What a removal builds shares no layer with what it built before.
+    _, removal = planning.planned(model, **options)
+    first, second, masked = removal.small(), removal.small(), removal.masked()
+    assert not {*map(id, first.layers)} & {*map(id, second.layers)}
+    assert_same(first, second, model, 0)
+    assert_same(masked, plan.mask(model), model, 0)
 
 
 def test_edited_plans_are_checked():

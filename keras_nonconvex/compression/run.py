@@ -22,11 +22,11 @@ from keras_nonconvex import counts
 from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import models
-from keras_nonconvex import pruning
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import distribution
 from keras_nonconvex.compression import report
 from keras_nonconvex.compression.recipe import Recipe
+from keras_nonconvex.pruning import planning
 from keras_nonconvex.run_folder import RunFolder
 from keras_nonconvex.training.attachment import attach
 
@@ -199,7 +199,7 @@ class _Run:
         stored = self.folder / "plan.json"
         if "pruned" in self.metrics and path.exists() and stored.exists():
             return files.load_model(path)
-        plan = pruning.plan(
+        plan, removal = planning.planned(
             sparse,
             recipe.criterion,
             recipe.budget,
@@ -207,7 +207,7 @@ class _Run:
             data=(self.data.x_train, self.data.y_train),
         )
         self.console.print(plan.table())
-        masked, pruned = plan.mask(sparse), plan.apply(sparse)
+        masked, pruned = removal.masked(), removal.small_like(sparse)
         images = self.data.x_test
         difference = np.abs(self._predict(masked) - self._predict(pruned))
         self.metrics["pruned"] = {

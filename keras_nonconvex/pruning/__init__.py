@@ -3,6 +3,7 @@
 from keras_nonconvex.pruning import budgets as budget
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning.budgets import measure
+from keras_nonconvex.pruning.channels.walk import Walk
 from keras_nonconvex.pruning.criteria import criterion
 from keras_nonconvex.pruning.criteria import samples as sampled
 from keras_nonconvex.pruning.iteration import iterative
@@ -19,6 +20,7 @@ __all__ = [
     "LayerPlan",
     "PruningPlan",
     "Rule",
+    "Walk",
     "budget",
     "criteria",
     "criterion",

@@ -2,7 +2,7 @@
 
 import math
 
-# What a trace counts by itself; the rest is measured on the rebuilt model.
+# These are counted from the channel graph, all others on the rebuilt model.
 COUNTED = ("params", "macs")
 MEASURES = {}
 
@@ -11,7 +11,17 @@ def measure(name):
     """Decorator: makes `{name: limit}` a budget.
 
     The function takes a Keras model and returns a number, the less the
-    better, such as a file's bytes or a latency.
+    better, such as a file's bytes or a latency. It is called on small models
+    while a plan is made, some ten times.
+
+    Args:
+        name: The budget's key, a string.
+
+    Example:
+    >>> @knc.pruning.measure("layers")
+    ... def layers(model):
+    ...     return len(model.layers)
+    >>> knc.prune(model, budget={"layers": 0.9})
     """
 
     def register(function):
@@ -22,7 +32,14 @@ def measure(name):
 
 
 def check(budget):
-    """Refuses a budget that means nothing for any model."""
+    """Refuses a budget that means nothing for any model.
+
+    Args:
+        budget: As in `plan`.
+
+    Raises:
+        ValueError: If it is not a dict of known keys and legal values.
+    """
     if not isinstance(budget, dict) or not budget:
         raise ValueError(
             "Argument `budget` must be a dict such as {'macs': 0.5}. "
@@ -61,12 +78,14 @@ def check(budget):
 
 
 def absolute(budget, full):
-    """{"macs": "40%"} -> {"macs": 917200}, given the full model's costs.
+    """A budget in absolute numbers: {"macs": "40%"} -> {"macs": 917200}.
 
     Args:
-        budget: Dict; values are what remains: a fraction up to 1, a
-            percentage as a string, or an absolute number.
-        full: The costs of the unpruned model.
+        budget: As in `plan`. "channels" is left out.
+        full: {key: costs of the whole model}.
+
+    Returns:
+        {key: what may remain}.
     """
     limits = {}
     for key, value in budget.items():
@@ -79,7 +98,11 @@ def absolute(budget, full):
 
 
 def fraction(value):
-    """A fraction or percentage as a number."""
+    """A fraction or percentage as a number.
+
+    Args:
+        value: A number, or a string such as "40%".
+    """
     return _parse(value)[0]
 
 
@@ -96,4 +119,10 @@ def _parse(value):
 
 
 def within(costs, limits):
+    """Whether costs meet all limits.
+
+    Args:
+        costs: {key: number}.
+        limits: {key: greatest number}, for some of these keys.
+    """
     return all(costs[key] <= limit for key, limit in limits.items())

@@ -1,10 +1,12 @@
-"""What a choice of channels costs: parameters and MACs, layer by layer."""
+"""What a choice of channels costs: parameters, MACs, and what is measured."""
 
 import math
 
 import numpy as np
 
 from keras_nonconvex import counts
+from keras_nonconvex.pruning import budgets
+from keras_nonconvex.pruning.removal.removal import Removal
 
 
 class Costs:
@@ -65,7 +67,55 @@ class Costs:
     def total(self, keep, gone=()):
         """{"params", "macs"} of the whole model; no "macs" if unknown."""
         layers = self.layers(keep, gone).values()
-        found = {"params": sum(params for params, _ in layers)}
+        costs = {"params": sum(params for params, _ in layers)}
         if self.macs_unknown is None:
-            found["macs"] = sum(macs for _, macs in layers)
-        return found
+            costs["macs"] = sum(macs for _, macs in layers)
+        return costs
+
+
+class BudgetCosts:
+    """What a choice of channels costs, in all that a budget speaks of.
+
+    Attributes:
+        counted: The `Costs`.
+        before: The costs of the whole model.
+
+    Args:
+        trace: A `Trace`.
+        budget: The budget, a dict.
+        superfluous: The `Superfluous` of the trace.
+    """
+
+    def __init__(self, trace, budget, superfluous):
+        self.trace = trace
+        self.superfluous = superfluous
+        self.counted = Costs(trace)
+        self.measured = [k for k in budget if k in budgets.MEASURES]
+        self.before = dict(self.counted.full)
+        if "macs" in budget and "macs" not in self.before:
+            raise self.counted.macs_unknown
+        self.before.update(self._measured(trace.model))
+
+    def __call__(self, keep):
+        """The costs of a choice, before whole branches are taken out."""
+        costs = self.counted.total(keep)
+        if self.measured:
+            removal = Removal(self.trace, keep, self.superfluous)
+            # Without a model there is nothing to measure: it is chosen anew.
+            costs.update(
+                dict.fromkeys(self.measured, 0)
+                if removal.branches.emptied
+                else self._measured(removal.small())
+            )
+        return costs
+
+    def of(self, removal):
+        """The costs of what a removal leaves."""
+        costs = self.counted.total(removal.keep, removal.branches.gone)
+        costs["params"] += removal.new_parameters()
+        if self.measured:
+            costs.update(self._measured(removal.small()))
+        return costs
+
+    def _measured(self, model):
+        return {key: budgets.MEASURES[key](model) for key in self.measured}

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from keras_nonconvex import checks
 from keras_nonconvex.pruning import budgets
-from keras_nonconvex.pruning.planning import plan
+from keras_nonconvex.pruning.planning import planned
 
 
 def iterative(
@@ -26,19 +26,32 @@ def iterative(
     state for the weights that stay is carried over.
 
     Args:
-        model: A compiled, built functional or Sequential model; unchanged.
-        data: (x, y), or a dataset of batches for `fit` alone.
-        steps: How often to prune.
-        budget: As in `plan`, of the model given; fractions only.
-        criterion, round_to: As in `plan`. Criteria that look at samples get
-            `data`.
-        epochs: Of fine-tuning per step.
-        fit_options: Dict of further arguments of `fit`.
+        model: A compiled and built functional or Sequential model; it stays
+            as it is.
+        data: `(x, y)`, arrays, or a dataset of batches as `fit` takes it.
+        steps: How often to prune, an int >= 1. Defaults to `4`.
+        budget: A dict as in `plan`, such as `{"macs": 0.3}`: fractions of the
+            model given, in (0, 1], or percentages.
+        criterion: As in `plan`. Criteria that look at samples get `data`,
+            which then has to be `(x, y)`. Defaults to "group_norm".
+        round_to: As in `plan`. Defaults to 8.
+        epochs: How many epochs of fine-tuning follow each step, an int >= 0.
+            Defaults to `1`.
+        fit_options: A dict of further arguments of `fit`, such as
+            `{"batch_size": 128}`. Defaults to `None`.
         verbose: Whether to print one line per step and `fit`'s progress.
-        **options: As in `plan`.
+            Defaults to `True`.
+        **options: Further arguments of `plan`: `combine`, `ranking`,
+            `min_channels`, `max_ratio`, `exclude`, `on_constant`, `select`.
 
     Returns:
-        (the small model, the list of plans).
+        `(small, plans)`: the small model and a list with the `PruningPlan`
+        of each step.
+
+    Example:
+    >>> small, plans = knc.pruning.iterative(
+    ...     model, (x, y), steps=4, budget={"macs": 0.3}
+    ... )
     """
     checks.whole("steps", steps, 1)
     checks.whole("epochs", epochs, 0)
@@ -71,7 +84,7 @@ def iterative(
                 / steps
             )
             limits["channels"] = limits["channels"] / before
-        found = plan(
+        plan, removal = planned(
             small,
             criterion,
             limits,
@@ -79,14 +92,14 @@ def iterative(
             data=data if pair else None,
             **options,
         )
-        full = full or found.before
-        plans.append(found)
+        full = full or plan.before
+        plans.append(plan)
         trained = small.optimizer is not None and small.optimizer.built
-        small = found.apply(small, optimizer=trained)
+        small = removal.small_like(small, optimizer=trained)
         console.print(
             f"step {step}/{steps}: "
             + ", ".join(
-                f"{found.after[key] / full[key]:.1%} of the {key} left"
+                f"{plan.after[key] / full[key]:.1%} of the {key} left"
                 for key in full
             ),
             highlight=False,

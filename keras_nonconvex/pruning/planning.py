@@ -1,20 +1,19 @@
 """`plan`: which channels a model can lose, and why."""
 
-import collections
 import dataclasses
 import fnmatch
 import warnings
-
-import numpy as np
 
 from keras_nonconvex import checks
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning import reasons
+from keras_nonconvex.pruning.candidates import Candidates
 from keras_nonconvex.pruning.channels.trace import Trace
-from keras_nonconvex.pruning.costs import Costs
+from keras_nonconvex.pruning.costs import BudgetCosts
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
-from keras_nonconvex.pruning.removal import removal
+from keras_nonconvex.pruning.removal.removal import Removal
+from keras_nonconvex.pruning.removal.removal import Superfluous
 from keras_nonconvex.pruning.selection import Selection
 
 
@@ -37,254 +36,241 @@ def plan(
 
     Exactly superfluous channels always go: those that are constant (zero
     filters, zero normalization scales) and those whose readers have only
-    zero weights for them. A budget removes the lowest-scored ones on top.
+    zero weights for them. With a budget the channels of the lowest scores go
+    as well, until what remains is within it.
 
     Args:
         model: A built functional or Sequential model.
-        criterion: "zeros" for the superfluous channels alone, the default
-            without a budget; "group_norm", the default with one, "bn_scale",
-            "loss_rise", "taylor", "geometric_median", "random"; an instance
-            of one of `pruning.criteria`; or a function of a `Trace`, see
-            there.
-        budget: What may remain, as in `{"params": 0.1, "macs": "35%"}`;
-            `{"channels": 0.3}`, or `{"channels": {"conv*": 0.3}}` for layers
-            of their own; "size" and "latency" with `import tflite_export`.
-        round_to: Round the channels of each layer up to a multiple; 8 with a
-            budget and 1 without, if None.
-        data: (x, y) for criteria that look at samples.
-        combine: "mean", "sum" or "max": the score of a class of tied
-            channels from those of its members.
-        ranking: "global", or "layer" to take the same fraction everywhere.
-        min_channels: At least so many stay in each layer; with 0 a branch of
-            a residual sum may go whole. Branches of zeros always may.
-        max_ratio: At most this fraction of a layer's channels goes.
-        exclude: Layer name patterns; what these layers make stays.
-        on_constant: "keep" what sends a constant that no bias can replace
-            exactly ('same' padding); or "fold" it, inexact at the border.
+        criterion: What ranks the channels: a registered name ("group_norm",
+            "bn_scale", "loss_rise", "taylor", "geometric_median", "random"),
+            an instance of one of `pruning.criteria`, or a function as
+            described in `pruning.criterion`. Defaults to "group_norm" with a
+            budget, and to "zeros" without one: superfluous channels only.
+        budget: A dict of what may remain: a fraction up to 1, a percentage or
+            an absolute number, as in `{"params": 0.1, "macs": "35%"}`. Keys
+            are "params", "macs", "channels" (fractions only, or a dict of
+            them by layer name pattern: `{"channels": {"conv*": 0.3}}`), and
+            what `measure` registers: "size" in bytes and "latency" in
+            milliseconds with `import tflite_export`. Defaults to `None`.
+        round_to: Each layer keeps a multiple of so many channels, an int
+            >= 1. Defaults to 8 with a budget and to 1 without one.
+        data: `(x, y)`, arrays, for criteria that look at samples. Defaults to
+            `None`.
+        combine: `"mean"`, `"sum"` or `"max"`: the score of a class of tied
+            channels from those of its members. Defaults to `"mean"`.
+        ranking: `"global"` ranks the channels of all layers together,
+            `"layer"` takes the same fraction of each layer. Defaults to
+            `"global"`.
+        min_channels: Each layer keeps at least so many channels, an int >= 0.
+            With 0 a branch of a residual sum may go whole; a branch of zeros
+            always may. Defaults to `1`.
+        max_ratio: At most this fraction of a layer's channels goes, in
+            [0, 1]. Defaults to `1.0`.
+        exclude: A layer name pattern, or a list of them. The channels that
+            these layers make all stay. Defaults to `()`.
+        on_constant: What happens to a removable channel that sends a constant
+            where no bias can replace it exactly ('same' padding). `"keep"`
+            keeps the channel; `"fold"` folds the constant into the bias
+            anyway, which is inexact at the border. Defaults to `"keep"`.
         select: Whether a batch normalization may choose among channels that
             others read too: channel selection, as network slimming does it
-            for pre-activation networks.
+            for pre-activation networks. Defaults to `False`.
 
     Returns:
         A `PruningPlan`.
+
+    Example:
+    >>> plan = knc.pruning.plan(model, budget={"macs": 0.5})
+    >>> print(plan)
+    >>> small = plan.apply(model)
     """
-    check(criterion, budget, round_to)
-    checks.choice("ranking", ranking, ["global", "layer"])
-    checks.choice("on_constant", on_constant, ["keep", "fold"])
-    checks.whole("min_channels", min_channels, 0)
-    max_ratio = checks.number(
-        "max_ratio", max_ratio, "a number in [0, 1]", lambda v: 0 <= v <= 1
-    )
-    criterion = criterion or ("group_norm" if budget else "zeros")
-    trace = Trace(model, select)
-    dead = removal.Superfluous(trace, on_constant)
-    movable = trace.free.copy()
-    movable[list(dead.stuck)] = False
-    excluded = _excluded(trace, exclude)
-    movable[list(excluded)] = False
-    superfluous = (dead.unread | dead.constant) & movable
-    scores = _scores(trace, criterion, data, combine)
-    movable &= superfluous | (scores < np.inf)
-    scores = np.where(superfluous, -np.inf, scores)
-    selection = Selection(
-        trace,
-        scores,
-        movable,
-        round_to or (8 if budget else 1),
-        min_channels,
-        max_ratio,
-        ranking,
-    )
-    costs = _Budgeted(trace, budget or {}, dead)
-    limits = budgets.absolute(budget or {}, costs.before)
-
-    if isinstance((budget or {}).get("channels"), dict):
-        for pattern in budget["channels"]:
-            if not fnmatch.filter(trace.made, pattern):
-                raise ValueError(
-                    "Budget 'channels' needs patterns of layers that make "
-                    f"channels: {list(trace.made)[:5]} and so on. "
-                    f"Received: {pattern!r}"
-                )
-
-    def choose():
-        if "channels" in (budget or {}):
-            keep = selection.by_channels(budget["channels"])
-            if budgets.within(costs(keep), limits):
-                return keep
-        if limits:
-            return selection.within(costs, limits)
-        return selection.legal(~superfluous)
-
-    keep = choose()
-    found = removal.Removal(trace, keep, dead)
-    while found.branches.emptied:
-        # Some layer that has to stay would have no channel left.
-        selection.keep_some_of(found.branches.emptied)
-        keep = choose()
-        found = removal.Removal(trace, keep, dead)
-
-    def why(root):
-        root = int(root)
-        if keep[root]:
-            if superfluous[root] and selection.round_to > 1:
-                return (
-                    f"superfluous, kept for a multiple of {selection.round_to}"
-                )
-            if superfluous[root]:
-                return "superfluous, kept so that the layer stays"
-            if root in dead.stuck:
-                return dead.stuck[root]
-            return trace.reasons.get(root) or excluded.get(root)
-        if dead.unread[root]:
-            return "zero outgoing weights"
-        if dead.constant[root]:
-            return "zero filters"
-        return f"lowest {reasons.name_of(criterion)}"
-
-    after = costs(keep, found)
-    layers = reasons.layer_plans(costs.counted, keep, why, found)
-    before, target = dict(costs.before), dict(limits)
-    part = (budget or {}).get("channels")
-    if part is not None and not isinstance(part, dict):
-        order = selection.order
-        before["channels"], after["channels"] = (
-            len(order),
-            int(keep[order].sum()),
-        )
-        target["channels"] = int(len(order) * budgets.fraction(part) + 0.5)
-    result = PruningPlan(
-        model=trace.model.name,
-        criterion=reasons.name_of(criterion),
-        target=target,
-        before=before,
-        after=after,
-        layers=layers,
-        select=select,
+    made, _ = planned(
+        model,
+        criterion,
+        budget,
+        round_to,
+        data=data,
+        combine=combine,
+        ranking=ranking,
+        min_channels=min_channels,
+        max_ratio=max_ratio,
+        exclude=exclude,
         on_constant=on_constant,
-        border_error=found.border_errors(),
-        removed=found.branches.gone,
-        tied=reasons.tied(trace),
+        select=select,
     )
-    if not result.met:
-        kept_for = {
-            name: collections.Counter(
-                reason
-                for root in trace.root_of[np.concatenate(arrays)]
-                if (
-                    reason := trace.reasons.get(int(root))
-                    or excluded.get(int(root))
-                )
-            )
-            for name, arrays in trace.made.items()
-        }
-        result.limit = reasons.limit(result, selection, kept_for)
-    return result
+    return made
 
 
 def prune(model, criterion=None, budget=None, round_to=None, **options):
-    """`plan(...)` and `apply` in one call; see `plan`.
+    """Plans and applies in one call.
 
     Warns where the budget cannot be met.
+
+    Args:
+        model: A built functional or Sequential model; it stays as it is.
+        criterion: As in `plan`. Defaults to "group_norm" with a budget and
+            to "zeros" without one.
+        budget: As in `plan`, such as `{"macs": 0.5}`. Defaults to `None`:
+            only what is exactly superfluous goes.
+        round_to: As in `plan`. Defaults to 8 with a budget and to 1 without.
+        **options: Further arguments of `plan`: `data`, `combine`, `ranking`,
+            `min_channels`, `max_ratio`, `exclude`, `on_constant`, `select`.
+
+    Returns:
+        The small model, a plain `keras.Model` compiled as `model` is.
+
+    Example:
+    >>> small = knc.prune(model)
+    >>> small = knc.prune(model, "taylor", {"macs": 0.5}, data=(x, y))
     """
-    found = plan(model, criterion, budget, round_to, **options)
-    if not found.met:
+    made, removal = planned(model, criterion, budget, round_to, **options)
+    if not made.met:
         warnings.warn(
             f"The budget cannot be met; this is the closest: "
-            f"{found.headline()} Received: budget={budget}",
+            f"{made.headline()} Received: budget={budget}",
             stacklevel=2,
         )
-    return found.apply(model)
+    return removal.small_like(model)
 
 
-class _Budgeted:
-    """Function keep -> costs: what is counted, and what a budget measures.
+def planned(model, criterion=None, budget=None, round_to=None, **options):
+    """A plan, and what carries it out without following the model again.
 
-    Attributes:
-        counted: The `Costs`.
-        before: The costs of the whole model.
+    Args:
+        model: As in `plan`.
+        criterion: As in `plan`.
+        budget: As in `plan`.
+        round_to: As in `plan`.
+        **options: The keyword arguments of `plan`.
+
+    Returns:
+        `(plan, removal)`, a `PruningPlan` and a `Removal`. The latter counts
+        as long as the model's weights stay what they are.
     """
-
-    def __init__(self, trace, budget, superfluous):
-        self.trace = trace
-        self.superfluous = superfluous
-        self.counted = Costs(trace)
-        self.measured = [k for k in budget if k in budgets.MEASURES]
-        self.before = dict(self.counted.full)
-        if "macs" in budget and "macs" not in self.before:
-            raise self.counted.macs_unknown
-        for key in self.measured:
-            self.before[key] = budgets.MEASURES[key](trace.model)
-
-    def __call__(self, keep, found=None):
-        gone = found.branches.gone if found is not None else ()
-        costs = self.counted.total(keep, gone)
-        if found is not None:
-            costs["params"] += found.new_parameters()
-        if self.measured:
-            found = found or removal.Removal(self.trace, keep, self.superfluous)
-            if found.branches.emptied:  # No model; it is chosen anew.
-                return {**costs, **dict.fromkeys(self.measured, 0)}
-            small = found.small()
-            for key in self.measured:
-                costs[key] = budgets.MEASURES[key](small)
-        return costs
-
-
-def _scores(trace, criterion, data, combine):
-    found = (
-        criteria.REGISTRY.get(criterion, criterion)
-        if isinstance(criterion, str)
-        else criterion
+    options = Options(
+        criterion, budget, round_to, **{**plan.__kwdefaults__, **options}
     )
-    if criterion == "zeros":
-        found = criteria.GroupNorm()
-    if isinstance(found, type):
-        needs = "data" in {f.name for f in dataclasses.fields(found)}
-        if needs and data is None:
-            raise ValueError(
-                f"Criterion {criterion!r} looks at samples: give "
-                "data=(x, y). Received: data=None"
-            )
-        found = found(data=data) if needs else found()
-    scores = found(trace)
-    if isinstance(scores, list):
-        scores = criteria.combined(trace, scores, combine)
-    scores = np.asarray(scores, dtype="float64")
-    if scores.shape != (len(trace),) or np.isnan(scores).any():
-        raise ValueError(
-            "A criterion must return one number per channel id, "
-            f"{len(trace)} here, or (use, scores) pairs. "
-            f"Received: shape {scores.shape}"
-            + (" with NaN" if np.isnan(scores).any() else "")
-        )
-    return np.maximum(scores, -1e300)
+    trace = Trace(model, options.select)
+    _check_patterns(trace, options.budget)
+    superfluous = Superfluous(trace, options.on_constant)
+    candidates = Candidates(
+        trace,
+        superfluous,
+        options.criterion,
+        options.data,
+        options.combine,
+        options.exclude,
+    )
+    selection = Selection(
+        trace,
+        candidates.scores,
+        candidates.movable,
+        options.round_to,
+        options.min_channels,
+        options.max_ratio,
+        options.ranking,
+    )
+    costs = BudgetCosts(trace, options.budget, superfluous)
+    limits = budgets.absolute(options.budget, costs.before)
+    removal = _chosen(selection, superfluous, costs, limits, options.budget)
+    why = reasons.Reasons(candidates, removal, selection, options.criterion)
+    return _described(removal, costs, limits, why, options), removal
 
 
-def _excluded(trace, patterns):
-    """{root: why} of the classes that excluded layers make."""
-    patterns = [patterns] if isinstance(patterns, str) else patterns
-    if not isinstance(patterns, (list, tuple)) or not all(
-        isinstance(pattern, str) for pattern in patterns
-    ):
-        raise ValueError(
-            "Argument `exclude` must be a layer name pattern or a list of "
-            f"them. Received: exclude={patterns!r}"
+@dataclasses.dataclass
+class Options:
+    """The checked arguments of `plan`, where None means a default."""
+
+    criterion: object
+    budget: dict | None
+    round_to: int | None
+    data: tuple | None
+    combine: str
+    ranking: str
+    min_channels: int
+    max_ratio: float
+    exclude: tuple
+    on_constant: str
+    select: bool
+
+    def __post_init__(self):
+        check(self.criterion, self.budget, self.round_to)
+        checks.choice("ranking", self.ranking, ["global", "layer"])
+        checks.choice("on_constant", self.on_constant, ["keep", "fold"])
+        checks.whole("min_channels", self.min_channels, 0)
+        self.max_ratio = checks.number(
+            "max_ratio",
+            self.max_ratio,
+            "a number in [0, 1]",
+            lambda v: 0 <= v <= 1,
         )
-    found = {}
-    for pattern in patterns:
-        names = fnmatch.filter(trace.layers, pattern)
-        if not names:
+        name = "zeros" if self.budget is None else "group_norm"
+        self.criterion = self.criterion or name
+        self.round_to = self.round_to or (8 if self.budget else 1)
+        self.budget = self.budget or {}
+
+
+def _chosen(selection, superfluous, costs, limits, budget):
+    """The `Removal` of the first choice that leaves no layer empty."""
+    while True:
+        keep = _choice(selection, costs, limits, budget)
+        removal = Removal(selection.trace, keep, superfluous)
+        if not removal.branches.emptied:
+            return removal
+        # Some layer that has to stay would have no channel left.
+        selection.keep_some_of(removal.branches.emptied)
+
+
+def _choice(selection, costs, limits, budget):
+    """What stays: one bool per id, read at the class roots."""
+    if "channels" in budget:
+        keep = selection.by_channels(budget["channels"])
+        if budgets.within(costs(keep), limits):
+            return keep
+    if limits:
+        return selection.within(costs, limits)
+    return selection.legal(~selection.superfluous)
+
+
+def _described(removal, costs, limits, why, options):
+    """The `PruningPlan` of a removal."""
+    trace = removal.trace
+    before, after = dict(costs.before), costs.of(removal)
+    target = dict(limits)
+    part = options.budget.get("channels")
+    if part is not None and not isinstance(part, dict):
+        order = why.selection.order
+        before["channels"] = len(order)
+        after["channels"] = int(removal.keep[order].sum())
+        target["channels"] = int(len(order) * budgets.fraction(part) + 0.5)
+    made = PruningPlan(
+        model=trace.model.name,
+        criterion=criteria.name_of(options.criterion),
+        target=target,
+        before=before,
+        after=after,
+        layers=reasons.layer_plans(costs.counted, removal, why),
+        select=options.select,
+        on_constant=options.on_constant,
+        border_error=removal.border_errors(),
+        removed=removal.branches.gone,
+        tied=reasons.tied(trace),
+    )
+    if not made.met:
+        made.limit = why.limit(made)
+    return made
+
+
+def _check_patterns(trace, budget):
+    """Refuses a budget for layers that do not make channels."""
+    parts = budget.get("channels")
+    for pattern in parts if isinstance(parts, dict) else ():
+        if not fnmatch.filter(trace.made, pattern):
             raise ValueError(
-                "Argument `exclude` needs patterns of layer names. No layer "
-                f"is called so: {pattern!r}; the first are "
-                f"{list(trace.layers)[:5]}. Received: exclude={patterns!r}"
+                "Budget 'channels' needs patterns of layers that make "
+                f"channels: {list(trace.made)[:5]} and so on. "
+                f"Received: {pattern!r}"
             )
-        for name in names:
-            for ids in trace.made.get(name, []):
-                for root in trace.root_of[ids]:
-                    found[int(root)] = f"'{name}' is excluded"
-    return found
 
 
 def check(criterion, budget, round_to):
@@ -301,7 +287,7 @@ def check(criterion, budget, round_to):
         raise ValueError(
             "A budget needs a criterion that ranks channels, such as "
             "'group_norm', and such a criterion needs a budget. "
-            f"Received: criterion={reasons.name_of(criterion)!r}, "
+            f"Received: criterion={criteria.name_of(criterion)!r}, "
             f"budget={budget!r}"
         )
     if budget is not None:

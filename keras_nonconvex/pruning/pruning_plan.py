@@ -9,19 +9,22 @@ from rich.table import Table
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning.channels.trace import Trace
-from keras_nonconvex.pruning.removal import compiling
-from keras_nonconvex.pruning.removal import removal
+from keras_nonconvex.pruning.removal.removal import Removal
+from keras_nonconvex.pruning.removal.removal import Superfluous
 
 
 @dataclasses.dataclass
 class LayerPlan:
-    """One layer: `keep` has one bool per output channel, or is empty.
+    """What a plan does with one layer.
 
     Attributes:
-        name, kind: Of the layer; "model/layer" for a nested one.
-        keep: Which of the channels that it makes stay.
-        params, macs: (before, after).
-        reason: Why, in words.
+        name: The layer's name; "model/layer" for a layer of a nested model.
+        kind: The name of its class.
+        keep: A list with one bool per channel that the layer makes, `True`
+            where it stays; empty for layers that make none.
+        params: How many parameters it has, `(before, after)`.
+        macs: How many multiply-adds it takes per sample, `(before, after)`.
+        reason: Why its channels stay or go, in words.
     """
 
     name: str
@@ -33,27 +36,39 @@ class LayerPlan:
 
     @property
     def channels(self):
+        """How many channels the layer makes, `(before, after)`."""
         return len(self.keep), sum(self.keep)
 
 
 @dataclasses.dataclass
 class PruningPlan:
-    """What a pruning does, layer by layer. Prints as a table.
+    """What a pruning does, layer by layer.
+
+    `plan` makes it. It is plain data: `print(plan)` shows it as a table,
+    `to_json` and `from_json` store it, and the `keep` lists of its layers may
+    be edited before `apply`.
 
     Attributes:
-        model: Name of the model it was made for.
-        criterion: How channels were chosen.
-        target: Absolute limits asked for, {} if none.
-        before, after: {"params", "macs"} and what else was measured.
-        layers: One `LayerPlan` per layer with weights. Their `keep` lists may
-            be edited; tied layers must agree.
+        model: The name of the model that it was made for.
+        criterion: The name of the criterion that ranked the channels.
+        target: {budget key: absolute limit}; {} without a budget.
+        before: {"params": ..., "macs": ...} of the whole model, and what else
+            the budget speaks of.
+        after: The same of what remains.
+        layers: A list with one `LayerPlan` per layer with weights. Where
+            `keep` lists are edited, those of tied layers must agree.
         select: Whether normalizations choose among their input's channels.
-        on_constant: What is done about constants at a border.
-        border_error: {layer: greatest error of its output before the
+        on_constant: `"keep"` or `"fold"`, as in `plan`.
+        border_error: {layer name: greatest error of its output before the
             activation, near a border, where a constant was folded}.
-        removed: Layers that go whole.
-        limit: Why the target cannot be met, "" if it is.
-        tied: {layer: other layers whose channels go with its own}.
+        removed: The names of the layers that go whole.
+        limit: Why the target cannot be met; "" if it is.
+        tied: {layer name: other layers whose channels go with its own}.
+
+    Example:
+    >>> plan = knc.pruning.plan(model, budget={"params": 0.3})
+    >>> plan.layers[0].keep[5] = True
+    >>> small, masked = plan.apply(model), plan.mask(model)
     """
 
     model: str
@@ -70,36 +85,44 @@ class PruningPlan:
     tied: dict = dataclasses.field(default_factory=dict)
 
     def apply(self, model, optimizer=False):
-        """A new plain model without the dropped channels.
+        """A new model without the dropped channels.
 
-        `model` is untouched. The result computes what `mask(model)` does,
-        and what `model` does where all dropped channels are superfluous. It
-        is compiled as `model` is, without a solver.
+        It computes what `mask(model)` does, and what `model` does where all
+        dropped channels are superfluous. It is compiled as `model` is,
+        without a solver.
 
         Args:
-            model: The model that the plan was made for.
+            model: The model that the plan was made for, or one of the same
+                architecture; it stays as it is.
             optimizer: Whether to carry over the optimizer's state for the
-                weights that stay.
+                weights that stay. Defaults to `False`.
+
+        Returns:
+            A plain `keras.Model` of stock layers.
         """
-        found = self._removal(model)
-        found.check()
-        small = found.small()
-        compiling.compile_like(small, model)
-        if optimizer:
-            compiling.carry_optimizer(small, model, found)
-        return small
+        removal = self._removal(model)
+        removal.check()
+        return removal.small_like(model, optimizer)
 
     def mask(self, model):
-        """A new plain model, same architecture, dropped channels zeroed."""
+        """A new model of the same architecture, dropped channels zeroed.
+
+        Args:
+            model: The model that the plan was made for, or one of the same
+                architecture; it stays as it is.
+
+        Returns:
+            A plain `keras.Model`.
+        """
         return self._removal(model).masked()
 
     def _removal(self, model):
         trace = Trace(model, self.select)
-        superfluous = removal.Superfluous(trace, self.on_constant)
-        return removal.Removal(trace, self._kept(trace), superfluous)
+        superfluous = Superfluous(trace, self.on_constant)
+        return Removal(trace, self._kept(trace), superfluous)
 
     def diff(self):
-        """The layers that change, before and after, as text."""
+        """The layers that change, before and after, as a table in text."""
         table = Table(title=self.headline(), title_justify="left")
         table.add_column("layer")
         for name in ("channels", "params", "MACs"):
@@ -120,14 +143,21 @@ class PruningPlan:
         return terminal.render(table)
 
     def explain(self, layer):
-        """Why a layer keeps what it keeps, and which layers it is tied to."""
-        found = {entry.name: entry for entry in self.layers}
-        if layer not in found:
+        """Why a layer keeps what it keeps, and which layers it is tied to.
+
+        Args:
+            layer: The name of a layer with weights.
+
+        Returns:
+            Some lines of text.
+        """
+        entries = {entry.name: entry for entry in self.layers}
+        if layer not in entries:
             raise ValueError(
                 "Argument `layer` must be the name of a layer with weights: "
-                f"{', '.join(found)}. Received: layer={layer!r}"
+                f"{', '.join(entries)}. Received: layer={layer!r}"
             )
-        entry = found[layer]
+        entry = entries[layer]
         lines = [f"{entry.name} ({entry.kind})"]
         if entry.keep:
             full, kept = entry.channels
@@ -147,10 +177,11 @@ class PruningPlan:
         return "\n".join(lines)
 
     def dot(self):
-        """The coupled groups as a drawing in the DOT language.
+        """The coupled layers as a drawing in the DOT language, as text.
 
-        One box per layer that makes channels, one cluster per set of layers
-        whose channels stay or go together.
+        There is one box per layer that makes channels, and one cluster per
+        set of layers whose channels stay or go together. `dot -Tsvg` draws
+        it.
         """
         entries = {entry.name: entry for entry in self.layers}
         lines = ["graph channels {", '  node [shape=box, fontname="sans"];']
@@ -216,7 +247,7 @@ class PruningPlan:
         return budgets.within(self.after, self.target)
 
     def table(self):
-        """The plan as a rich table."""
+        """The plan as a `rich.table.Table`."""
         table = Table(
             title=f"{self.model}: {self.headline()}", title_justify="left"
         )
@@ -246,8 +277,9 @@ class PruningPlan:
         parts = []
         for key in self.before:
             word = {"params": "parameters", "macs": "MACs"}.get(key, key)
-            left, full = self.after[key], self.before[key]
-            part = f"{left / max(full, 1e-300):.1%} of the {word} stay"
+            # A model without convolutions and dense layers has no MACs.
+            left, full = self.after[key], max(self.before[key], 1e-300)
+            part = f"{left / full:.1%} of the {word} stay"
             if key in self.target:
                 met = "met" if left <= self.target[key] else "NOT met"
                 part += f" (target {self.target[key] / full:.1%} {met})"
@@ -264,7 +296,14 @@ class PruningPlan:
 
     @classmethod
     def from_json(cls, text):
-        """The plan of `to_json`, possibly edited."""
+        """The plan of `to_json`.
+
+        Args:
+            text: JSON text, possibly edited.
+
+        Returns:
+            A `PruningPlan`.
+        """
         data = json.loads(text)
         data["layers"] = [LayerPlan(**layer) for layer in data["layers"]]
         return cls(**data)

@@ -13,12 +13,12 @@ class Selection:
 
     Args:
         trace: A `Trace`.
-        scores: One per id; the lowest go first, -inf the superfluous.
+        scores: One number per id; the lowest go first, -inf the superfluous.
         movable: One bool per id: the classes that may go.
-        round_to: Channels of a layer are kept in multiples of it.
-        min_channels: At least so many stay in each layer.
-        max_ratio: At most this fraction of a layer's channels goes.
-        ranking: "global", or "layer" for the same fraction everywhere.
+        round_to: As in `plan`. Defaults to `1`.
+        min_channels: As in `plan`. Defaults to `1`.
+        max_ratio: As in `plan`. Defaults to `1.0`.
+        ranking: As in `plan`. Defaults to `"global"`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Selection:
             if not block.fixed
             and (min_channels == 0 or self.superfluous[block.roots].all())
         }
-        # Groups of classes of which one stays: what a split lets through.
+        # Groups of classes of which at least one has to stay.
         self.groups = []
         ranks = scores if ranking == "global" else self._ranks_in_blocks()
         order = np.flatnonzero(movable)
@@ -60,7 +60,7 @@ class Selection:
             )
             for name, arrays in self.trace.made.items()
         }
-        found = []
+        blocks = []
         for names, roots in self.trace.blocks().items():
             roots = roots[self.movable[roots]]
             if len(roots):
@@ -72,8 +72,8 @@ class Selection:
                     )
                     sizes[name] = max(1, int(counts[roots].max()))
                 others = {name: fixed[name] for name in names}
-                found.append(Block(names, roots, sizes, others))
-        return found
+                blocks.append(Block(names, roots, sizes, others))
+        return blocks
 
     def _ranks_in_blocks(self):
         ranks = np.full(len(self.trace), np.inf)
@@ -85,7 +85,11 @@ class Selection:
         return ranks
 
     def keep_some_of(self, groups):
-        """From now on one class of each of these groups stays."""
+        """From now on one class of each of these groups stays.
+
+        Args:
+            groups: Arrays of roots.
+        """
         for roots in groups:
             hit = {
                 i
@@ -97,13 +101,27 @@ class Selection:
                 self.groups.append(roots)
 
     def dropping(self, count):
-        """What stays if the first `count` classes go: one bool per id."""
+        """What stays if the classes of the lowest scores go.
+
+        Args:
+            count: How many of them.
+
+        Returns:
+            One bool per id.
+        """
         keep = np.ones(len(self.trace), dtype=bool)
         keep[self.order[:count]] = False
         return self.legal(keep)
 
     def legal(self, keep):
-        """Brings the best dropped classes back until each layer is legal."""
+        """Brings the best dropped classes back until each layer is legal.
+
+        Args:
+            keep: One bool per id: what is to stay.
+
+        Returns:
+            One bool per id.
+        """
         keep = keep.copy()
         for i, block in enumerate(self.blocks):
             kept = int(keep[block.roots].sum())
@@ -121,12 +139,18 @@ class Selection:
         return keep
 
     def by_channels(self, fractions):
-        """What stays by {"channels": fraction} or {pattern: fraction}.
+        """What stays by the budget {"channels": fractions}.
 
         A class stays if its score is above the one at place int(n percent)
         of all n in order, percent = 1 - fraction: the rule of network
-        slimming (Liu et al. 2017), for all layers together or, with patterns,
-        for each alone.
+        slimming (Liu et al. 2017).
+
+        Args:
+            fractions: A fraction for all layers together, or {layer name
+                pattern: fraction} for each layer alone.
+
+        Returns:
+            One bool per id.
         """
         keep = ~self.superfluous
         if not isinstance(fractions, dict):
@@ -146,7 +170,7 @@ class Selection:
         if place >= len(order):
             keep[order] = False
         elif percent > 0:
-            # In the order of `ranking`: those up to that place, and its equals.
+            # All up to that place go, and all that equal the score there.
             threshold = self.scores[order[place]]
             keep[order[: place + 1]] = False
             ties = order[place + 1 :]
@@ -188,7 +212,7 @@ class Selection:
                     left.discard(i)
 
     def _next(self, block, keep):
-        """The best dropped classes of a block, as many as its unit has."""
+        """The best dropped classes of a block, up to the next legal number."""
         dropped = block.roots[~keep[block.roots]]
         dropped = dropped[~self.superfluous[dropped]]
         kept = int(keep[block.roots].sum())
@@ -203,10 +227,10 @@ class Block:
     """The classes that one set of layers makes together.
 
     Attributes:
-        names: The layers.
-        roots: Those of its classes that may go.
-        sizes: {layer: how many of its channels a class has}.
-        others: {layer: how many further channels it has anyway}.
+        names: The names of the layers.
+        roots: The roots of the classes that may go.
+        sizes: {layer name: how many of its channels one class has}.
+        others: {layer name: how many further channels have to stay}.
     """
 
     def __init__(self, names, roots, sizes, others):

@@ -14,6 +14,7 @@ from keras import activations
 from keras import ops
 
 from keras_nonconvex import graph
+from keras_nonconvex import layouts
 from tflite_export.qat import table
 
 _WEIGHTED = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "Dense")
@@ -62,15 +63,8 @@ def outputs(model, x):
     for call in flat.calls:
         if call.node.is_input:
             continue
-        arguments = call.node.arguments
-        given = {
-            id(tensor): known[id(outer)]
-            for tensor, outer in zip(
-                arguments.keras_tensors, call.inputs, strict=True
-            )
-        }
-        args, kwargs = arguments.fill_in(given)
-        output = call.operation(*args, **kwargs)
+        given = [known[id(t)] for t in call.inputs]
+        (output,) = graph.outputs_for(call, given)
         known[id(call.outputs[0])] = output
         yield graph.name(call), ops.convert_to_numpy(output)
 
@@ -92,7 +86,7 @@ def _check(model, calls):
                 f"Received: layer '{graph.name(call)}'"
             )
         called.add(id(operation))
-        if getattr(operation, "data_format", None) == "channels_first":
+        if layouts.channels_first(operation):
             raise ValueError(
                 "LiteRT wants the channels last. Received: layer "
                 f"'{graph.name(call)}' with data_format='channels_first'"

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 from keras import ops
-from keras import tree
+
+from keras_nonconvex import graph
 
 
 def run(trace, inputs, values, wanted, after=None):
@@ -34,18 +35,11 @@ def run(trace, inputs, values, wanted, after=None):
     ]
     with keras.StatelessScope(state_mapping=mapping):
         for i, call in enumerate(trace.calls):
-            arguments = call.node.arguments
             if call.node.is_input:
                 continue
-            # In the terms of the nested model, where there is one.
-            own = {
-                id(t): known[id(outer)]
-                for t, outer in zip(
-                    arguments.keras_tensors, call.inputs, strict=True
-                )
-            }
-            args, kwargs = arguments.fill_in(own)
-            outputs = tree.flatten(call.operation(*args, **kwargs))
+            outputs = graph.outputs_for(
+                call, [known[id(t)] for t in call.inputs]
+            )
             for place, (tensor, y) in enumerate(
                 zip(call.outputs, outputs, strict=True)
             ):
@@ -60,10 +54,10 @@ def run(trace, inputs, values, wanted, after=None):
 
 def blank_inputs(trace):
     """One sample of zeros; where sizes are free, large enough for pooling."""
-    found = []
+    blank = []
     for t in trace.model.inputs:
         free = sum(n is None for n in t.shape[1:])
         shape = [1, *(n or (64 if free < 3 else 16) for n in t.shape[1:])]
         dtype = keras.backend.standardize_dtype(t.dtype)
-        found.append(np.zeros(shape, "str" if dtype == "string" else dtype))
-    return found
+        blank.append(np.zeros(shape, "str" if dtype == "string" else dtype))
+    return blank

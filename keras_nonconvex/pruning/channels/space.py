@@ -4,10 +4,10 @@ import numpy as np
 
 
 class ChannelSpace:
-    """Integers for channels; ties them (union-find) and freezes them.
+    """Integers for channels, tied to classes by union-find.
 
-    A class of tied ids is one prunable unit, named by its root, the least of
-    its ids.
+    A class of tied ids is one prunable unit. It is known by its root, the
+    least of its ids.
     """
 
     def __init__(self):
@@ -15,25 +15,45 @@ class ChannelSpace:
         self._reasons = []
 
     def new(self, count):
-        """`count` fresh ids, tied to nothing."""
+        """Fresh ids, tied to nothing.
+
+        Args:
+            count: How many, an int.
+
+        Returns:
+            An int array of `count` ids.
+        """
         ids = np.arange(len(self), len(self) + count)
         self._parent = np.append(self._parent, ids)
         return ids
 
     def roots(self, ids):
-        """The ids that stand for the classes of `ids`."""
+        """The ids that stand for the classes of `ids`.
+
+        Args:
+            ids: Channel ids, an int array of any shape.
+
+        Returns:
+            An int array of the same shape. Two ids are tied if their roots
+            are equal.
+        """
         ids = np.asarray(ids, dtype=int)
-        found = self._parent[ids]
+        roots = self._parent[ids]
         while True:
-            further = self._parent[found]
-            if np.array_equal(further, found):
+            further = self._parent[roots]
+            if np.array_equal(further, roots):
                 break
-            found = further
-        self._parent[ids] = found
-        return found
+            roots = further
+        self._parent[ids] = roots
+        return roots
 
     def tie(self, first, second):
-        """Ties two equally long id arrays pairwise."""
+        """Ties two id arrays pairwise: such channels stay or go together.
+
+        Args:
+            first: Channel ids.
+            second: As many channel ids.
+        """
         if len(first) != len(second):
             raise ValueError(
                 "Only equally many channels can be tied. "
@@ -49,17 +69,23 @@ class ChannelSpace:
             self._parent[np.maximum(a, b)] = np.minimum(a, b)
 
     def freeze(self, ids, reason):
-        """Says that these channels must stay; None are no channels."""
+        """Says that channels have to stay.
+
+        Args:
+            ids: Channel ids, or None for an axis of positions.
+            reason: Why, in words, such as "'softmax' sums over them". The
+                plan prints it.
+        """
         if ids is not None:
             self._reasons.append((np.array(ids, dtype=int), reason))
 
     def frozen(self):
         """{root: why its class must stay}; the first reason counts."""
-        found = {}
+        reasons = {}
         for ids, reason in self._reasons:
             for root in np.unique(self.roots(ids)):
-                found.setdefault(int(root), reason)
-        return found
+                reasons.setdefault(int(root), reason)
+        return reasons
 
     def __len__(self):
         return len(self._parent)

@@ -2,41 +2,78 @@
 
 import collections
 
-import keras
 import numpy as np
 
-from keras_nonconvex.pruning.channels.walk import Walk
+from keras_nonconvex.pruning.channels.following import Pass
 
 
-class Trace(Walk):
+class Trace:
     """The channel graph of a functional or Sequential model.
 
-    A finished `Walk`: its channel ids are grouped into classes of tied
-    channels, each known by one id, its root.
+    Channel ids are grouped into classes of tied channels. A class stays or
+    goes as one; it is known by one of its ids, its root. `len(trace)` is the
+    number of ids.
 
     Attributes:
-        root_of: Root of each id.
+        model: The functional form of the model.
+        calls: The calls of its layers, in order; nested models are followed.
+        outputs: The symbolic tensors that the model returns.
+        nested: The calls of nested models.
+        tensors: {id of a symbolic tensor: its `Tensor`}.
+        layers: {layer name: layer}, in order; "model/layer" if nested.
+        names: {id of a layer: its name}.
+        not_followed: Ids of the layers that no rule follows.
+        uses: All weight axes that are channels, a list of `Use`.
+        made, gathers, arrays, mixing, zeros_needed: As in `Walk`.
+        root_of: The root of each id, an int array.
         free: One bool per id, whether it is the root of a class that may go.
         reasons: {root: why its class must stay}.
 
     Args:
         model: A built functional or Sequential model.
-        select: Whether a normalization may choose among its input's channels.
+        select: Whether a normalization may choose among its input's channels,
+            as in `plan`. Defaults to `False`.
     """
 
     def __init__(self, model, select=False):
-        super().__init__(model, select)
-        # From here on nothing is tied any more.
-        self.root_of = self.roots(np.arange(len(self)))
-        self.reasons = self.frozen()
-        made = np.zeros(len(self), dtype=bool)
-        for ids in (ids for found in self.made.values() for ids in found):
-            made[self.root_of[ids]] = True
-        made[list(self.reasons)] = False
-        self.free = made
+        followed = Pass(model, select)
+        self.model = followed.model
+        self.calls = followed.calls
+        self.outputs = followed.outputs
+        self.nested = followed.nested
+        self.tensors = followed.tensors
+        self.layers = followed.layers
+        self.not_followed = followed.not_followed
+        walk = followed.walk
+        self.names = walk.names
+        self.uses = walk.uses
+        self.made = dict(walk.made)
+        self.gathers = walk.gathers
+        self.arrays = walk.arrays
+        self.mixing = walk.mixing
+        self.zeros_needed = walk.zeros_needed
+        self.root_of = walk.roots(np.arange(len(walk)))
+        self.reasons = walk.frozen()
+        self.free = self._free()
+
+    def _free(self):
+        free = np.zeros(len(self), dtype=bool)
+        for arrays in self.made.values():
+            for ids in arrays:
+                free[self.root_of[ids]] = True
+        free[list(self.reasons)] = False
+        return free
+
+    def __len__(self):
+        return len(self.root_of)
 
     def of_role(self, *roles):
-        """The uses with one of these roles."""
+        """The uses with one of these roles.
+
+        Args:
+            *roles: Of "filter", "bias", "shift", "scale", "input", "inner"
+                and "state"; see `Walk.use`.
+        """
         return [use for use in self.uses if use.role in roles]
 
     def stays(self, keep, ids):
@@ -50,12 +87,12 @@ class Trace(Walk):
 
     def makers(self):
         """{root: set of the names of the layers that make its class}."""
-        found = collections.defaultdict(set)
+        makers = collections.defaultdict(set)
         for name, arrays in self.made.items():
             for ids in arrays:
                 for root in np.unique(self.root_of[ids]):
-                    found[int(root)].add(name)
-        return found
+                    makers[int(root)].add(name)
+        return makers
 
     def blocks(self):
         """Prunable classes, as arrays, by the set of layers making them."""
@@ -64,13 +101,3 @@ class Trace(Walk):
         for root in np.flatnonzero(self.free):
             blocks[tuple(sorted(makers[root]))].append(root)
         return {names: np.array(roots) for names, roots in blocks.items()}
-
-
-def values_of(use):
-    """The weight that a use speaks of, as an array."""
-    return keras.ops.convert_to_numpy(use.variable)
-
-
-def along(use, array):
-    """`array` with the used axis first, the rest flattened."""
-    return np.moveaxis(array, use.axis, 0).reshape(array.shape[use.axis], -1)

@@ -3,6 +3,9 @@
 from keras_nonconvex.pruning.criteria.base import REGISTRY
 from keras_nonconvex.pruning.criteria.base import combined
 from keras_nonconvex.pruning.criteria.base import criterion
+from keras_nonconvex.pruning.criteria.base import name_of
+from keras_nonconvex.pruning.criteria.base import needs_data
+from keras_nonconvex.pruning.criteria.base import scores_of
 from keras_nonconvex.pruning.criteria.samples import LossRise
 from keras_nonconvex.pruning.criteria.samples import Taylor
 from keras_nonconvex.pruning.criteria.weights import BNScale
@@ -20,4 +23,7 @@ __all__ = [
     "Taylor",
     "combined",
     "criterion",
+    "name_of",
+    "needs_data",
+    "scores_of",
 ]

@@ -16,24 +16,67 @@ REGISTRY = {}
 def criterion(name):
     """Decorator: makes a function or class available as `criterion=name`.
 
-    A class is called without arguments first, or with `data` if it has such a
-    field.
+    A criterion is a function of a `Trace`, the channel graph of the model. It
+    returns `[(use, scores), ...]`, with one score per channel of each
+    `trace.of_role(...)` that it looks at, or an array of `len(trace)` scores.
+    The channels with the lowest scores go first; `inf` keeps a channel. A
+    class is called to make the function, with `data` if it has such a field.
+
+    Args:
+        name: The name, a string. An existing one is replaced.
+
+    Example:
+    >>> @knc.pruning.criterion("l1")
+    ... def l1(trace):
+    ...     return [
+    ...         (use, np.abs(use.rows()).sum(axis=1))
+    ...         for use in trace.of_role("filter")
+    ...     ]
+    >>> knc.prune(model, "l1", {"macs": 0.5})
     """
 
-    def register(found):
-        REGISTRY[name] = found
-        return found
+    def register(function):
+        REGISTRY[name] = function
+        return function
 
     return register
 
 
+def needs_data(criterion):
+    """Whether a criterion is a class that looks at samples.
+
+    Args:
+        criterion: A registered name, a class or a function.
+    """
+    criterion = _registered(criterion)
+    fields = getattr(criterion, "__dataclass_fields__", {})
+    return isinstance(criterion, type) and "data" in fields
+
+
+def name_of(criterion):
+    """The name of a criterion, whether it is a name already or a function.
+
+    Args:
+        criterion: As in `plan`.
+    """
+    if isinstance(criterion, str):
+        return criterion
+    named = getattr(criterion, "__name__", None)
+    return named or type(criterion).__name__
+
+
 def combined(trace, parts, how="mean"):
-    """[(use, scores)] -> one score per id; inf where there is none.
+    """Scores of weight axes as scores of classes of tied channels.
 
     Args:
         trace: A `Trace`.
-        parts: The scores of the indices of weight axes.
-        how: "mean", "sum" or "max" over all that belongs to a class.
+        parts: A list of (use, one score per index of its axis).
+        how: `"mean"`, `"sum"` or `"max"` over all that belongs to a class.
+            Defaults to `"mean"`.
+
+    Returns:
+        One score per channel id, read at the class roots; `inf` where there
+        is none.
     """
     checks.choice("combine", how, ["mean", "sum", "max"])
     total = np.zeros(len(trace))
@@ -48,3 +91,51 @@ def combined(trace, parts, how="mean"):
     if how == "mean":
         total = total / np.maximum(count, 1)
     return np.where(count > 0, total, np.inf)
+
+
+def scores_of(trace, criterion, data=None, combine="mean"):
+    """What a criterion says of the classes of a model.
+
+    Args:
+        trace: A `Trace`.
+        criterion: As in `plan`. "zeros" ranks nothing: the norms then decide
+            which superfluous channels stay where some have to.
+        data: (x, y) for criteria that look at samples.
+        combine: As in `combined`.
+
+    Returns:
+        One finite score or `inf` per channel id.
+    """
+    scores = _function(criterion, data)(trace)
+    if isinstance(scores, list):
+        scores = combined(trace, scores, combine)
+    scores = np.asarray(scores, dtype="float64")
+    if scores.shape != (len(trace),) or np.isnan(scores).any():
+        raise ValueError(
+            "A criterion must return one number per channel id, "
+            f"{len(trace)} here, or (use, scores) pairs. "
+            f"Received: shape {scores.shape}"
+            + (" with NaN" if np.isnan(scores).any() else "")
+        )
+    return np.maximum(scores, -1e300)
+
+
+def _registered(criterion):
+    """What a name stands for; all else stands for itself."""
+    return REGISTRY[criterion] if isinstance(criterion, str) else criterion
+
+
+def _function(criterion, data):
+    """A criterion as a function of a trace."""
+    zeros = isinstance(criterion, str) and criterion == "zeros"
+    function = _registered("group_norm" if zeros else criterion)
+    if not isinstance(function, type):
+        return function
+    if not needs_data(function):
+        return function()
+    if data is None:
+        raise ValueError(
+            f"Criterion {criterion!r} looks at samples: give data=(x, y). "
+            "Received: data=None"
+        )
+    return function(data=data)

@@ -11,8 +11,6 @@ from keras_nonconvex import checks
 from keras_nonconvex import data_loss
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning.channels.execution import run
-from keras_nonconvex.pruning.channels.trace import along
-from keras_nonconvex.pruning.channels.trace import values_of
 from keras_nonconvex.pruning.criteria.base import combined
 from keras_nonconvex.pruning.criteria.base import criterion
 from keras_nonconvex.pruning.criteria.weights import GroupNorm
@@ -22,18 +20,28 @@ from keras_nonconvex.pruning.removal.builder import masked_values
 @criterion("taylor")
 @dataclasses.dataclass(frozen=True)
 class Taylor:
-    """First-order change of the loss: (sum of w dL/dw)^2 per channel.
+    """First-order change of the loss: `(sum of w dL/dw)^2` per channel.
 
-    Of the scale and shift of a normalization where a channel has one, of its
-    filter and bias otherwise; the mean over batches of samples (Molchanov et
-    al. 2019).
+    The weights w are the scale and shift of the channel's normalization where
+    it has one, and its filter and bias otherwise. The score is the mean over
+    batches of random samples.
 
     Args:
-        data: (x, y), arrays.
-        samples: How many random samples to look at.
-        batch_size: Samples per gradient.
-        loss: As in `compile`; the model's own or cross-entropy if None.
-        seed: Seed of the choice of samples.
+        data: `(x, y)`, arrays; `x` may be a list or dict of them.
+        samples: How many random samples to look at, an int >= 1. Defaults to
+            `1024`.
+        batch_size: Samples per gradient, an int >= 1. Defaults to `64`.
+        loss: A loss as in `compile`. Defaults to `None`: the model's own,
+            else the crossentropy that suits its output.
+        seed: The seed of the choice of samples, an int. Defaults to `0`.
+
+    Example:
+    >>> taylor = knc.pruning.criteria.Taylor((x, y), samples=512)
+    >>> small = knc.prune(model, taylor, {"macs": 0.5})
+
+    Reference:
+    - Molchanov et al., "Importance Estimation for Neural Network Pruning",
+      2019.
     """
 
     data: tuple
@@ -53,25 +61,33 @@ class Taylor:
             for root in trace.root_of[use.ids]
         }
         total = {}
-        for part, found in data_loss.per_batch(
+        for part, gradients in data_loss.per_batch(
             trace.model, x, y, self.batch_size, loss=self.loss
         ):
-            for key, (ids, change) in self._changes(trace, found, norms):
+            for key, (ids, change) in self._changes(trace, gradients, norms):
                 score = total.setdefault(key, [ids, 0.0])
                 score[1] = score[1] + part * change**2
         return [(_Scored(ids), scores) for ids, scores in total.values()]
 
-    def _changes(self, trace, found, norms):
-        """(layer, (ids, sum of w dL/dw per index)) of each layer."""
+    def _changes(self, trace, gradients, norms):
+        """(key of a layer, (ids, sum of w dL/dw per id)), layer by layer.
+
+        Args:
+            trace: A `Trace`.
+            gradients: {id of a weight: its gradient}.
+            norms: Roots of the classes whose normalization counts, so that
+                their filters do not.
+        """
         sums = {}
         for use in trace.of_role("scale", "shift", "filter", "bias"):
-            if id(use.variable) not in found:
-                continue  # Not trained.
+            if id(use.variable) not in gradients:
+                # The weight is not trained.
+                continue
             roots = trace.root_of[use.ids]
             makes = use.role in ("filter", "bias")
             skip = np.array([makes and int(r) in norms for r in roots])
-            product = values_of(use) * found[id(use.variable)]
-            change = np.where(skip, 0.0, along(use, product).sum(axis=1))
+            product = use.values * gradients[id(use.variable)]
+            change = np.where(skip, 0.0, use.rows(product).sum(axis=1))
             if skip.all():
                 continue
             key = (id(use.layer), len(use.ids))
@@ -82,7 +98,7 @@ class Taylor:
 
 @dataclasses.dataclass(frozen=True)
 class _Scored:
-    """What `combined` needs of a use."""
+    """What `combined` needs to know of a `Use`."""
 
     ids: np.ndarray
 
@@ -92,24 +108,35 @@ class _Scored:
 class LossRise:
     """How much the loss rises on random training samples without a channel.
 
-    The choice of hierarchical group sparse regularization (Mitsuno, Kurita
-    2020). The samples are run with one class of channels gated to zero,
-    several such gates in one batch. Channels with the smallest filters are
-    looked at; the others are ranked behind them, by their filters.
+    The model is run with one class of tied channels set to zero, for each
+    class. Only channels with small filters are looked at; the others are
+    ranked behind them, by the norms of their filters.
 
     Args:
-        data: (x, y), arrays.
-        samples: Random samples per round.
-        mode: "one_shot" scores every class once; "greedy" removes the best
-            candidates for good, round by round, and scores the rest again
-            with new samples.
-        rounds: Of "greedy".
-        candidates: The fraction of classes, those of smallest norm, that is
-            looked at.
-        batch_size: Samples x gates per batch.
-        loss: As in `compile`; the model's own or cross-entropy if None.
-        seed: Seed of the choice of samples.
-        verbose: Whether to show a progress bar.
+        data: `(x, y)`, arrays; `x` may be a list or dict of them.
+        samples: How many random samples to look at per round, an int >= 1.
+            Defaults to `256`.
+        mode: `"one_shot"` scores every class once. `"greedy"` drops the
+            classes of the lowest scores for good, round by round, and scores
+            the rest again with new samples. Defaults to `"one_shot"`.
+        rounds: How many rounds `"greedy"` takes, an int >= 1. Defaults to
+            `10`.
+        candidates: The fraction of classes that is looked at, those with the
+            smallest norms, in (0, 1]. Defaults to `0.6`.
+        batch_size: How many samples are run at once, an int >= 1; several
+            classes share a batch. Defaults to `512`.
+        loss: A loss as in `compile`. Defaults to `None`: the model's own,
+            else the crossentropy that suits its output.
+        seed: The seed of the choice of samples, an int. Defaults to `0`.
+        verbose: Whether to show a progress bar. Defaults to `True`.
+
+    Example:
+    >>> rise = knc.pruning.criteria.LossRise((x, y), mode="greedy")
+    >>> small = knc.prune(model, rise, {"macs": 0.5})
+
+    Reference:
+    - Mitsuno & Kurita, "Filter Pruning using Hierarchical Group Sparse
+      Regularization for Deep Convolutional Neural Networks", 2020.
     """
 
     data: tuple
@@ -167,7 +194,13 @@ class LossRise:
 
 
 class _Gates:
-    """Runs a model on samples with some classes of channels gated to zero."""
+    """Runs a model on samples with some classes of channels set to zero.
+
+    Args:
+        trace: A `Trace`.
+        settings: The `LossRise`.
+        seed: The seed of the choice of samples.
+    """
 
     def __init__(self, trace, settings, seed):
         self.trace = trace
@@ -197,24 +230,37 @@ class _Gates:
         self.inner = set(np.concatenate([[], *inner]).astype(int))
 
     def rises(self, roots, gone, update):
-        """How much the loss rises without each of the classes, on top."""
+        """How much the loss rises without each class: one number per class.
+
+        Args:
+            roots: The classes.
+            gone: Classes that are without effect already.
+            update: Function of the number of classes that are done.
+        """
         base = self._losses([[*gone]])[0]
-        found = []
-        # Classes inside of layers have no tensor that could be gated.
-        for root in roots:
-            inside = int(root) in self.inner
-            if not found or inside or found[-1][0] or self._full(found[-1][1]):
-                found.append((inside, []))
-            found[-1][1].append(int(root))
         rises, done = [], 0
-        for _, batch in found:
+        for batch in self._batches(roots):
             rises += self._losses([[*gone, root] for root in batch])
             done += len(batch)
             update(done)
         return np.array(rises) - base
 
-    def _full(self, batch):
-        return len(batch) >= max(1, self.batch_size // len(self.x[0]))
+    def _batches(self, roots):
+        """Lists of classes, in order, that are gated in one batch."""
+        size = max(1, self.batch_size // len(self.x[0]))
+        batch = []
+        for root in map(int, roots):
+            # Classes inside of layers have no tensor that could be gated.
+            alone = root in self.inner
+            if batch and (alone or batch[-1] in self.inner):
+                yield batch
+                batch = []
+            batch.append(root)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     def _losses(self, choices):
         """The mean loss with each of several choices of classes gated."""

@@ -5,13 +5,11 @@ import dataclasses
 import numpy as np
 
 from keras_nonconvex import checks
-from keras_nonconvex.pruning.channels.trace import along
-from keras_nonconvex.pruning.channels.trace import values_of
 from keras_nonconvex.pruning.criteria.base import criterion
 
 
 def _relative(scores):
-    """Scores in units of their layer's mean, over what is not zero."""
+    """Scores in units of their mean over the layer, zeros left out."""
     alive = scores[scores > 0]
     return scores / alive.mean() if len(alive) else scores
 
@@ -19,15 +17,21 @@ def _relative(scores):
 @criterion("group_norm")
 @dataclasses.dataclass(frozen=True)
 class GroupNorm:
-    """The mean size of the weights of a class's filters.
+    """The mean size of a filter's weights: `(mean |w|^p)^(1/p)`.
 
-    (mean |w|^p)^(1/p) per filter, so that it does not depend on a filter's
-    size; then in units of the layer's mean, so that layers of different scale
-    can be ranked together (Li et al. 2017 with p=1).
+    The mean does not depend on how many weights a filter has. In units of the
+    layer's mean, layers of different scale can be ranked together.
 
     Args:
-        p: 1 or 2.
-        relative: Whether each layer is measured by its own mean.
+        p: The norm, 1 or 2. Defaults to `2`.
+        relative: Whether scores are in units of their layer's mean. Defaults
+            to `True`.
+
+    Example:
+    >>> knc.prune(model, knc.pruning.criteria.GroupNorm(1), {"macs": 0.5})
+
+    Reference:
+    - Li et al., "Pruning Filters for Efficient ConvNets", 2017 (p = 1).
     """
 
     p: int = 2
@@ -39,7 +43,7 @@ class GroupNorm:
     def __call__(self, trace):
         parts = []
         for use in trace.of_role("filter"):
-            size = np.abs(along(use, values_of(use)).astype("float64"))
+            size = np.abs(use.rows().astype("float64"))
             norms = np.mean(size**self.p, axis=1) ** (1 / self.p)
             parts.append((use, _relative(norms) if self.relative else norms))
         return parts
@@ -48,15 +52,23 @@ class GroupNorm:
 @criterion("bn_scale")
 @dataclasses.dataclass(frozen=True)
 class BNScale:
-    """|gamma| of batch normalization: network slimming (Liu et al. 2017).
+    """`|gamma|` of batch normalization: network slimming.
 
-    With the budget {"channels": 1 - percent} it is the papers' global rule;
+    With the budget `{"channels": 1 - percent}` it is the papers' global rule;
     pre-activation networks need `select=True`. Channels without a scale stay.
 
     Args:
-        form: "global" for |gamma| itself; "optimal" for the part of its
-            layer's sum of gamma^2 that it and all smaller ones have: the
-            local form of Ye et al. 2020 (optimal thresholding).
+        form: `"global"` scores by `|gamma|` itself. `"optimal"` scores by the
+            fraction of the layer's sum of `gamma^2` that this and all smaller
+            ones have. Defaults to `"global"`.
+
+    Example:
+    >>> knc.prune(model, "bn_scale", {"channels": 0.4}, round_to=1)
+
+    References:
+    - Liu et al., "Learning Efficient Convolutional Networks through Network
+      Slimming", 2017.
+    - Ye et al., "Channel Pruning via Optimal Thresholding", 2020.
     """
 
     form: str = "global"
@@ -69,7 +81,7 @@ class BNScale:
         for use in trace.of_role("scale"):
             if len(use.variable.shape) != 1:
                 continue
-            scale = np.abs(values_of(use).astype("float64"))
+            scale = np.abs(use.values.astype("float64"))
             if self.form == "optimal":
                 order = np.argsort(scale, kind="stable")
                 share = np.cumsum(scale[order] ** 2)
@@ -82,15 +94,20 @@ class BNScale:
 @criterion("geometric_median")
 @dataclasses.dataclass(frozen=True)
 class GeometricMedian:
-    """Mean distance to the layer's other filters: FPGM (He et al. 2019).
+    """The sum of a filter's distances to the layer's other filters (FPGM).
 
-    The filters nearest to all others can best be stood for by them.
+    The filters nearest to all others are the easiest to replace by them.
+    Scores are in units of their layer's mean.
+
+    Reference:
+    - He et al., "Filter Pruning via Geometric Median for Deep Convolutional
+      Neural Networks Acceleration", 2019.
     """
 
     def __call__(self, trace):
         parts = []
         for use in trace.of_role("filter"):
-            filters = along(use, values_of(use)).astype("float64")
+            filters = use.rows().astype("float64")
             squares = np.sum(filters**2, axis=1)
             products = filters @ filters.T
             distances = squares[:, None] + squares[None] - 2.0 * products
@@ -105,7 +122,7 @@ class Random:
     """Uniform random scores: the baseline.
 
     Args:
-        seed: Seed of the scores.
+        seed: The seed of the scores, an int. Defaults to `0`.
     """
 
     seed: int = 0

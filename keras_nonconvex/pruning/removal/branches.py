@@ -65,21 +65,22 @@ class Branches:
     @staticmethod
     def _empty_tensors(trace, keep):
         """{id of a tensor: the roots of its axis that keeps no channel}."""
-        found = {}
+        empty = {}
         for key, x in trace.tensors.items():
             for axis in x.labelled:
                 roots = trace.root_of[x.axes[axis]]
                 if len(roots) and not keep[roots].any():
-                    found[key] = np.unique(roots)
-        for call in trace.calls:  # What a layer has inside: heads.
+                    empty[key] = np.unique(roots)
+        # What a layer has inside, such as attention heads.
+        for call in trace.calls:
             name = trace.names[id(call.operation)]
             for ids in trace.made.get(name, []):
                 if not keep[trace.root_of[ids]].any():
                     for tensor in call.outputs:
-                        found.setdefault(
+                        empty.setdefault(
                             id(tensor), np.unique(trace.root_of[ids])
                         )
-        return found
+        return empty
 
     def _leave_out(self, trace, keep, values, empty):
         """Finds the inputs that can be left out."""
@@ -106,13 +107,13 @@ class Branches:
     def _measure(self, trace, keep, values, adds):
         """Takes what is uniform: a value per channel, or nothing if zero."""
         wanted = [call.inputs[i] for call, dead in adds for i in dead]
-        found = run(trace, blank_inputs(trace), values, wanted)
+        arrays = run(trace, blank_inputs(trace), values, wanted)
         for call, dead in adds:
             out = {}
             for i in dead:
                 tensor = call.inputs[i]
                 x = trace.tensors[id(tensor)]
-                array = ops.convert_to_numpy(found[id(tensor)])
+                array = ops.convert_to_numpy(arrays[id(tensor)])
                 axis = x.labelled[0]
                 stays = trace.stays(keep, x.axes[axis])
                 array = np.compress(stays, array, axis=axis)

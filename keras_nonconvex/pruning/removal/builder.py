@@ -9,6 +9,7 @@ from keras import ops
 from keras import tree
 
 from keras_nonconvex import graph
+from keras_nonconvex import layouts
 from keras_nonconvex.pruning import rules
 
 _ZEROED = ("filter", "bias", "scale", "shift", "input", "inner")
@@ -42,10 +43,13 @@ class Builder:
     Args:
         trace: The channel graph.
         keep: One bool per channel id; None to cut nothing.
-        values: {id of a variable: its new values, uncut}.
-        new_biases: {id of a layer without bias: the bias it gets, uncut}.
+        values: {id of a variable: its new values, not cut yet}.
+        new_biases: {id of a layer without bias: the bias it gets}.
         bypassed: {(id of a node, path): {position of an input: what is added
             in its place}}.
+
+    Attributes:
+        pairs: (old variable, new variable), once the model is built.
     """
 
     def __init__(
@@ -60,7 +64,6 @@ class Builder:
         self._uses = {}
         for use in trace.uses:
             self._uses.setdefault(id(use.variable), []).append(use)
-        # (old variable, new variable), once built.
         self.pairs = []
         self._built = {}
         self._names = {c.operation.name for c in trace.calls}
@@ -103,7 +106,8 @@ class Builder:
             for struct in (model.input, model.output)
         )
         built = keras.Model(inputs, outputs, name=model.name)
-        if not model.trainable:  # True would thaw its frozen layers.
+        # Setting it to True would thaw the model's frozen layers.
+        if not model.trainable:
             built.trainable = False
         return built
 
@@ -124,21 +128,19 @@ class Builder:
 
     def _call(self, node, path, tensors):
         """The outputs of the new layer for one call of an old one."""
-        operation = node.operation
+        operation, key = node.operation, (id(node), path)
+        if key in self.bypassed:
+            return self._without_dead(node, key, tensors)
+        if key in self.trace.gathers:
+            tensors = self._narrowed(node, key, tensors)
+        args, kwargs = node.arguments.fill_in(tensors)
         if graph.is_graph(operation):
             if id(operation) not in self._built:
                 given = [tensors[id(t)] for t in node.arguments.keras_tensors]
                 self._built[id(operation)] = self._model(
                     operation, (*path, node), given
                 )
-            args, kwargs = node.arguments.fill_in(tensors)
             return self._built[id(operation)](*args, **kwargs)
-        key = (id(node), path)
-        if key in self.bypassed:
-            return self._without_dead(node, key, tensors)
-        if key in self.trace.gathers:
-            tensors = self._narrowed(node, key, tensors)
-        args, kwargs = node.arguments.fill_in(tensors)
         for (i, axis), ids in self.trace.arrays.get(key, {}).items():
             flat = tree.flatten((args, kwargs))
             stays = self.trace.stays(self.keep, ids)
@@ -231,8 +233,8 @@ class Builder:
             masks = [None] * len(variable.shape)
             for use in self._uses.get(id(variable), []):
                 masks[use.axis] = self.trace.stays(self.keep, use.ids)
-            found = rules.Kept(tuple(variable.shape), tuple(masks))
-            weights[variable.name] = weights[variable.path] = found
+            part = rules.Kept(tuple(variable.shape), tuple(masks))
+            weights[variable.name] = weights[variable.path] = part
         inputs = [kept(t) for t in call.inputs]
         if key in self.trace.gathers:
             inputs[0] = kept(call.outputs[0])
@@ -296,7 +298,7 @@ def _is_layer(operation):
 def _with_bias(layer):
     """The config of a layer that is given a bias."""
     if isinstance(layer, keras.layers.EinsumDense):
-        result = layer.equation.replace(" ", "").split("->")[1]
+        _, _, result = layouts.einsum_letters(layer)
         axes = rules.find(layer).bias_axes(layer)
         return {"bias_axes": "".join(result[axis] for axis in axes)}
     return {"use_bias": True}
@@ -317,7 +319,8 @@ def _remade(layer, changes):
     """A new layer from the config of an old one, with changes."""
     try:
         config = _merged(_plain(layer.get_config()), changes)
-        if "activation" in config:  # Also one that cannot be stored.
+        # Some activations cannot be stored in a config.
+        if "activation" in config:
             config["activation"] = layer.activation
         return type(layer).from_config(config)
     except Exception as error:

@@ -5,7 +5,13 @@ from keras import ops
 
 
 def compile_like(small, model):
-    """Compiles a model with another's settings, without a solver."""
+    """Compiles a model as another one is, without a solver.
+
+    Args:
+        small: The model to compile.
+        model: The model whose settings count; nothing is done if it is not
+            compiled.
+    """
     settings = getattr(model, "_compile_config", None)
     if not getattr(model, "compiled", False) or settings is None:
         return
@@ -28,8 +34,14 @@ def _fresh(metric):
     return metric
 
 
-def carry_optimizer(small, model, removal):
-    """Gives the small model what its weights' old optimizer state is."""
+def carry_optimizer(small, model, builder):
+    """Gives the small model the optimizer state of the weights that stay.
+
+    Args:
+        small: The small model, compiled.
+        model: The model that it comes from, compiled and trained.
+        builder: The `Builder` that built the small model.
+    """
     old, new = (
         getattr(getattr(m, "optimizer", None), "inner_optimizer", None)
         or getattr(m, "optimizer", None)
@@ -46,7 +58,7 @@ def carry_optimizer(small, model, removal):
     # A slot is named after its weight, and has its shape.
     slots = {v.name: v for v in old.variables}
     mine = {v.name: v for v in new.variables}
-    for before, after in removal.pairs:
+    for before, after in builder.pairs:
         start, prefix = (v.path.replace("/", "_") for v in (before, after))
         for name, slot in mine.items():
             source = slots.get(start + name.removeprefix(prefix))
@@ -57,4 +69,4 @@ def carry_optimizer(small, model, removal):
                 and slot.shape == after.shape
             ):
                 value = ops.convert_to_numpy(source)
-                slot.assign(removal.cut(before, value))
+                slot.assign(builder.cut(before, value))

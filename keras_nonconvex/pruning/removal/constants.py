@@ -11,8 +11,6 @@ import functools
 import numpy as np
 
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.channels.trace import along
-from keras_nonconvex.pruning.channels.trace import values_of
 
 _NONE = np.arange(0)
 
@@ -82,16 +80,16 @@ class Constants:
         """[(output tensor, roots of its constant channels)] of a call."""
         uses = self._uses.get(id(call.operation), [])
         if any(use.role == "filter" for use in uses):
-            found = self._without_weights(call.operation, call.inputs)
+            constant = self._without_weights(call.operation, call.inputs)
         elif mixes:
-            found = _NONE
+            constant = _NONE
         else:
-            found = self._passed_on(call)
+            constant = self._passed_on(call)
         scales = [use for use in uses if use.role == "scale"]
-        found = _union([found, self._zero(scales), self.dropped])
+        constant = _union([constant, self._zero(scales), self.dropped])
         for tensor in call.outputs:
             roots = self.roots(tensor)
-            yield tensor, roots[np.isin(roots, found)]
+            yield tensor, roots[np.isin(roots, constant)]
 
     def _passed_on(self, call):
         """Roots of what a layer for single channels leaves constant."""
@@ -99,8 +97,8 @@ class Constants:
         if not constant:
             return _NONE
         rule = rules.find(call.operation)
-        if len(constant) == 1 or rule is None or not rule.joins:
-            # A value of each input is in a value of the output.
+        if len(constant) == 1 or rule is None or not rule.concatenates:
+            # Values of all inputs are in each value of the output.
             return functools.reduce(np.intersect1d, constant)
         tensors = [self.trace.tensors[id(x)] for x in call.inputs]
         if len({tuple(x.labelled) for x in tensors}) > 1:
@@ -118,21 +116,22 @@ class Constants:
         uses = self._uses[id(layer)]
         roles = ["filter"]
         if any(use.role == "inner" for use in uses):
-            roles.append("bias")  # What it adds does not stay in the layer.
+            # What it adds does not stay in the layer.
+            roles.append("bias")
         read = {id(use.variable): use for use in uses if use.role == "input"}
         constant = _union([self.of(x) for x in inputs])
         alive = []
         for use in uses:
             if use.role not in roles:
                 continue
-            values = values_of(use) != 0
+            values = use.values != 0
             reader = read.get(id(use.variable))
             if reader is not None and len(constant):
                 live = ~np.isin(self.trace.root_of[reader.ids], constant)
                 shape = [1] * values.ndim
                 shape[reader.axis] = -1
                 values = values & live.reshape(shape)
-            alive.append(self.trace.root_of[use.ids][along(use, values).any(1)])
+            alive.append(self.trace.root_of[use.ids][use.rows(values).any(1)])
         return np.setdiff1d(self._made(layer), _union(alive))
 
     def _zero(self, uses):
@@ -141,7 +140,7 @@ class Constants:
         for use in uses:
             roots = self.trace.root_of[use.ids]
             known.append(roots)
-            alive.append(roots[along(use, values_of(use)).any(axis=1)])
+            alive.append(roots[use.rows().any(axis=1)])
         return np.setdiff1d(_union(known), _union(alive))
 
 
@@ -149,7 +148,7 @@ def unread_classes(trace):
     """Classes whose every reader has only zero weights for them."""
     read = np.zeros(len(trace), dtype=bool)
     for use in trace.of_role("input", "inner"):
-        nonzero = along(use, values_of(use)).any(axis=1)
+        nonzero = use.rows().any(axis=1)
         read[trace.root_of[use.ids[nonzero]]] = True
     for _, ids in trace.mixing:
         read[trace.root_of[ids]] = True

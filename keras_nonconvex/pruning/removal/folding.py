@@ -34,14 +34,14 @@ def sent(trace, constant, values=None):
     calls = collections.defaultdict(list)
     for call in trace.calls:
         calls[id(call.operation)].append(call)
-    found = _images(
+    arrays = _images(
         trace, [c for use in readers for c in calls[id(use.layer)]], values
     )
     return [
         Sent(
             use,
             calls[id(use.layer)],
-            [found[id(call.node), call.path] for call in calls[id(use.layer)]],
+            [arrays[id(call.node), call.path] for call in calls[id(use.layer)]],
         )
         for use in readers
     ]
@@ -52,10 +52,10 @@ def _images(trace, calls, values):
     if not calls:
         return {}
     wanted = [t for call in calls for t in call.inputs]
-    found = run(trace, blank_inputs(trace), values or {}, wanted)
+    arrays = run(trace, blank_inputs(trace), values or {}, wanted)
     return {
         (id(call.node), call.path): [
-            ops.convert_to_numpy(found[id(t)]) for t in call.inputs
+            ops.convert_to_numpy(arrays[id(t)]) for t in call.inputs
         ]
         for call in calls
     }
@@ -69,7 +69,7 @@ def stuck(trace, constant, on_constant):
         constant: One bool per id: the classes in question.
         on_constant: "keep" to refuse what is inexact at a border.
     """
-    found = stuck_at_zero(trace, constant)
+    reasons = stuck_at_zero(trace, constant)
     try:
         arriving = sent(trace, constant)
     except Exception as error:
@@ -87,12 +87,12 @@ def stuck(trace, constant, on_constant):
             uniform = high - low <= 1e-6 * max(abs(low), abs(high))
             if can and (on_constant == "fold" or (exact and uniform)):
                 continue
-            found[root] = (
+            reasons[root] = (
                 f"sends {(low + high) / 2:.3g} into '{use.layer.name}', "
                 "where no bias can replace it"
                 + (" at the border" if can else "")
             )
-    return found
+    return reasons
 
 
 def stuck_at_zero(trace, classes, values=None):
@@ -122,7 +122,7 @@ def stuck_at_zero(trace, classes, values=None):
 
 def _levels(trace, constant, calls, images):
     """[(root, least, greatest value)] of constants, over a layer's calls."""
-    found = {}
+    levels = {}
     for call, arrays in zip(calls, images, strict=True):
         for tensor, array in zip(call.inputs, arrays, strict=True):
             x = trace.tensors[id(tensor)]
@@ -132,9 +132,9 @@ def _levels(trace, constant, calls, images):
                 for i in np.flatnonzero(constant[roots]):
                     low, high = float(flat[i].min()), float(flat[i].max())
                     key = (int(roots[i]), axis, i)
-                    known = found.get(key, (low, high))
-                    found[key] = (min(low, known[0]), max(high, known[1]))
-    return [(root, *levels) for (root, _, _), levels in found.items()]
+                    known = levels.get(key, (low, high))
+                    levels[key] = (min(low, known[0]), max(high, known[1]))
+    return [(root, *bounds) for (root, _, _), bounds in levels.items()]
 
 
 def bias_changes(trace, constant, values):
@@ -162,7 +162,7 @@ def _contribution(trace, constant, use, calls, images):
     if not axes:
         return None, 0.0
     bare = None
-    found = []
+    parts = []
     for call, (array,) in zip(calls, images, strict=True):
         x = trace.tensors[id(call.inputs[0])]
         part = np.zeros_like(array)
@@ -171,7 +171,7 @@ def _contribution(trace, constant, use, calls, images):
             place = (slice(None),) * axis + (going,)
             part[place] = array[place]
         if not part.any():
-            found.append(None)
+            parts.append(None)
             continue
         bare = bare or _bare(layer, part)
         y = ops.convert_to_numpy(bare(part)).astype("float64")
@@ -184,15 +184,15 @@ def _contribution(trace, constant, use, calls, images):
         )
         change = y[middle]
         error = float(np.abs(y - change).max())
-        found.append((np.squeeze(change, others), error))
-    if not any(found):
+        parts.append((np.squeeze(change, others), error))
+    if not any(parts):
         return None, 0.0
     # The calls of one layer have one bias.
-    first = next(part for part in found if part)
+    first = next(part for part in parts if part)
     error = max(
         (p[1] if p else 0.0)
         + float(np.abs((p[0] if p else 0.0) - first[0]).max())
-        for p in found
+        for p in parts
     )
     rounding = 1e-5 * float(np.abs(first[0]).max())
     return first[0], error if error > rounding else 0.0

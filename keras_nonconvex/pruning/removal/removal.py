@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.removal import compiling
 from keras_nonconvex.pruning.removal import folding
 from keras_nonconvex.pruning.removal.branches import Branches
 from keras_nonconvex.pruning.removal.builder import Builder
@@ -15,11 +16,11 @@ from keras_nonconvex.pruning.removal.constants import unread_classes
 
 
 class Superfluous:
-    """What a trace can lose without a trace.
+    """The classes of channels that a model's outputs do not depend on.
 
     Attributes:
-        unread, constant: One bool per id: classes that no reader has weights
-            for; classes that are constant, of the others.
+        unread: One bool per id: classes that no reader has weights for.
+        constant: One bool per id: classes that are constant, of the others.
 
     Args:
         trace: A `Trace`.
@@ -35,14 +36,14 @@ class Superfluous:
     @functools.cached_property
     def stuck(self):
         """{root: why} of classes that cannot go exactly."""
-        found = {}
+        reasons = {}
         if self.constant.any():
-            found = folding.stuck(self.trace, self.constant, self.on_constant)
+            reasons = folding.stuck(self.trace, self.constant, self.on_constant)
         if self.trace.zeros_needed:
             live = self.trace.free & ~self.constant
             values = masked_values(self.trace, live)
-            found.update(folding.stuck_at_zero(self.trace, live, values))
-        return found
+            reasons.update(folding.stuck_at_zero(self.trace, live, values))
+        return reasons
 
 
 class Removal:
@@ -97,27 +98,47 @@ class Removal:
 
     def small(self):
         """The model without the dropped channels: computes what it does."""
-        return self._builder.build()
+        return self._builder().build()
+
+    def small_like(self, model, optimizer=False):
+        """The small model, compiled as the model that it comes from.
+
+        Args:
+            model: The model that was traced.
+            optimizer: Whether to carry over the optimizer's state for the
+                weights that stay. Defaults to `False`.
+        """
+        builder = self._builder()
+        small = builder.build()
+        compiling.compile_like(small, model)
+        if optimizer:
+            compiling.carry_optimizer(small, model, builder)
+        return small
+
+    def _builder(self):
+        # A builder remembers what it built: each model gets its own.
+        values, new_biases = self._weights
+        return Builder(
+            self.trace, self.keep, values, new_biases, self.branches.bypassed
+        )
 
     @functools.cached_property
-    def _builder(self):
+    def _weights(self):
+        """(values, new biases) of the small model, as in `Builder`."""
         values = dict(self.values)
         new_biases = {}
         for layer in self._changed_layers():
             change, _ = self._changes[id(layer)]
             if getattr(layer, "bias", None) is None:
-                if np.any(self._cut_like_outputs(layer, change)):
-                    new_biases[id(layer)] = self._cut_like_outputs(
-                        layer, change
-                    )
+                bias = self._cut_like_outputs(layer, change)
+                if np.any(bias):
+                    new_biases[id(layer)] = bias
             else:
                 old = values.get(
                     id(layer.bias), ops.convert_to_numpy(layer.bias)
                 )
                 values[id(layer.bias)] = old + change.reshape(old.shape)
-        return Builder(
-            self.trace, self.keep, values, new_biases, self.branches.bypassed
-        )
+        return values, new_biases
 
     def _changed_layers(self):
         return [
@@ -139,8 +160,13 @@ class Removal:
         return change
 
     def new_parameters(self, layer=None):
-        """How many parameters layers without a bias, or one layer, gain."""
-        added = self._builder.new_biases
+        """How many parameters layers without a bias gain.
+
+        Args:
+            layer: A layer, to count its own. Defaults to `None`: all that
+                stay.
+        """
+        _, added = self._weights
         if layer is not None:
             return added[id(layer)].size if id(layer) in added else 0
         gone = set(self.branches.gone)
@@ -157,15 +183,6 @@ class Removal:
             for layer in self._changed_layers()
             if self._changes[id(layer)][1]
         }
-
-    @property
-    def pairs(self):
-        """(old, new) variables of the small model."""
-        return self._builder.pairs
-
-    def cut(self, variable, array):
-        """What stays of an array that has a variable's shape."""
-        return self._builder.cut(variable, array)
 
     def _place(self, root):
         for name, arrays in self.trace.made.items():

@@ -29,27 +29,49 @@ class Tensor:
         return [i for i, ids in enumerate(self.axes) if ids is not None]
 
     def with_ids(self, ids, axis=-1):
-        """The same tensor with other ids on one axis."""
+        """The same tensor with other ids on one axis.
+
+        Args:
+            ids: One id per index of the axis, or None for positions.
+            axis: The axis, an int. Defaults to the last one.
+        """
         axes = list(self.axes)
         axes[axis] = ids
         return Tensor(self.shape, tuple(axes))
 
 
 def positions(shape):
-    """A `Tensor` without any channels."""
+    """A `Tensor` without any channels.
+
+    Args:
+        shape: Its shape, with the batch axis; None where unknown.
+    """
     return Tensor(tuple(shape), (None,) * len(shape))
 
 
 class CannotFollow(Exception):
-    """Raised by a rule: channels cannot be followed here, for this reason."""
+    """Raised by a rule that cannot follow the channels of a layer.
+
+    All channels that enter the layer then have to stay, and the plan prints
+    the message as the reason.
+
+    >>> raise knc.pruning.CannotFollow(f"'{layer.name}' sorts its channels")
+    """
 
 
 def rule(*keys):
-    """Class decorator: the rule for these layer types, looked up exactly.
+    """Class decorator: registers a `Rule` for layer types.
 
-    A string means a class of Keras that is not public, by its name: the
-    operations that `keras.ops` leave in a functional model.
+    A rule counts for its layer types alone, not for their subclasses, since a
+    subclass may compute something else. A later rule for the same type
+    replaces an earlier one.
 
+    Args:
+        *keys: Layer classes. A string means a class of Keras that is not
+            public, by its name: the operations that `keras.ops` leave in a
+            functional model, such as "Relu".
+
+    Example:
     >>> @knc.pruning.rule(MyScale)
     ... class ScaleRule(knc.pruning.Rule):
     ...     def channels(self, layer, inputs, walk):
@@ -77,69 +99,105 @@ def find(operation):
 
 
 class Rule:
-    """How channels pass one layer type, and how the layer is made smaller.
+    """How channels pass a layer type, and how such a layer is made smaller.
 
-    `channels` names the layer's weights whose axes are channels
-    (`walk.use`). Scores, masks and cuts all read those declarations, so a
-    rule never slices a weight itself.
+    Subclass it, write `channels`, and register the class with
+    `@knc.pruning.rule(MyLayer)`. `channels` declares which axes of which
+    weights are channels. Scores, masks and cuts all read those declarations,
+    so a rule never slices a weight itself. Layers that have a size in their
+    config also need `resized`.
+
+    What a rule may call on its `walk` is documented in `knc.pruning.Walk`.
+    docs/add-a-layer-rule.md goes through an example.
+
+    Attributes:
+        concatenates: Whether the layer puts its inputs side by side: each
+            value of the output is then a value of one input, and a channel
+            that is constant in that input is constant in the output. If
+            `False`, the default, each value of the output is computed from
+            all inputs, and is constant only where all of them are. It only
+            matters for layers with several inputs.
     """
 
-    # Whether each value of the output comes from one input alone.
-    joins = False
+    concatenates = False
 
     def channels(self, layer, inputs, walk):
-        """The channels of the output.
+        """Declares a layer's channels and says which ones leave it.
+
+        Called once per call of the layer.
 
         Args:
             layer: The layer.
-            inputs: One `Tensor` per input.
-            walk: The `Trace`: `make` for new channels, `use` for weights,
-                `tie`, `freeze`, `needs_zero`.
+            inputs: One `Tensor` per input, masks left out.
+            walk: The `Walk`, through which the rule declares channels.
 
         Returns:
             A `Tensor`, or the ids of the output's last axis alone; a list of
             them for several outputs.
 
         Raises:
-            CannotFollow: All channels that come in have to stay.
+            CannotFollow: If all channels that enter have to stay.
         """
         raise NotImplementedError
 
     def resized(self, layer, cut):
-        """Changes of the layer's config once channels are gone.
+        """What changes in a layer's config once channels are gone.
 
         Args:
             layer: The layer, at its full size.
             cut: A `Cut`: what stays of its inputs, outputs and weights.
+
+        Returns:
+            A dict of config entries, such as
+            `{"units": cut.outputs[0].shape[-1]}`.
         """
         return {}
 
     def rescaled(self, layer, cut, weights):
-        """Changed values, where fewer channels change what a weight means.
+        """New values where fewer channels change what a weight means.
 
         Args:
             layer: The layer, at its full size.
-            cut: A `Cut`.
-            weights: {weight name: its remaining values}.
+            cut: A `Cut`: what stays of its inputs, outputs and weights.
+            weights: {weight name: the array that stays of it}.
+
+        Returns:
+            A dict {weight name: array} of those that change.
         """
         return {}
 
     def bias_axes(self, layer):
-        """The output axes that a bias runs along; () if it can have none.
+        """The output axes that a layer's bias runs along.
 
-        Asked of layers with an "input" weight axis: a constant that a removed
-        channel still sends goes into this bias.
+        Only asked of layers with a weight axis of role "input". A constant
+        that a removed channel still sends goes into this bias.
+
+        Args:
+            layer: The layer, at its full size.
+
+        Returns:
+            A tuple of ints; () if the layer can have no bias. A channel that
+            sends it a constant then stays.
         """
         return ()
 
     def folds_exactly(self, layer):
-        """Whether a constant input channel is exactly a change of the bias."""
+        """Whether a constant input channel acts exactly as a bias does.
+
+        Args:
+            layer: The layer, at its full size.
+        """
         return False
 
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """What stays of a tensor: per axis one bool per index, or None for all."""
+    """What stays of a tensor or a weight.
+
+    Attributes:
+        full: The shape before, a tuple.
+        masks: Per axis one bool per index, or None where all stay.
+    """
 
     full: tuple
     masks: tuple
@@ -158,8 +216,9 @@ class Cut:
     """What stays around one call of a layer.
 
     Attributes:
-        inputs, outputs: One `Kept` per tensor.
-        weights: {weight name: `Kept`}.
+        inputs: One `Kept` per input.
+        outputs: One `Kept` per output.
+        weights: {weight name or path: `Kept`}.
     """
 
     inputs: list

@@ -18,7 +18,8 @@ from keras_nonconvex.pruning.rules.base import rule
     layers.Average,
     layers.Maximum,
     layers.Minimum,
-    "CustomScaleLayer",  # x + scale * y, in InceptionResNetV2
+    # x + scale * y, in InceptionResNetV2.
+    "CustomScaleLayer",
     *"Add Subtract Multiply Maximum Minimum Where".split(),
 )
 class MergingRule(Rule):
@@ -98,7 +99,8 @@ class ProductRule(Rule):
         tied = walk.tied([x.axes[first], y.axes[second]], layer)
         if tied is not None:
             walk.needs_zero(tied)
-        for t in inputs:  # A constant times what changes is no constant.
+        # A constant times what changes is no constant.
+        for t in inputs:
             for axis in t.labelled:
                 walk.mixes(t, axis)
         batch = [
@@ -118,7 +120,7 @@ class ProductRule(Rule):
 
 @rule(layers.Concatenate, "Concatenate")
 class ConcatenateRule(Rule):
-    joins = True
+    concatenates = True
 
     def channels(self, layer, inputs, walk):
         shape = walk.shapes[0]

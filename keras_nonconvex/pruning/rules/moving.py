@@ -7,8 +7,9 @@ input. So data formats, orders of axes and paddings need no code of their own.
 import numpy as np
 from keras import layers
 from keras import ops
-from keras import tree
 
+from keras_nonconvex import graph
+from keras_nonconvex import layouts
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import positions
@@ -26,7 +27,7 @@ _MOST_VALUES = 2**26
 class Moving(Rule):
     """Axes are moved whole, or one index after the other."""
 
-    joins = True
+    concatenates = True
 
     def channels(self, layer, inputs, walk):
         if len(inputs) != len(walk.call.inputs):
@@ -36,10 +37,10 @@ class Moving(Rule):
         for axis in sorted({a for x in inputs for a in x.labelled}):
             arrays = run(walk.call, [_image(x, axis) for x in inputs])
             for i, array in enumerate(arrays):
-                found = _axis_of(array, walk)
-                if found is None:
+                axis_and_ids = _axis_of(array, walk)
+                if axis_and_ids is None:
                     continue
-                place, ids = found
+                place, ids = axis_and_ids
                 if outs[i].axes[place] is not None:
                     raise CannotFollow(
                         f"'{layer.name}' merges two axes of channels"
@@ -92,7 +93,7 @@ class ZeroPaddingRule(Moving):
 
     def resized(self, layer, cut):
         padding = layer.padding
-        first = 2 if _channels_first(layer) else 1
+        first = 2 if layouts.channels_first(layer) else 1
         if np.ndim(padding) == 1:
             return {"padding": _padding(cut, 1, padding)}
         return {
@@ -132,10 +133,6 @@ class SplitRule(Moving):
         if None in sizes:
             return {}
         return {"indices_or_sections": np.cumsum(sizes[:-1]).tolist()}
-
-
-def _channels_first(layer):
-    return getattr(layer, "data_format", None) == "channels_first"
 
 
 def _padding(cut, axis, pair):
@@ -181,7 +178,8 @@ def _axis_of(array, walk):
         return bool(np.any(high > low))
 
     axes = [i for i in range(1, array.ndim) if changes(i)]
-    if not axes:  # One class everywhere.
+    if not axes:
+        # There is one class everywhere.
         axes = [i for i in range(1, array.ndim) if array.shape[i] == 1]
         if not axes:
             raise CannotFollow("one channel is spread over several axes")
@@ -202,22 +200,19 @@ def _axis_of(array, walk):
 
 def run(call, arrays):
     """A call's outputs for other inputs, as arrays."""
-    known = {
-        id(tensor): ops.convert_to_tensor(np.concatenate([array, array]))
-        for tensor, array in zip(
-            call.node.arguments.keras_tensors, arrays, strict=True
-        )
-    }
-    args, kwargs = call.node.arguments.fill_in(known)
+    twice = [
+        ops.convert_to_tensor(np.concatenate([array, array]))
+        for array in arrays
+    ]
     try:
-        outputs = call.operation(*args, **kwargs)
+        outputs = graph.outputs_for(call, twice)
     except Exception as error:
         (first, *_) = str(error).splitlines() or [""]
         raise CannotFollow(
             f"'{call.operation.name}' cannot be followed: {first}"
         ) from error
-    found = [ops.convert_to_numpy(y) for y in tree.flatten(outputs)]
-    for y in found:
+    results = [ops.convert_to_numpy(y) for y in outputs]
+    for y in results:
         if len(y) != 2 or not np.array_equal(y[0], y[1]):
             raise CannotFollow(f"'{call.operation.name}' moves the batch axis")
-    return [y[:1] for y in found]
+    return [y[:1] for y in results]

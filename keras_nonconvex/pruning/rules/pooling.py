@@ -2,11 +2,11 @@
 
 from keras import layers
 
+from keras_nonconvex.layouts import channel_axis
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
-from keras_nonconvex.pruning.rules.weighted import channel_axis
 from keras_nonconvex.pruning.rules.weighted import only_channels
 
 
@@ -38,7 +38,8 @@ class PoolingRule(Rule):
         out = positions(shape)
         if isinstance(layer, _WITHOUT_FORMAT) or len(shape) == len(x.shape):
             return out.with_ids(x.axes[axis], channel_axis(layer, len(shape)))
-        return out.with_ids(x.axes[axis])  # Pooled to (batch, channels).
+        # Pooled to (batch, channels).
+        return out.with_ids(x.axes[axis])
 
 
 # 1D layers that know channels last only.

@@ -20,16 +20,18 @@ class AttentionRule(Rule):
         arguments = walk.call.node.arguments
         known = {id(t): x for t, x in zip(walk.given, inputs, strict=True)}
         names = ["query", "value", "key"]
-        found = dict(zip(names, arguments.args, strict=False))
-        found.update({k: v for k, v in arguments.kwargs.items() if k in names})
-        found.setdefault("key", found["value"])
-        if any(id(t) not in known for t in found.values()):
+        tensors = dict(zip(names, arguments.args, strict=False))
+        tensors.update(
+            {k: v for k, v in arguments.kwargs.items() if k in names}
+        )
+        tensors.setdefault("key", tensors["value"])
+        if any(id(t) not in known for t in tensors.values()):
             raise CannotFollow(f"'{layer.name}' has inputs of several parts")
         if len(layer.output_dense.kernel.shape) != 3:
             raise CannotFollow(f"'{layer.name}' has an output of several axes")
         heads = walk.make(layer.num_heads)
         for name in names:
-            x = known[id(found[name])]
+            x = known[id(tensors[name])]
             for axis in x.labelled:
                 if axis != len(x.shape) - 1:
                     walk.freeze(
@@ -50,7 +52,8 @@ class AttentionRule(Rule):
             walk.use(layer, dense.bias, 0, out, "bias")
         outs = [positions(shape) for shape in walk.shapes]
         outs[0] = outs[0].with_ids(out)
-        if len(outs) > 1:  # The scores, one matrix per head.
+        if len(outs) > 1:
+            # The attention scores, one matrix per head.
             outs[1] = outs[1].with_ids(heads, 1)
         return outs
 
@@ -85,7 +88,8 @@ class RecurrentRule(Rule):
         for kernel in (cell.kernel, cell.recurrent_kernel):
             walk.use(layer, kernel, 1, every, "filter")
         if cell.bias is not None:
-            rank = len(cell.bias.shape)  # GRU: one bias per kernel
+            # A GRU may have one bias per kernel: (2, units).
+            rank = len(cell.bias.shape)
             walk.use(layer, cell.bias, rank - 1, every, "bias")
         if layer.activation not in (activations.tanh, activations.relu):
             walk.freeze(units, f"'{layer.name}' has an activation of its own")
@@ -140,13 +144,11 @@ class TimeDistributedRule(Rule):
         with walk.without_time():
             outs = inner.channels(layer.layer, [without_time(x)], walk)
         out = outs[0] if isinstance(outs, list) else outs
-        ids = out if isinstance(out, np.ndarray) else out.axes
-        shape = walk.shapes[0]
+        result = positions(walk.shapes[0])
         if isinstance(out, np.ndarray):
-            return positions(shape).with_ids(ids)
-        result = positions(shape)
-        for axis, found in enumerate(out.axes[1:], start=2):
-            result = result.with_ids(found, axis)
+            return result.with_ids(out)
+        for axis, ids in enumerate(out.axes[1:], start=2):
+            result = result.with_ids(ids, axis)
         return result
 
     def resized(self, layer, cut):

@@ -3,17 +3,13 @@
 import numpy as np
 from keras import layers
 
+from keras_nonconvex.layouts import channel_axis
+from keras_nonconvex.layouts import einsum_letters
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
 from keras_nonconvex.pruning.rules.elementwise import check_activation
-
-
-def channel_axis(layer, rank):
-    """The axis that a layer with a data format takes for channels."""
-    first = getattr(layer, "data_format", None) == "channels_first"
-    return 1 if first else rank - 1
 
 
 def only_channels(layer, x, walk):
@@ -189,7 +185,7 @@ class EinsumDenseRule(Rule):
 
     def channels(self, layer, inputs, walk):
         (x,) = inputs
-        given, kernel, result = letters(layer, len(x.shape))
+        given, kernel, result = einsum_letters(layer, len(x.shape))
         axes = dict(zip(given, x.axes, strict=True))
         for i, letter in enumerate(kernel):
             if letter not in given:
@@ -224,7 +220,7 @@ class EinsumDenseRule(Rule):
         }
 
     def bias_axes(self, layer):
-        _, _, result = letters(layer, None)
+        _, _, result = einsum_letters(layer)
         if layer.bias is None:
             # Keras adds a bias of another axis to the wrong one at times.
             return (-1,) if self._made(layer) == [result[-1]] else ()
@@ -241,19 +237,5 @@ class EinsumDenseRule(Rule):
 
     def _made(self, layer):
         """The letters that the kernel brings."""
-        given, kernel, _ = letters(layer, None)
+        given, kernel, _ = einsum_letters(layer)
         return [letter for letter in kernel if letter not in given]
-
-
-def letters(layer, rank):
-    """The letters of input, kernel and output axes; "..." written out.
-
-    Without a rank "..." is one letter.
-    """
-    left, result = layer.equation.replace(" ", "").split("->")
-    given, kernel = left.split(",")
-    if "..." in given:
-        missing = 1 if rank is None else rank - len(given) + 3
-        dots = "".join(chr(ord("0") + i) for i in range(missing))
-        given, result = (s.replace("...", dots) for s in (given, result))
-    return given, kernel, result

@@ -1,0 +1,169 @@
+"""`Pass`: follows channels through a model, layer by layer."""
+
+import keras
+import numpy as np
+from keras import tree
+
+from keras_nonconvex import graph
+from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.channels.walk import Walk
+
+
+class Pass:
+    """Calls the rule of every layer of a model, in order.
+
+    Attributes:
+        walk: The `Walk` that the rules were given.
+        model: The functional form of the model.
+        calls: The calls of its layers, in order; nested models are followed.
+        outputs: The symbolic tensors that the model returns.
+        nested: The calls of nested models.
+        tensors: {id of a symbolic tensor: its `Tensor`}.
+        layers: {layer name: layer}, in order; "model/layer" if nested.
+        not_followed: Ids of the layers that no rule follows.
+
+    Args:
+        model: A built functional or Sequential model.
+        select: Whether a normalization may choose among its input's channels.
+            Defaults to `False`.
+    """
+
+    def __init__(self, model, select=False):
+        self.model = graph.functional(model)
+        self.calls, self.outputs, self.nested = graph.flattened(self.model)
+        self.walk = Walk(self.calls, select)
+        self.tensors = {}
+        self.layers = {}
+        self.not_followed = set()
+        self._first = {}
+        for call in self.calls:
+            outputs = self._outputs(call, self.walk.enter(call))
+            for tensor, output in zip(call.outputs, outputs, strict=True):
+                self.tensors[id(tensor)] = output
+        self._tie_nested_inputs()
+        for tensor in self.outputs:
+            self._freeze_all([self.tensors[id(tensor)]], "model output")
+
+    def _outputs(self, call, name):
+        """One `Tensor` per output of a call."""
+        operation = call.operation
+        if isinstance(operation, keras.layers.InputLayer):
+            return self._frozen([], "model input")
+        if isinstance(operation, keras.layers.Layer):
+            self.layers[name] = operation
+        inputs = self._without_masks(call)
+        outputs = self._by_rule(operation, inputs)
+        self._tie_with_first_call(operation, inputs, outputs)
+        return outputs
+
+    def _without_masks(self, call):
+        """The inputs without those that are masks; these have to stay."""
+        masks = {
+            id(t)
+            for key, value in call.node.arguments.kwargs.items()
+            for t in tree.flatten(value)
+            if "mask" in key and isinstance(t, keras.KerasTensor)
+        }
+        inputs = [self.tensors[id(t)] for t in call.inputs]
+        pairs = list(zip(self.walk.given, inputs, strict=True))
+        self._freeze_all(
+            [x for old, x in pairs if id(old) in masks],
+            f"'{call.operation.name}' is masked by it",
+        )
+        pairs = [(old, x) for old, x in pairs if id(old) not in masks]
+        self.walk.given = [old for old, _ in pairs]
+        return [x for _, x in pairs]
+
+    def _by_rule(self, operation, inputs):
+        """The outputs of the call at hand, by the rule of its layer."""
+        rule = rules.find(operation)
+        try:
+            if rule is None:
+                raise rules.CannotFollow(
+                    f"no rule for {type(operation).__name__} '{operation.name}'"
+                )
+            for setting in ("lora_enabled", "quantization_mode"):
+                if getattr(operation, setting, None):
+                    raise rules.CannotFollow(
+                        f"'{operation.name}' has {setting} set"
+                    )
+            outputs = rule.channels(operation, inputs, self.walk)
+        except rules.CannotFollow as error:
+            self.not_followed.add(id(operation))
+            return self._frozen(inputs, str(error))
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return [
+            self._checked(_as_tensor(output, shape), shape, operation)
+            for output, shape in zip(outputs, self.walk.shapes, strict=True)
+        ]
+
+    def _freeze_all(self, tensors, reason):
+        for x in tensors:
+            for ids in x.axes:
+                self.walk.freeze(ids, reason)
+
+    def _frozen(self, inputs, reason):
+        """Freezes the inputs; outputs with channels that have to stay."""
+        self._freeze_all(inputs, reason)
+        return [
+            rules.positions(shape).with_ids(self.walk.stuck(shape[-1], reason))
+            if len(shape) > 1 and shape[-1]
+            else rules.positions(shape)
+            for shape in self.walk.shapes
+        ]
+
+    def _checked(self, output, shape, operation):
+        """The output with the shape that Keras gives it."""
+        axes = []
+        for ids, size in zip(output.axes, shape, strict=True):
+            if ids is not None and len(ids) != size:
+                self.walk.freeze(
+                    ids, f"'{operation.name}' has an output of unknown size"
+                )
+                ids = None
+            axes.append(ids)
+        return rules.Tensor(tuple(shape), tuple(axes))
+
+    def _tie_with_first_call(self, operation, inputs, outputs):
+        """One layer has one size: its calls are cut alike."""
+        first = self._first.setdefault(id(operation), (inputs, outputs))
+        rule = rules.find(operation) or rules.Rule()
+        fixed = type(rule).resized is rules.Rule.resized
+        if first[0] is inputs or fixed or getattr(operation, "weights", ()):
+            return
+        self._tie_tensors(
+            [*first[0], *first[1]], [*inputs, *outputs], operation
+        )
+
+    def _tie_nested_inputs(self):
+        """A nested model has inputs of one size, however often it is called."""
+        first = {}
+        for call in self.nested:
+            operation = call.node.operation
+            tensors = [self.tensors[id(t)] for t in call.inputs]
+            earlier = first.setdefault(id(operation), tensors)
+            if earlier is not tensors:
+                self._tie_tensors(earlier, tensors, operation)
+
+    def _tie_tensors(self, earlier, later, operation):
+        for before, now in zip(earlier, later, strict=True):
+            pairs = _sized(before), _sized(now)
+            if [len(ids) for ids in pairs[0]] == [len(i) for i in pairs[1]]:
+                for a, b in zip(*pairs, strict=True):
+                    self.walk.tie(a, b)
+            else:
+                self._freeze_all(
+                    [before, now], f"'{operation.name}' has calls of two sizes"
+                )
+
+
+def _as_tensor(output, shape):
+    """What a rule returned, as a `Tensor`: ids are those of the last axis."""
+    if isinstance(output, rules.Tensor):
+        return output
+    return rules.positions(shape).with_ids(np.asarray(output))
+
+
+def _sized(x):
+    """The ids of a tensor's labelled axes."""
+    return [x.axes[axis] for axis in x.labelled]
