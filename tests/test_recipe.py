@@ -10,9 +10,14 @@ from keras_nonconvex import Recipe
 MINIMAL = {"name": "mine", "regularizers": {}}
 
 
-@pytest.mark.parametrize(
-    "name", ["demo", "lenet5_fashion_mnist", "lenet5_fashion_mnist_zeros"]
-)
+SHIPPED = ["demo", "lenet5_fashion_mnist", "lenet5_fashion_mnist_zeros"]
+
+
+def test_names_of_what_ships():
+    assert Recipe.shipped() == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes(name, tmp_path):
     recipe = Recipe.load(name)
     assert recipe.name == name and recipe.rules()
