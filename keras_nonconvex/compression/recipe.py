@@ -73,11 +73,12 @@ class Recipe:
             fine-tuning. Defaults to `False`.
         long_baseline: A boolean: whether to train another dense network for
             `epochs + fine_tune_epochs`, to compare with. Defaults to `False`.
-        precisions: A list of `"float32"`, which it must have, `"float16"`,
-            `"dynamic"` and `"int8"`: the precisions of the LiteRT files of
-            the dense and the small network. Defaults to all four.
+        precisions: A list of strings, precisions of `tflite_export.convert`
+            with `"float32"` among them: those of the LiteRT files of the
+            dense and the small network. Defaults to
+            `("float32", "float16", "dynamic", "int8")`.
         representative_samples: An integer >= 1: how many training images set
-            the ranges of int8 files. Defaults to `300`.
+            the ranges of quantized files. Defaults to `300`.
         latency_runs: An integer >= 1: how often every LiteRT file is timed.
             Defaults to `1000`.
         seed: An integer >= 0: the seed of everything random. Defaults to `0`.
@@ -109,7 +110,7 @@ class Recipe:
     round_to: int | None = None
     keep_zeros: bool = False
     long_baseline: bool = False
-    precisions: tuple = PRECISIONS
+    precisions: tuple = ("float32", "float16", "dynamic", "int8")
     representative_samples: int = 300
     latency_runs: int = 1000
     seed: int = 0
