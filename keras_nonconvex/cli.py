@@ -1,10 +1,12 @@
 """The command line: `keras-nonconvex compress | inspect | prune | export ...`.
 
-The commands about LiteRT files are in `tflite_export.cli`.
+Each command's arguments stand above the function that runs it. The commands
+about LiteRT files are in `tflite_export.cli`.
 """
 
 import argparse
 import dataclasses
+import inspect
 import pathlib
 import sys
 
@@ -19,13 +21,17 @@ from tflite_export.profiling import ProfilingNotAvailable
 
 
 def main(arguments=None):
-    """Runs the command line; returns the exit code.
+    """Runs a command.
 
-    0: done. 1: done, but a budget or a limit was not met. 2: bad input, one
-    sentence on stderr. 130: interrupted.
+    Args:
+        arguments: A list of strings, the command and its arguments. Defaults
+            to `None`, those of the process.
+
+    Returns:
+        The exit code. 0: done. 1: done, but a budget or a limit was not met.
+        2: bad input, with one sentence on stderr. 130: interrupted.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         return options.run(options)
     except (
@@ -49,6 +55,59 @@ def main(arguments=None):
                 file=sys.stderr,
             )
         return 130
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-nonconvex",
+        description="Train with nonconvex group sparsity, remove the zeroed "
+        "filters, export the small model for phones.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_compress(commands)
+    _add_inspect(commands)
+    _add_prune(commands)
+    export_cli.add_commands(commands)
+    return parser
+
+
+def _add_compress(commands):
+    job = commands.add_parser(
+        "compress",
+        help="run a recipe from data to .tflite files and a report",
+        description="Runs a recipe: dense baseline, sparse training, removal, "
+        "fine-tuning, LiteRT files, report.html.",
+    )
+    job.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help="a JSON file, or a recipe that ships: "
+        f"{', '.join(knc.Recipe.shipped())}",
+    )
+    job.add_argument("--out", help="run folder (default: runs/NAME)")
+    job.add_argument(
+        "--epochs",
+        type=int,
+        help="epochs of the dense training and of the sparse training",
+    )
+    job.add_argument(
+        "--fine-tune-epochs",
+        type=int,
+        help="epochs of fine-tuning the small model",
+    )
+    job.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted run"
+    )
+    job.add_argument(
+        "--force", action="store_true", help="replace an existing run folder"
+    )
+    job.add_argument(
+        "--strategy",
+        choices=knc.distribution.STRATEGIES,
+        help="train on all GPUs of this machine, or on the machines of "
+        "TF_CONFIG, each of which runs this command",
+    )
+    job.set_defaults(run=_compress)
 
 
 def _compress(options):
@@ -75,9 +134,12 @@ def _compress(options):
     return 0
 
 
-def _console():
-    # Tables in a log file need not be as narrow as a terminal may be.
-    return Console(width=None if sys.stdout.isatty() else 110)
+def _add_inspect(commands):
+    job = commands.add_parser(
+        "inspect", help="counts, zeros and removable channels of a .keras file"
+    )
+    job.add_argument("model", metavar="MODEL.keras")
+    job.set_defaults(run=_inspect)
 
 
 def _inspect(options):
@@ -86,6 +148,91 @@ def _inspect(options):
     console.print(knc.summary(model).table())
     console.print(knc.pruning.plan(model).table())
     return 0
+
+
+def _add_prune(commands):
+    job = commands.add_parser(
+        "prune", help="remove channels of a .keras file for real"
+    )
+    job.add_argument("model", metavar="MODEL.keras")
+    job.add_argument("out", metavar="OUT.keras")
+    job.add_argument(
+        "--params", help="how many parameters may remain: 0.5, 50%%, 100000"
+    )
+    job.add_argument(
+        "--macs", help="how many multiply-adds may remain, likewise"
+    )
+    job.add_argument(
+        "--channels", help="how many channels may remain: 0.5, 50%%"
+    )
+    job.add_argument(
+        "--size",
+        help="how many bytes the float32 .tflite file may have: 0.5, 200000",
+    )
+    job.add_argument(
+        "--latency",
+        help="how many milliseconds it may take on this machine, likewise",
+    )
+    job.add_argument(
+        "--criterion",
+        choices=_criteria_without_data(),
+        help="which channels go first (default with a budget: group_norm)",
+    )
+    job.add_argument(
+        "--ranking",
+        choices=["global", "layer"],
+        default="global",
+        help="rank all channels together, or remove the same fraction of "
+        "each layer",
+    )
+    job.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="pattern of the names of layers that keep all their channels; "
+        "may be given again",
+    )
+    job.add_argument(
+        "--min-channels",
+        type=int,
+        default=1,
+        help="at least so many channels of each layer stay (default: 1)",
+    )
+    job.add_argument(
+        "--max-ratio",
+        type=float,
+        default=1.0,
+        help="at most this fraction of each layer is removed (default: 1)",
+    )
+    job.add_argument(
+        "--on-constant",
+        choices=["keep", "fold"],
+        default="keep",
+        help="what is done with a channel whose constant no bias replaces "
+        "exactly at a border: it stays, or is removed with a small error "
+        "there (default: keep)",
+    )
+    job.add_argument(
+        "--select",
+        action="store_true",
+        help="let each batch normalization of a pre-activation network choose",
+    )
+    job.add_argument(
+        "--dot",
+        metavar="FILE.dot",
+        help="also write a drawing of the layers that lose channels together",
+    )
+    job.add_argument(
+        "--round-to",
+        type=lambda text: text if text == "auto" else int(text),
+        help="channels per layer: a multiple of this, or auto: the fastest of "
+        "1, 2, 4, 8, 16 here (default with a budget: 8)",
+    )
+    job.add_argument(
+        "--force", action="store_true", help="replace an existing file"
+    )
+    job.set_defaults(run=_prune)
 
 
 def _prune(options):
@@ -121,11 +268,11 @@ def _prune(options):
                 "Received: none"
             )
         with terminal.bar(_console(), "Timing each round_to"):
-            found = tflite_export.tune_round_to(
+            tuned = tflite_export.tune_round_to(
                 model, budget, options.criterion or "group_norm", **settings
             )
-        _console().print(str(found), highlight=False)
-        round_to = found.best
+        _console().print(str(tuned), highlight=False)
+        round_to = tuned.best
     plan = knc.pruning.plan(
         model, options.criterion, budget or None, round_to, **settings
     )
@@ -142,113 +289,15 @@ def _prune(options):
     return 0
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="keras-nonconvex",
-        description="Train with nonconvex group sparsity, remove the zeroed "
-        "filters, export the small model for phones.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def _criteria_without_data():
+    """The criteria that rank channels by the weights of a file alone."""
+    return [
+        name
+        for name, criterion in knc.pruning.criteria.REGISTRY.items()
+        if "data" not in inspect.signature(criterion).parameters
+    ]
 
-    job = commands.add_parser(
-        "compress",
-        help="run a recipe from data to .tflite files and a report",
-        description="Runs a recipe: dense baseline, sparse training, removal, "
-        "fine-tuning, LiteRT files, report.html.",
-    )
-    job.add_argument(
-        "recipe",
-        metavar="RECIPE",
-        help="a JSON file, or a recipe that ships: demo, lenet5_fashion_mnist, "
-        "lenet5_fashion_mnist_zeros",
-    )
-    job.add_argument("--out", help="run folder (default: runs/NAME)")
-    job.add_argument(
-        "--epochs", type=int, help="of the dense and the sparse training, each"
-    )
-    job.add_argument("--fine-tune-epochs", type=int, help="of the small model")
-    job.add_argument(
-        "--resume", action="store_true", help="go on with an interrupted run"
-    )
-    job.add_argument(
-        "--force", action="store_true", help="replace an existing run folder"
-    )
-    job.add_argument(
-        "--strategy",
-        choices=knc.distribution.STRATEGIES,
-        help="train on all GPUs of this machine, or on the machines of "
-        "TF_CONFIG, each of which runs this command",
-    )
-    job.set_defaults(run=_compress)
 
-    job = commands.add_parser(
-        "inspect", help="counts, zeros and removable channels of a .keras file"
-    )
-    job.add_argument("model", metavar="MODEL.keras")
-    job.set_defaults(run=_inspect)
-
-    job = commands.add_parser(
-        "prune", help="remove channels of a .keras file for real"
-    )
-    job.add_argument("model", metavar="MODEL.keras")
-    job.add_argument("out", metavar="OUT.keras")
-    job.add_argument(
-        "--params", help="parameters that may remain: 0.5, 50%%, 100000"
-    )
-    job.add_argument("--macs", help="MACs that may remain, likewise")
-    job.add_argument("--channels", help="channels that may remain: 0.5, 50%%")
-    job.add_argument("--size", help="bytes of the float32 .tflite, likewise")
-    job.add_argument("--latency", help="its milliseconds here, likewise")
-    job.add_argument(
-        "--criterion",
-        choices=["group_norm", "bn_scale", "geometric_median", "random"],
-        help="which channels go first (default with a budget: group_norm)",
-    )
-    job.add_argument(
-        "--ranking",
-        choices=["global", "layer"],
-        default="global",
-        help="all channels together, or the same fraction of each layer",
-    )
-    job.add_argument(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="layers that keep all their channels; may be given again",
-    )
-    job.add_argument(
-        "--min-channels", type=int, default=1, help="per layer, at least"
-    )
-    job.add_argument(
-        "--max-ratio",
-        type=float,
-        default=1.0,
-        help="fraction of a layer that may go, at most",
-    )
-    job.add_argument(
-        "--on-constant",
-        choices=["keep", "fold"],
-        default="keep",
-        help="channels whose constant no bias replaces exactly at a border",
-    )
-    job.add_argument(
-        "--select",
-        action="store_true",
-        help="let each batch normalization of a pre-activation network choose",
-    )
-    job.add_argument(
-        "--dot", metavar="FILE.dot", help="write a drawing of coupled layers"
-    )
-    job.add_argument(
-        "--round-to",
-        type=lambda text: text if text == "auto" else int(text),
-        help="channels per layer: a multiple of this, or auto: the fastest of "
-        "1, 2, 4, 8, 16 here (default with a budget: 8)",
-    )
-    job.add_argument(
-        "--force", action="store_true", help="replace an existing file"
-    )
-    job.set_defaults(run=_prune)
-    export_cli.add_commands(commands)
-    return parser
+def _console():
+    # Tables in a log file need not be as narrow as a terminal may be.
+    return Console(width=None if sys.stdout.isatty() else 110)

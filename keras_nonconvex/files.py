@@ -11,7 +11,12 @@ import keras
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a temporary path that becomes `path` when all went well."""
+    """Yields a temporary path that becomes `path` when all went well.
+
+    Args:
+        path: A string or path: the file or folder to make. Its parent folders
+            are made, too. A file of that name is replaced.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
@@ -27,9 +32,10 @@ def new_folder(out, mark, force):
     """Yields a path for a new folder, which becomes `out` when all went well.
 
     Args:
-        out: The folder to write.
-        mark: A file in it, by which `force` knows what it may replace.
-        force: Replace a folder that has the mark, or is empty.
+        out: A `pathlib.Path`: the folder to make.
+        mark: The path, inside `out`, of a file that every folder of this kind
+            has. `force` replaces no other folders.
+        force: Whether to replace a folder that has the mark or is empty.
     """
     if out.exists():
         if not force:
@@ -45,24 +51,46 @@ def new_folder(out, mark, force):
             )
     with replacing(out) as folder:
         yield folder
-        if out.exists():  # Goes with the temporary folder.
+        if out.exists():
+            # It is deleted with the temporary folder.
             out.rename(folder.with_name("replaced"))
 
 
 def write_text(path, text):
-    """Writes a text file atomically."""
+    """Writes a text file in UTF-8, whole or not at all.
+
+    Args:
+        path: A string or path.
+        text: A string.
+    """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def save_model(model, path):
-    """Saves a Keras model atomically."""
+    """Saves a Keras model, whole or not at all.
+
+    Args:
+        model: A Keras model.
+        path: A string or path that ends in `.keras`.
+    """
     with replacing(path) as temporary:
         model.save(temporary)
 
 
 def load_model(path):
-    """Loads a `.keras` file, or says in one sentence why it cannot."""
+    """Loads a `.keras` file.
+
+    Args:
+        path: A string or path.
+
+    Returns:
+        The Keras model.
+
+    Raises:
+        ValueError: There is no such file, or Keras cannot load it. The
+            message is one sentence.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"No such model file. Received: {str(path)!r}")

@@ -14,9 +14,18 @@ from rich.progress import TimeRemainingColumn
 
 @contextlib.contextmanager
 def bar(console, text, total=None):
-    """A transient progress bar; yields a function that takes the count.
+    """Shows a progress bar while its block runs, and removes it afterwards.
 
-    Where the output is no terminal it prints `text` once instead.
+    Where the output is not a terminal, `text` is printed once instead.
+
+    Args:
+        console: A `rich.console.Console`.
+        text: A string that stands beside the bar.
+        total: An integer: the count at which the work is done. Defaults to
+            `None`: not known, and the bar only moves.
+
+    Yields:
+        A function that takes how much is done, a number up to `total`.
     """
     if not console.is_terminal:
         console.print(f"{text} ...")
@@ -36,7 +45,12 @@ def bar(console, text, total=None):
 
 
 class Epochs(keras.callbacks.Callback):
-    """One bar per epoch while it runs, one line when it is done."""
+    """Shows a bar while an epoch runs, and prints a line when it is done.
+
+    Args:
+        console: A `rich.console.Console`.
+        title: A string that stands before the number of the epoch.
+    """
 
     def __init__(self, console, title):
         super().__init__()
@@ -72,7 +86,12 @@ class Epochs(keras.callbacks.Callback):
 
 
 def render(renderable, width=100):
-    """A rich renderable as plain text."""
+    """Returns something that rich can print, such as a table, as plain text.
+
+    Args:
+        renderable: What a `rich.console.Console` prints.
+        width: An integer: the characters per line. Defaults to `100`.
+    """
     console = Console(width=width, no_color=True, force_terminal=False)
     with console.capture() as capture:
         console.print(renderable)

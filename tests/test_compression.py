@@ -15,7 +15,7 @@ import pytest
 import keras_nonconvex as knc
 import tflite_export
 from keras_nonconvex import cli
-from keras_nonconvex.compression import run as compression_run
+from keras_nonconvex.compression import trainer
 
 FILES = {
     "recipe.json",
@@ -269,7 +269,7 @@ def test_ctrl_c_waits_for_what_must_be_whole():
 
 def check_held(done, handler):
     with pytest.raises(KeyboardInterrupt):
-        with compression_run._uninterrupted():
+        with trainer.uninterrupted():
             signal.raise_signal(signal.SIGINT)
             done.append("whole")
     assert done == ["whole"]
@@ -299,6 +299,7 @@ def test_several_workers_need_their_cluster(monkeypatch, capsys):
     "changes,message",
     [
         ({"dataset": "fashion_mnst"}, "Near names: "),
+        ({"dataset": "{folder}/x.npz"}, "must have labels and class names"),
         ({"regularizers": {"*": {"name": "group_laso"}}}, "GroupLasso"),
         (
             {"regularizers": {"*": {"name": "group_lasso", "strength": -1}}},
@@ -314,6 +315,10 @@ def test_bad_recipes_end_with_code_2(
     recipe_file, tmp_path, capsys, changes, message
 ):
     out = tmp_path / "out"
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 28, 28, 1)), y=np.zeros(2))
+    if "dataset" in changes:
+        dataset = changes["dataset"].replace("{folder}", str(tmp_path))
+        changes = {**changes, "dataset": dataset}
     code = cli.main(
         ["compress", str(recipe_file(**changes)), "--out", str(out)]
     )

@@ -1,9 +1,15 @@
 """Real data, and one clear sentence where there is none."""
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 
 from keras_nonconvex import datasets
+
+DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "add-a-data-source.md"
 
 
 def check(data, train, test, shape, classes):
@@ -50,3 +56,80 @@ def test_not_available(monkeypatch, tmp_path):
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(datasets.NotAvailable, match="no network in this test"):
         datasets.load("kmnist")
+
+
+def test_what_a_name_can_be_is_said():
+    with pytest.raises(ValueError) as error:
+        datasets.load("leaves")
+    for words in ("digits", ".npz", "tensorflow-datasets"):
+        assert words in str(error.value)
+        assert words in datasets.load.__doc__
+
+
+def test_array_files(tmp_path, digits):
+    np.save(tmp_path / "images.npy", digits.x_test[:50])
+    np.savez(tmp_path / "test.npz", x=digits.x_test, y=digits.y_test)
+    data = datasets.load(f"{tmp_path}/images.npy")
+    assert len(data.x_train) == len(data.x_test) == 50
+    assert data.y_test is None and data.classes == ()
+    data = datasets.load(tmp_path / "test.npz")
+    assert np.array_equal(data.x_test, digits.x_test)
+    assert np.array_equal(data.y_test, digits.y_test)
+    assert data.input_shape == (28, 28, 1)
+
+
+def test_array_files_that_are_none(tmp_path):
+    np.savez(tmp_path / "other.npz", z=np.zeros(3))
+    (tmp_path / "broken.npy").write_text("no array")
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
+    for name, message in (
+        ("missing.npz", "No such file"),
+        ("other.npz", "must hold an array x. .*with z"),
+        ("broken.npy", "NumPy cannot read"),
+        ("empty.npy", "NumPy cannot read"),
+        ("broken.npz", "NumPy cannot read"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            datasets.load(tmp_path / name)
+        assert f"Received: dataset='{tmp_path / name}'" in str(error.value)
+
+
+@pytest.fixture
+def registry():
+    """Whatever a test registers is gone after it."""
+    before = dict(datasets.REGISTRY)
+    yield
+    datasets.REGISTRY.clear()
+    datasets.REGISTRY.update(before)
+
+
+def test_sources_of_the_page(registry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S):
+        exec(compile(code, PAGE.name, "exec"), names)
+    # Real images, both from the digits.
+    check(datasets.load("zeros_and_ones"), 312, 48, (28, 28, 1), 2)
+    check(datasets.load("digits.csv"), 1438, 359, (8, 8, 1), 10)
+    with pytest.raises(ValueError, match="zeros_and_ones, a .csv file or"):
+        datasets.load("zeroes")
+
+
+def test_the_last_source_is_asked_first(registry, digits):
+    @datasets.source("digits")
+    def first():
+        raise AssertionError("replaced below")
+
+    @datasets.source("digits")
+    def mine():
+        return digits
+
+    assert datasets.load("digits") is digits
+
+    @datasets.source("anything", takes=lambda name: True)
+    def anything(name):
+        return name
+
+    with pytest.raises(ValueError, match="must return .*Received: str"):
+        datasets.load("fashion_mnist")

@@ -67,11 +67,11 @@ SOLVERS = {
 def arrays(model, losses):
     import keras
 
-    found = {
+    weights = {
         f"w{i}": keras.ops.convert_to_numpy(w)
         for i, w in enumerate(model.weights)
     }
-    return {**found, "loss": losses}
+    return {**weights, "loss": losses}
 
 
 def mirrored():

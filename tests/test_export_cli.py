@@ -181,16 +181,3 @@ def test_existing_files_stay(folder, exported, capsys):
     assert cli.main(command) == 2
     assert "use --force" in capsys.readouterr().err
     assert cli.main([*command, "--force"]) == 0
-
-
-def test_data_files(folder, digits):
-    images, labels, classes = export_cli._data(f"{folder}/images.npy", "test")
-    assert len(images) == 50 and labels is None and classes == ()
-    images, labels, _ = export_cli._data(f"{folder}/test.npz", "test")
-    assert np.array_equal(labels, digits.y_test)
-    np.savez(folder / "other.npz", z=images)
-    with pytest.raises(ValueError, match="must hold an array x"):
-        export_cli._data(f"{folder}/other.npz", "test")
-    (folder / "broken.npy").write_text("no array")
-    with pytest.raises(ValueError, match="NumPy cannot read"):
-        export_cli._data(f"{folder}/broken.npy", "test")

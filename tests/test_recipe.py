@@ -2,17 +2,28 @@
 
 import dataclasses
 import json
+import pathlib
+import re
+import shlex
 
 import pytest
 
 from keras_nonconvex import Recipe
+from keras_nonconvex import cli
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "compress.md").read_text()
 MINIMAL = {"name": "mine", "regularizers": {}}
 
 
-@pytest.mark.parametrize(
-    "name", ["demo", "lenet5_fashion_mnist", "lenet5_fashion_mnist_zeros"]
-)
+SHIPPED = ["demo", "lenet5_fashion_mnist", "lenet5_fashion_mnist_zeros"]
+
+
+def test_names_of_what_ships():
+    assert Recipe.shipped() == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes(name, tmp_path):
     recipe = Recipe.load(name)
     assert recipe.name == name and recipe.rules()
@@ -101,3 +112,34 @@ def test_every_field_is_documented():
     for field in dataclasses.fields(Recipe):
         assert field.name in Recipe.__doc__
     assert json.loads(Recipe.load("demo").to_json())
+
+
+def test_the_page_has_every_key_and_its_default():
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", PAGE, re.M))
+    fields = {field.name: field for field in dataclasses.fields(Recipe)}
+    assert rows.keys() == fields.keys()
+    defaults = dataclasses.asdict(Recipe(**MINIMAL))
+    for name, stated in rows.items():
+        if name in MINIMAL:
+            assert stated == "needed"
+        else:
+            default = json.loads(re.match("`(.*?)`", stated).group(1))
+            assert default == json.loads(json.dumps(defaults[name])), name
+
+
+def test_the_recipe_of_the_page_is_one():
+    (text,) = re.findall(r"```json\n(.*?)```", PAGE, re.S)
+    recipe = Recipe.from_dict(json.loads(text))
+    assert recipe.rules().keys() == {"conv*", "dense*"}
+    (line,) = re.findall(r"^These recipes ship: (.*?)\. ", PAGE, re.M)
+    assert re.findall("`(.*?)`", line) == SHIPPED
+
+
+def test_the_page_shows_every_command():
+    parser = cli._parser()
+    lines = re.findall(r"^keras-nonconvex (.*)$", PAGE, re.M)
+    for line in lines:
+        # Ends the process if the line is not understood.
+        parser.parse_args(shlex.split(line))
+    (commands,) = parser._subparsers._group_actions
+    assert {line.split()[0] for line in lines} == set(commands.choices)

@@ -103,8 +103,8 @@ def _export(options):
             )
     labels, samples = (), None
     if options.data:
-        images, _, labels = _data(options.data, "train")
-        samples = images[:_REPRESENTATIVE]
+        data = datasets.load(options.data)
+        samples, labels = data.x_train[:_REPRESENTATIVE], data.classes
         if len(labels) != model.output_shape[-1]:
             labels = ()
     if options.labels:
@@ -162,8 +162,8 @@ def _parity(options):
             f"--samples must be at least 1. Received: {options.samples}"
         )
     model = files.load_model(options.model)
-    images, labels, _ = _data(options.data, "test")
-    images, console = images[: options.samples], Console(soft_wrap=True)
+    data, console = datasets.load(options.data), Console(soft_wrap=True)
+    images, labels = data.x_test[: options.samples], data.y_test
     labels = None if labels is None else labels[: options.samples]
     met = True
     for path in options.files:
@@ -309,32 +309,6 @@ def _demo_page(options):
 
 def _add_force(job, what):
     job.add_argument("--force", action="store_true", help=f"replace {what}")
-
-
-def _data(text, split):
-    """Images, labels or None, and class names, of --data."""
-    path = pathlib.Path(text)
-    if path.suffix not in (".npy", ".npz"):
-        data = datasets.load(text)
-        if split == "train":
-            return data.x_train, data.y_train, data.classes
-        return data.x_test, data.y_test, data.classes
-    if not path.is_file():
-        raise ValueError(f"No such file. Received: --data {text}")
-    try:
-        loaded = np.load(path)
-    except ValueError as error:
-        raise ValueError(
-            f"NumPy cannot read this file ({error}). Received: --data {text}"
-        ) from error
-    if path.suffix == ".npy":
-        return loaded, None, ()
-    if "x" not in loaded:
-        raise ValueError(
-            f"A .npz file must hold an array x. Received: --data {text} with "
-            f"{', '.join(loaded)}"
-        )
-    return loaded["x"], loaded["y"] if "y" in loaded else None, ()
 
 
 def _network_input(images, described):

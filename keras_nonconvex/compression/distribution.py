@@ -1,19 +1,37 @@
-"""Strategies of `compress`: several devices, or several machines."""
+"""Strategies of `compress`: training on several devices or machines."""
 
 import json
 import os
 
 import keras
 
+__all__ = ["STRATEGIES", "get", "worker"]
+
 STRATEGIES = ("mirrored", "multi-worker")
 
 
 def get(name):
-    """A `tf.distribute` strategy by its name.
+    """Makes a `tf.distribute` strategy.
 
-    "mirrored" trains on all GPUs of this machine. "multi-worker" trains on
-    the machines of the environment variable TF_CONFIG, each of which runs the
-    same command. Make it before anything else is done with TensorFlow.
+    Call it before anything else is done with TensorFlow.
+
+    Args:
+        name: `"mirrored"` trains on all GPUs of this machine. `"multi-worker"`
+            trains on the machines that the environment variable `TF_CONFIG`
+            lists, each of which runs the same command.
+
+    Returns:
+        A `tf.distribute.Strategy`, for the argument `strategy` of `compress`.
+
+    Raises:
+        ValueError: The name is unknown, the Keras backend is not TensorFlow,
+            `TF_CONFIG` is missing, or TensorFlow was used before.
+
+    Example:
+    ```python
+    strategy = knc.distribution.get("mirrored")
+    knc.compress("demo", strategy=strategy)
+    ```
     """
     if name not in STRATEGIES:
         raise ValueError(
@@ -47,7 +65,11 @@ def get(name):
 
 
 def worker():
-    """The index of this process in TF_CONFIG; None where it has none."""
+    """The index of this process among the machines of `TF_CONFIG`.
+
+    Returns:
+        An integer, 0 for the first worker. `None` without `TF_CONFIG`.
+    """
     try:
         return int(json.loads(os.environ.get("TF_CONFIG", ""))["task"]["index"])
     except (ValueError, KeyError, TypeError):

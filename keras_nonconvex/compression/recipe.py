@@ -8,38 +8,85 @@ import pathlib
 
 import keras
 
+from keras_nonconvex import checks
 from keras_nonconvex import models
 from keras_nonconvex import regularizers
 from keras_nonconvex.pruning import planning
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
+# {key: its least value}
+_WHOLE_NUMBERS = {
+    "epochs": 1,
+    "batch_size": 1,
+    "latency_runs": 1,
+    "representative_samples": 1,
+    "fine_tune_epochs": 0,
+    "seed": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What `compress` does, from data to exports. JSON both ways.
+    """The settings of a compression run, from data to exports.
 
-    Attributes:
-        name: Names the run and its folder.
-        dataset: A name that `datasets.load` takes.
-        offline: Settings that take the place of these, a `dataset` among
-            them, where `dataset` is neither prepared nor reachable; it is
-            said so. None to fail instead.
-        model: A network of `models`, or the path of a `.keras` file.
-        regularizers: Layer name pattern -> {"name": ..., settings} or None,
-            as in `attach`; the first pattern that matches counts.
-        optimizer: Keras name and settings, {"name": "sgd", "momentum": 0.9}.
-        learning_rate: At the start; it follows a cosine down to zero.
-        batch_size: Training batch.
-        epochs: Of the dense baseline and of the sparse training, each.
-        fine_tune_epochs: Of the small model, without penalty.
-        criterion, budget, round_to: As in `pruning.plan`.
-        keep_zeros: Whether single zero weights stay zero in fine-tuning.
-        long_baseline: Also train a dense model for all epochs together.
-        precisions: Of the LiteRT files of the dense and the small model.
-        representative_samples: Training images that set int8 ranges.
-        latency_runs: Interleaved runs of the latency measurement.
-        seed: Of everything random.
+    It converts to JSON and back. The keys of the JSON object are these
+    arguments; only `name` and `regularizers` are needed.
+
+    Args:
+        name: A string without a slash: the name of the run, and of its folder
+            by default.
+        regularizers: A dict. Its keys are patterns of layer names such as
+            `"conv*"`; its values are regularizers, as
+            `{"name": "sparse_group_tl1", "strength": 1e-5}` with the
+            arguments of the class, or `None`. The first pattern that matches
+            a layer counts, as in `attach`. They act in the sparse training.
+        dataset: A string that `datasets.load` takes: the name of a data set
+            with labels and class names. Defaults to `"fashion_mnist"`.
+        offline: A dict of recipe keys, `"dataset"` among them, that replace
+            those given here if `dataset` is neither prepared on this machine
+            nor reachable; the run says so. Defaults to `None`: the run then
+            ends with an error.
+        model: A string: the name of a network in `models`, or the path of a
+            `.keras` file. The network takes images with values in `[0, 1]`
+            and returns class probabilities. Defaults to `"lenet5"`.
+        optimizer: A dict: the `"name"` of a Keras optimizer, and its
+            arguments but the learning rate. Defaults to
+            `{"name": "sgd", "momentum": 0.9, "nesterov": True}`.
+        learning_rate: A number > 0: the learning rate at the start of each
+            training. It falls to zero along a cosine. Defaults to `0.05`.
+        batch_size: An integer >= 1: the images per training step. Defaults to
+            `128`.
+        epochs: An integer >= 1: the epochs of the dense training, and again
+            of the sparse training. Defaults to `10`.
+        fine_tune_epochs: An integer >= 0: the epochs in which the small
+            network is trained without a penalty. Defaults to `5`.
+        criterion: A string: what chooses the channels to remove, one of the
+            criteria of `pruning.plan`. Defaults to `None`: exact zeros
+            without a budget, `"group_norm"` with one.
+        budget: A dict: what may remain, such as
+            `{"params": 0.1, "macs": "35%"}`, as in `pruning.plan`. Defaults
+            to `None`: only exact zeros are removed.
+        round_to: An integer >= 1: the channels of each layer are rounded up
+            to a multiple of it. Defaults to `None`: 1 without a budget, 8
+            with one.
+        keep_zeros: A boolean: whether single zero weights stay zero in the
+            fine-tuning. Defaults to `False`.
+        long_baseline: A boolean: whether to train another dense network for
+            `epochs + fine_tune_epochs`, to compare with. Defaults to `False`.
+        precisions: A list of strings, precisions of `tflite_export.convert`
+            with `"float32"` among them: those of the LiteRT files of the
+            dense and the small network. Defaults to
+            `("float32", "float16", "dynamic", "int8")`.
+        representative_samples: An integer >= 1: how many training images set
+            the ranges of quantized files. Defaults to `300`.
+        latency_runs: An integer >= 1: how often every LiteRT file is timed.
+            Defaults to `1000`.
+        seed: An integer >= 0: the seed of everything random. Defaults to `0`.
+
+    Example:
+    >>> recipe = knc.Recipe("mine", {"*": {"name": "group_lasso"}}, epochs=2)
+    >>> knc.Recipe.from_dict(json.loads(recipe.to_json())) == recipe
+    True
     """
 
     name: str
@@ -69,13 +116,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        for field in ("epochs", "batch_size", "latency_runs"):
-            self._require(field, lambda v: _is_int(v) and v >= 1, ">= 1")
-        for field in ("fine_tune_epochs", "seed"):
-            self._require(field, lambda v: _is_int(v) and v >= 0, ">= 0")
-        self._require(
-            "representative_samples", lambda v: _is_int(v) and v >= 1, ">= 1"
-        )
+        for field, least in _WHOLE_NUMBERS.items():
+            number = checks.whole(field, getattr(self, field), least)
+            object.__setattr__(self, field, number)
         for field in ("keep_zeros", "long_baseline"):
             self._require(field, lambda v: isinstance(v, bool), "true or false")
         for field in ("dataset", "model"):
@@ -88,7 +131,7 @@ class Recipe:
         self._require(
             "learning_rate",
             lambda v: isinstance(v, (int, float)) and v > 0,
-            "above 0",
+            "a number > 0",
         )
         for field in ("regularizers", "optimizer"):
             self._require(field, lambda v: isinstance(v, dict), "an object")
@@ -137,7 +180,12 @@ class Recipe:
         return Recipe.from_dict({**settings, "offline": None})
 
     def make_optimizer(self, steps):
-        """A fresh optimizer whose rate reaches zero after `steps`."""
+        """A new optimizer.
+
+        Args:
+            steps: An integer: the training steps after which the learning
+                rate reaches zero.
+        """
         settings = dict(self.optimizer)
         schedule = keras.optimizers.schedules.CosineDecay(
             self.learning_rate, max(steps, 1)
@@ -161,7 +209,12 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, settings):
-        """A recipe from a dict; unknown keys are refused."""
+        """Makes a recipe.
+
+        Args:
+            settings: A dict with the keys of a recipe. Unknown keys are
+                refused.
+        """
         if not isinstance(settings, dict):
             raise ValueError(
                 f"A recipe must be a JSON object. Received: {settings!r}"
@@ -183,21 +236,28 @@ class Recipe:
                 )
         return cls(**settings)
 
+    @staticmethod
+    def shipped():
+        """The names of the recipes that ship, as a list."""
+        return list(_shipped())
+
     @classmethod
     def load(cls, source):
-        """A recipe from a JSON file, or one that ships, by its name."""
+        """Reads a recipe.
+
+        Args:
+            source: A string or path: a JSON file, or the name of a recipe
+                that ships, one of `Recipe.shipped()`.
+        """
         path = pathlib.Path(source)
-        shipped = importlib.resources.files(__package__) / "recipes"
-        names = sorted(
-            p.name[:-5] for p in shipped.iterdir() if p.name.endswith(".json")
-        )
         if path.suffix == "" and not path.exists():
-            if str(source) not in names:
+            shipped = _shipped()
+            if str(source) not in shipped:
                 raise ValueError(
                     "No such recipe: give a JSON file or one of "
-                    f"{', '.join(names)}. Received: {str(source)!r}"
+                    f"{', '.join(shipped)}. Received: {str(source)!r}"
                 )
-            path = shipped / f"{source}.json"
+            path = shipped[str(source)]
         try:
             settings = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -212,5 +272,12 @@ class Recipe:
         return cls.from_dict(settings)
 
 
-def _is_int(value):
-    return isinstance(value, int) and not isinstance(value, bool)
+def _shipped():
+    """{name: path} of the recipes that ship."""
+    folder = importlib.resources.files(__package__) / "recipes"
+    paths = sorted(folder.iterdir(), key=lambda path: path.name)
+    return {
+        path.name.removesuffix(".json"): path
+        for path in paths
+        if path.name.endswith(".json")
+    }

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 
 import jinja2
 import keras
@@ -13,6 +12,8 @@ import numpy as np
 
 from keras_nonconvex import files
 from keras_nonconvex.pruning import PruningPlan
+from keras_nonconvex.run_folder import NETWORKS
+from keras_nonconvex.run_folder import tflite_name
 from keras_nonconvex.version import __version__
 
 _INK, _SOFT = "#1d2733", "#98a3b0"
@@ -24,18 +25,18 @@ _STAGES = {
 }
 
 
-def write(folder, recipe, metrics, data):
-    """Writes `report.html` into a run folder that has everything else.
+def write(paths, recipe, state, data):
+    """Writes the report into a run folder that has everything else.
 
     Args:
-        folder: The run folder.
+        paths: The `run_folder.Paths` of the run.
         recipe: Its `Recipe`.
-        metrics: Its metrics.
+        state: Its `State`, with all metrics and the whole history.
         data: The `Images` of the run.
     """
-    rows = json.loads((folder / ".state.json").read_text())["history"]
-    plan = PruningPlan.from_json((folder / "plan.json").read_text())
-    sparse = files.load_model(folder / "sparse.keras")
+    metrics = state.metrics
+    plan = PruningPlan.from_json(paths.plan.read_text())
+    sparse = files.load_model(paths.model("sparse"))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_nonconvex.compression", "."),
         autoescape=True,
@@ -44,21 +45,32 @@ def write(folder, recipe, metrics, data):
     )
     environment.filters.update(percent=_percent, size=_size)
     page = environment.get_template("report.html.jinja").render(
+        paths=paths,
         recipe=recipe,
         metrics=metrics,
         data=data,
         plan=plan,
         filters=first_filters(sparse, plan),
-        accuracy=_svg(_accuracy_figure(rows, recipe)),
-        sparsity=_svg(_sparsity_figure(rows, metrics["sparse"])),
+        accuracy=_svg(_accuracy_figure(state.history, recipe)),
+        sparsity=_svg(_sparsity_figure(state.history, metrics["sparse"])),
         comparisons=_comparisons(metrics),
+        latency=_latency(metrics),
         version=__version__,
     )
-    files.write_text(folder / "report.html", page)
+    files.write_text(paths.report, page)
 
 
 def first_filters(model, plan):
-    """[{png, kept, zero}] of the first convolution, or [] without one."""
+    """The filters of the first convolution, as images.
+
+    Args:
+        model: The sparse model.
+        plan: Its `PruningPlan`.
+
+    Returns:
+        A list of dicts with `png`, `kept`, `zero` and `layer`, one for each
+        filter; an empty list for a model without a convolution.
+    """
     kept = {layer.name: layer.keep for layer in plan.layers}
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D) and kept.get(layer.name):
@@ -66,18 +78,18 @@ def first_filters(model, plan):
             break
     else:
         return []
-    found = []
+    filters = []
     for index, stays in enumerate(kept[layer.name]):
-        one = kernel[..., index]
-        found.append(
+        weights = kernel[..., index]
+        filters.append(
             {
-                "png": _png(_pixels(one)),
+                "png": _png(_pixels(weights)),
                 "kept": stays,
-                "zero": not one.any(),
+                "zero": not weights.any(),
                 "layer": layer.name,
             }
         )
-    return found
+    return filters
 
 
 def _pixels(weights):
@@ -89,18 +101,17 @@ def _pixels(weights):
 
 
 def _comparisons(metrics):
-    """Dense against small: [(what, dense, small, small / dense)]."""
+    """Dense against small, as dicts of what, dense, small and their ratio."""
     dense, small = metrics["dense"], metrics["small"]
-    files_ = metrics["tflite"]
-    before = files_["dense.float32.tflite"]
-    after = files_["small.float32.tflite"]
+    before = metrics["tflite"][tflite_name("dense", "float32")]
+    after = metrics["tflite"][tflite_name("small", "float32")]
     rows = [
         ("Parameters", dense["params"], small["params"], "{:,}"),
         ("MACs per image", dense["macs"], small["macs"], "{:,}"),
         ("File, float32 (KB)", before["bytes"], after["bytes"], "KB"),
     ]
-    if "small.int8.tflite" in files_:
-        smallest = files_["small.int8.tflite"]
+    smallest = metrics["tflite"].get(tflite_name("small", "int8"))
+    if smallest is not None:
         rows.append(
             ("File, int8 (KB)", before["bytes"], smallest["bytes"], "KB")
         )
@@ -121,6 +132,15 @@ def _comparisons(metrics):
         }
         for what, first, second, style in rows
     ]
+
+
+def _latency(metrics):
+    """The small network's latency as a fraction of the dense one's."""
+    dense, small = (
+        metrics["tflite"][tflite_name(network, "float32")]["latency_ms"]
+        for network in NETWORKS
+    )
+    return small / dense
 
 
 def _format(value, style):

@@ -1,22 +1,12 @@
 """The main job: data -> dense -> sparse -> small -> LiteRT -> report."""
 
-import contextlib
-import csv
 import dataclasses
-import io
-import json
-import math
 import pathlib
-import shutil
-import signal
-import threading
-import time
 
 import keras
 import numpy as np
 from rich.console import Console
 
-import tflite_export
 from keras_nonconvex import callbacks
 from keras_nonconvex import counts
 from keras_nonconvex import datasets
@@ -24,29 +14,25 @@ from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import distribution
+from keras_nonconvex.compression import litert
 from keras_nonconvex.compression import report
 from keras_nonconvex.compression.recipe import Recipe
+from keras_nonconvex.compression.state import State
+from keras_nonconvex.compression.trainer import Trainer
 from keras_nonconvex.pruning import planning
+from keras_nonconvex.run_folder import Paths
 from keras_nonconvex.run_folder import RunFolder
 from keras_nonconvex.training.attachment import attach
-
-_COLUMNS = (
-    "stage",
-    "epoch",
-    "loss",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "zero_filters",
-    "zero_weights",
-    "zero_groups",
-    "macs_left",
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A finished run: its folder and its `metrics.json`."""
+    """A finished run of `compress`.
+
+    Attributes:
+        folder: A `pathlib.Path`: the run folder.
+        metrics: A dict: what its `metrics.json` holds.
+    """
 
     folder: pathlib.Path
     metrics: dict
@@ -60,26 +46,47 @@ def compress(
     console=None,
     strategy=None,
 ):
-    """Runs a recipe and writes the run folder.
+    """Runs a recipe: from data to a small network, LiteRT files and a report.
 
-    While it works, everything is in `OUT.part`; the folder gets its name when
-    the run is complete. An interrupted run goes on with `resume=True`, from
-    the last finished epoch.
+    The stages are a dense baseline, sparse training, the removal of channels,
+    the fine-tuning of the small network, and the export of both networks.
+    While they run, everything is in `OUT.part`; the folder gets its final
+    name when the run is complete. An interrupted run goes on from its last
+    finished epoch with `resume=True`.
 
     Args:
-        recipe: A `Recipe`, a dict, the path of a JSON file, or the name of a
-            recipe that ships ("demo", "lenet5_fashion_mnist").
-        out: The run folder; "runs/NAME" if None.
-        resume: Go on with an interrupted run of the same recipe.
-        force: Replace a run folder that exists.
-        console: A rich console; the terminal if None.
-        strategy: Trains on several devices: "mirrored", "multi-worker"
-            (`distribution.get`) or a `tf.distribute` strategy. The recipe's
-            batch is then that of all together. Workers beyond the first
-            write folders of their own, OUT.worker1 and so on.
+        recipe: A `Recipe`; a dict with its keys; the path of a JSON file with
+            them; or the name of a recipe that ships, such as `"demo"`, one of
+            `Recipe.shipped()`.
+        out: A string or path: the run folder to write. Defaults to `None`,
+            which stands for `"runs/NAME"` with the name of the recipe.
+        resume: A boolean: whether to go on with an interrupted run of the
+            same recipe. Defaults to `False`.
+        force: A boolean: whether to replace a run folder that exists.
+            Folders that are not run folders are never replaced. Defaults to
+            `False`.
+        console: A `rich.console.Console` that shows the progress. Defaults to
+            `None`, the terminal.
+        strategy: How to train on several devices: `"mirrored"`,
+            `"multi-worker"` (see `distribution.get`) or a `tf.distribute`
+            strategy. A batch of `batch_size` images is then divided among
+            all devices. Every worker but the first writes a folder of its
+            own, `OUT.worker1` and so on. Defaults to `None`, one device.
 
     Returns:
-        A `Result`.
+        A `Result` with the run folder and the metrics.
+
+    Raises:
+        ValueError: The recipe cannot work, or the folder exists. This is
+            said before anything is written.
+        datasets.NotAvailable: The data cannot be had, and the recipe has no
+            `offline` settings.
+
+    Example:
+    ```python
+    result = knc.compress("demo")
+    result.metrics["small"]["accuracy"]
+    ```
     """
     if isinstance(strategy, str):
         strategy = distribution.get(strategy)
@@ -92,113 +99,90 @@ def compress(
         out = out.with_name(f"{out.name}.worker{distribution.worker()}")
     folder = RunFolder(out)
     folder.check(recipe.to_json(), resume, force)
-    run = _Run(recipe, folder.part, console or Console(), resume, strategy)
+    run = _Run(recipe, folder.paths, console or Console(), resume, strategy)
     folder.begin(resume)
     run.all_stages()
     folder.finish()
-    run.console.print(f"Report: [bold]{out / 'report.html'}")
+    run.console.print(f"Report: [bold]{Paths(out).report}")
     return Result(out, run.metrics)
-
-
-@contextlib.contextmanager
-def _uninterrupted():
-    """Holds a Ctrl-C back until what is inside is complete."""
-    handler = signal.getsignal(signal.SIGINT)
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not callable(handler):
-        yield
-        return
-    held = []
-    signal.signal(signal.SIGINT, lambda *received: held.append(received))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if held:
-        handler(*held[0])
-
-
-class _Backup(keras.callbacks.BackupAndRestore):
-    """Keras' backup, which a Ctrl-C cannot leave half-written."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        with _uninterrupted():
-            super().on_epoch_end(epoch, logs)
 
 
 class _Run:
     """One run in its folder; a stage that is on disk is not done again."""
 
-    def __init__(self, recipe, folder, console, resume, strategy):
+    def __init__(self, recipe, paths, console, resume, strategy):
         self.given = self.recipe = recipe
-        self.folder = folder
+        self.paths = paths
         self.console = console
-        self.strategy = strategy
-        state = folder / ".state.json"
-        saved = {"metrics": {}, "history": [], "seconds": 0.0}
-        if resume and state.exists():
-            saved = json.loads(state.read_text())
-        self.metrics = saved["metrics"]
-        self.history = saved["history"]
-        self._seconds_before = saved["seconds"]
-        self._start = time.monotonic()
+        self.state = State(paths, resume)
+        self.metrics = self.state.metrics
         # What can be refused is refused before anything is written.
         self.data = self._load_data()
         attach(self._new_model(), self.recipe.rules())
+        self.trainer = Trainer(
+            self.recipe, self.data, self.state, paths, console, strategy
+        )
 
     def all_stages(self):
-        files.write_text(self.folder / "recipe.json", self.given.to_json())
+        files.write_text(self.paths.recipe, self.given.to_json())
         self.metrics["dataset"] = self.data.name
         dense = self._stage_model("dense", self._dense)
         if self.recipe.long_baseline and "dense_long" not in self.metrics:
             self._dense_long()
         sparse = self._stage_model("sparse", self._sparse)
-        plan = self._prune(sparse)
-        small = self._stage_model("small", lambda: self._fine_tune(plan))
-        self._export(dense, small)
-        self.metrics["seconds"] = round(self._seconds(), 1)
-        self._write_metrics()
-        with self._status("Report"):
-            report.write(self.folder, self.recipe, self.metrics, self.data)
-        shutil.rmtree(self.folder / ".backup", ignore_errors=True)
-        for name in (".state.json", ".pruned.keras"):
-            (self.folder / name).unlink(missing_ok=True)
+        pruned = self._prune(sparse)
+        small = self._stage_model("small", lambda: self._fine_tune(pruned))
+        self.metrics["tflite"] = litert.write(
+            {"dense": dense, "small": small},
+            self.recipe,
+            self.data,
+            self.paths,
+            self.console,
+        )
+        self.metrics["seconds"] = round(self.state.seconds(), 1)
+        self.state.write_metrics()
+        with terminal.bar(self.console, "Report"):
+            report.write(self.paths, self.recipe, self.state, self.data)
+        self.paths.remove_unfinished()
 
     # ---- stages
 
     def _dense(self):
         model = self._new_model()
-        self._fit("dense", model, self.recipe.epochs)
+        self.trainer.fit("dense", model, self.recipe.epochs)
         self.metrics["dense"] = self._measure(model)
         return model
 
     def _dense_long(self):
         model = self._new_model()
         epochs = self.recipe.epochs + self.recipe.fine_tune_epochs
-        self._fit("dense_long", model, epochs)
+        self.trainer.fit("dense_long", model, epochs)
         self.metrics["dense_long"] = self._measure(model)
-        self._save_state()
+        self.state.save()
 
     def _sparse(self):
         model = attach(self._new_model(), self.recipe.rules())
-        self._fit(
+        self.trainer.fit(
             "sparse", model, self.recipe.epochs, callbacks.SparsityMonitor()
         )
-        found = counts.summary(model)
+        summary = counts.summary(model)
         self.metrics["sparse"] = {
             **self._measure(model),
-            "zero_weights": found.zero_weights,
-            "zero_filters": found.zero_filters,
-            "weights": found.weights,
-            "filters": found.filters,
+            "zero_weights": summary.zero_weights,
+            "zero_filters": summary.zero_filters,
+            "weights": summary.weights,
+            "filters": summary.filters,
         }
         return model
 
     def _prune(self, sparse):
-        recipe, path = self.recipe, self.folder / ".pruned.keras"
-        stored = self.folder / "plan.json"
-        if "pruned" in self.metrics and path.exists() and stored.exists():
-            return files.load_model(path)
+        recipe, paths = self.recipe, self.paths
+        if (
+            "pruned" in self.metrics
+            and paths.pruned.exists()
+            and paths.plan.exists()
+        ):
+            return files.load_model(paths.pruned)
         plan, removal = planning.planned(
             sparse,
             recipe.criterion,
@@ -208,79 +192,38 @@ class _Run:
         )
         self.console.print(plan.table())
         masked, pruned = removal.masked(), removal.small_like(sparse)
-        images = self.data.x_test
         difference = np.abs(self._predict(masked) - self._predict(pruned))
         self.metrics["pruned"] = {
             **self._measure(pruned),
             "max_abs_diff": float(difference.max()),
         }
         self.console.print(
-            f"Pruned model against masked model on {len(images):,} images: "
+            "Pruned model against masked model on "
+            f"{len(self.data.x_test):,} images: "
             f"max |difference| {difference.max():.2g}; accuracy "
             f"{self.metrics['pruned']['accuracy']:.4f} before fine-tuning",
             soft_wrap=True,
             highlight=False,
         )
-        files.write_text(stored, plan.to_json())
-        files.save_model(pruned, path)
-        self._save_state()
+        files.write_text(paths.plan, plan.to_json())
+        files.save_model(pruned, paths.pruned)
+        self.state.save()
         return pruned
 
     def _fine_tune(self, pruned):
         extra = [callbacks.Freeze()] if self.recipe.keep_zeros else []
-        if self.recipe.fine_tune_epochs:
-            self._fit("fine-tune", pruned, self.recipe.fine_tune_epochs, *extra)
+        epochs = self.recipe.fine_tune_epochs
+        if epochs:
+            self.trainer.fit("fine-tune", pruned, epochs, *extra)
         self.metrics["small"] = self._measure(pruned)
         return pruned
-
-    def _export(self, dense, small):
-        data, recipe = self.data, self.recipe
-        jobs = [
-            (f"{stage}.{precision}.tflite", model, precision)
-            for stage, model in (("dense", dense), ("small", small))
-            for precision in recipe.precisions
-        ]
-        metadata = tflite_export.Metadata(data.classes, name=recipe.name)
-        self.metrics["tflite"] = {}
-        for name, model, precision in jobs:
-            path = self.folder / name
-            with self._status(f"{name}: convert"):
-                made = tflite_export.convert(
-                    model,
-                    path,
-                    precision,
-                    data.x_train[: recipe.representative_samples],
-                    metadata=metadata,
-                )
-            with self._status(f"{name}: check", len(data.x_test)) as update:
-                parity = tflite_export.check_parity(
-                    model, path, data.x_test, data.y_test, progress=update
-                )
-            self.metrics["tflite"][name] = {
-                "bytes": made.bytes,
-                "accuracy": parity.accuracy,
-                "max_abs_diff": parity.max_abs_diff,
-                "agreement": parity.agreement,
-                "parity": parity.met,
-            }
-            if not parity.met:
-                self.console.print(f"[yellow]{parity}", soft_wrap=True)
-        first, *others = [self.folder / name for name, _, _ in jobs]
-        with self._status("Latency, interleaved runs"):
-            timings = tflite_export.benchmark(
-                first, others, runs=recipe.latency_runs
-            )
-        for (name, _, _), timing in zip(jobs, timings, strict=True):
-            entry = self.metrics["tflite"][name]
-            entry["latency_ms"] = timing.median_ms
-            entry["latency_p95_ms"] = timing.p95_ms
 
     # ---- helpers
 
     def _load_data(self):
-        with self._status(f"Data: {self.recipe.dataset}"):
+        with terminal.bar(self.console, f"Data: {self.recipe.dataset}"):
             try:
-                return datasets.load(self.recipe.dataset)
+                data = datasets.load(self.recipe.dataset)
             except datasets.NotAvailable as error:
                 if self.recipe.offline is None:
                     raise
@@ -289,7 +232,13 @@ class _Run:
                     f"[yellow]{error} Using '{self.recipe.dataset}' instead.",
                     soft_wrap=True,
                 )
-                return datasets.load(self.recipe.dataset)
+                data = datasets.load(self.recipe.dataset)
+        if data.y_train is None or not data.classes:
+            raise ValueError(
+                "The data set of a recipe must have labels and class names. "
+                f"Received: dataset={self.recipe.dataset!r} without them"
+            )
+        return data
 
     def _new_model(self):
         # Every stage starts from the same weights, resumed or not.
@@ -310,104 +259,21 @@ class _Run:
         return model
 
     def _stage_model(self, stage, make):
-        path = self.folder / f"{stage}.keras"
+        path = self.paths.model(stage)
         if path.exists() and stage in self.metrics:
             return files.load_model(path)
         model = make()
         files.save_model(model, path)
-        self._save_state()
+        self.state.save()
         return model
 
-    def _fit(self, stage, model, epochs, *extra):
-        if self.strategy is None:
-            return self._fit_here(stage, model, epochs, *extra)
-        with self.strategy.scope():
-            # A ProximalModel, since it trains on several workers too.
-            replicas = attach(keras.models.clone_model(model), {})
-            replicas.set_weights(model.get_weights())
-            self._fit_here(stage, replicas, epochs, *extra)
-        model.set_weights(replicas.get_weights())
-
-    def _fit_here(self, stage, model, epochs, *extra):
-        data, recipe = self.data, self.recipe
-        keras.utils.set_random_seed(recipe.seed)
-        steps = math.ceil(len(data.x_train) / recipe.batch_size)
-        model.compile(
-            optimizer=recipe.make_optimizer(steps * epochs),
-            loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
-        )
-        self.console.print(
-            f"[bold]{stage}[/]: {model.count_params():,} parameters, "
-            f"{epochs} epochs"
-        )
-        record = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: self._record(stage, epoch, logs)
-        )
-        model.fit(
-            data.x_train,
-            data.y_train,
-            validation_data=(data.x_test, data.y_test),
-            validation_batch_size=1000,
-            batch_size=recipe.batch_size,
-            epochs=epochs,
-            verbose=0,
-            callbacks=[
-                *extra,
-                # Before the backup: an epoch that is backed up has its row,
-                # and one that is done again replaces its row.
-                record,
-                terminal.Epochs(self.console, stage),
-                _Backup(
-                    str(self.folder / ".backup" / stage),
-                    double_checkpoint=True,
-                ),
-            ],
-        )
-
-    def _record(self, stage, epoch, logs):
-        row = {"stage": stage, "epoch": epoch + 1}
-        row.update({key: float(value) for key, value in logs.items()})
-        key = (stage, epoch + 1)
-        self.history = [
-            old for old in self.history if (old["stage"], old["epoch"]) != key
-        ]
-        self.history.append(row)
-        self._save_state()
-
     def _measure(self, model):
-        found = counts.summary(model)
         predicted = self._predict(model).argmax(-1)
         return {
             "accuracy": float((predicted == self.data.y_test).mean()),
             "params": model.count_params(),
-            "macs": found.macs,
+            "macs": counts.summary(model).macs,
         }
 
     def _predict(self, model):
         return model.predict(self.data.x_test, batch_size=1000, verbose=0)
-
-    def _seconds(self):
-        return self._seconds_before + time.monotonic() - self._start
-
-    def _save_state(self):
-        state = {
-            "metrics": self.metrics,
-            "history": self.history,
-            "seconds": self._seconds(),
-        }
-        files.write_text(self.folder / ".state.json", json.dumps(state))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        files.write_text(self.folder / "history.csv", text.getvalue())
-
-    def _write_metrics(self):
-        text = json.dumps(self.metrics, indent=1) + "\n"
-        files.write_text(self.folder / "metrics.json", text)
-
-    @contextlib.contextmanager
-    def _status(self, text, total=None):
-        with terminal.bar(self.console, text, total) as update:
-            yield update

@@ -1,0 +1,102 @@
+"""What a source of data is, and what it returns."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+REGISTRY = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Images and their labels, in a training and a test split.
+
+    Args:
+        name: A string: the name of the data set, with which `load` finds it
+            again.
+        x_train: A float32 array `(n, height, width, channels)` with values in
+            `[0, 1]`: the training images.
+        y_train: An int64 array `(n,)`: the class of each training image,
+            counted from 0. `None` for images without labels.
+        x_test: The test images, likewise.
+        y_test: The classes of the test images, likewise.
+        classes: A tuple of strings: the name of each class, in the order of
+            the labels. Empty if the names are not known.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray | None
+    x_test: np.ndarray
+    y_test: np.ndarray | None
+    classes: tuple
+
+    @property
+    def input_shape(self):
+        """The shape of one image, `(height, width, channels)`."""
+        return self.x_train.shape[1:]
+
+
+class NotAvailable(RuntimeError):
+    """The data set is neither prepared on this machine nor reachable."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where data comes from.
+
+    Args:
+        name: What error messages call it.
+        takes: A function of what `load` is given. It returns whether this
+            source can load it.
+        read: A function of the same that returns `Images`.
+    """
+
+    name: str
+    takes: Callable
+    read: Callable
+
+
+def source(name, takes=None):
+    """Decorator: makes a function a source of data that `load` knows.
+
+    A source that was registered later is asked earlier, so a source of your
+    own may take a name from one that ships.
+
+    Args:
+        name: A string. Without `takes` it is the name that `load` takes, and
+            the function is called without arguments. With `takes` it only
+            describes, in error messages, what the source takes, such as
+            `"a .csv file"`.
+        takes: A function of what `load` is given, a name or a path, which
+            returns whether this source loads it; the decorated function is
+            then called with it. Defaults to `None`: the source takes `name`
+            alone.
+
+    Returns:
+        The decorator. It returns the function unchanged.
+
+    Example:
+    ```python
+    @knc.datasets.source("leaves")
+    def leaves():
+        return knc.datasets.Images("leaves", x_train, y_train, ...)
+
+
+    data = knc.datasets.load("leaves")
+    ```
+    """
+
+    def register(function):
+        # A cell of a notebook that runs again registers anew.
+        REGISTRY.pop(name, None)
+        if takes is None:
+            REGISTRY[name] = Source(
+                name, lambda given: given == name, lambda given: function()
+            )
+        else:
+            REGISTRY[name] = Source(name, takes, function)
+        return function
+
+    return register
