@@ -11,8 +11,7 @@ import keras
 from keras_nonconvex import models
 from keras_nonconvex import regularizers
 from keras_nonconvex.pruning import planning
-
-PRECISIONS = ("float32", "float16", "dynamic", "int8")
+from tflite_export.precisions import PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)
