@@ -24,7 +24,8 @@ _DATA_HELP = (
     "images in [0, 1]: the name of a data set, or a file .npy (images) or "
     ".npz (x and, with labels, y)"
 )
-# Samples that set the ranges of activations; inputs of `parity --layers`.
+# How many samples set the ranges of activations, and how many inputs
+# `parity --layers` compares.
 _REPRESENTATIVE, _COMPARED = 300, 8
 
 

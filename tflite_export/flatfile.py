@@ -21,10 +21,10 @@ _TYPES = {
 
 
 def read(path):
-    """The file as a `ModelT` of LiteRT's schema.
+    """Reads a file as a `ModelT` of LiteRT's schema.
 
     Raises:
-        ValueError: It is not there, or not a LiteRT file.
+        ValueError: There is no such file, or it is not a LiteRT file.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -103,7 +103,7 @@ def operator_macs(model, graph, operator):
 
 
 def custom(model):
-    """Names of the operators that are not LiteRT's own, such as Flex ones."""
+    """Names of the operators that LiteRT lacks, such as Flex operators."""
     return [
         code.customCode.decode()
         for code in model.operatorCodes

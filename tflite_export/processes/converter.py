@@ -64,7 +64,8 @@ def convert(
     converter.inference_output_type = tf.as_dtype(io)
     try:
         content = converter.convert()
-    except Exception as error:  # TensorFlow's own type is not public.
+    # The type that TensorFlow raises is not public.
+    except Exception as error:
         text = str(error)
         missing = [
             match.group("operation", "where")
