@@ -225,7 +225,7 @@ def table(rows):
 `python benchmarks/export_precisions.py` on {platform.machine()}: {TESTED}
 real images, {REPRESENTATIVE} samples for the ranges of activations. Error:
 root mean square of the difference to Keras, as a fraction of the standard
-deviation of Keras' outputs; limits as in `tflite_export.precisions.LIMITS`.
+deviation of Keras' outputs; limits as in docs/export.md.
 Latency: one thread, batch size 1, the five files of a network interleaved,
 other work beside them.
 

@@ -8,8 +8,6 @@ Magnitude pruning starts from the dense model of the run folder `--run` (of
 
 import argparse
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import keras
@@ -20,6 +18,7 @@ import tflite_export
 from keras_nonconvex import datasets
 from keras_nonconvex import files
 from tflite_export import runtime
+from tflite_export.processes import child
 from tflite_export.qat import process
 from tflite_export.qat.training import zipped_bytes
 
@@ -71,12 +70,12 @@ def main():
 
 def pruned(dense, data, epochs, zeros):
     """A copy of the dense model that TFMOT has pruned."""
-    request = {"epochs": epochs, "batch_size": 64, "zeros": zeros, "seed": 0}
+    settings = {"epochs": epochs, "batch_size": 64, "zeros": zeros, "seed": 0}
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         arrays = {"x": data.x_train, "y": data.y_train}
-        process.write(folder, dense, data.x_test[:2], request, arrays)
-        subprocess.run([sys.executable, WORKER, folder], check=True)
+        job = process.write(folder, dense, data.x_test[:2], settings, arrays)
+        child.run(WORKER, folder, job, lambda line: print(line, end=""))
         with np.load(folder / "pruned.npz") as file:
             weights = [file[f"arr_{i}"] for i in range(len(file.files))]
     model = keras.models.clone_model(dense)

@@ -20,17 +20,17 @@ import worker
 
 
 def main(folder):
-    request = json.loads((folder / "request.json").read_text())
+    job = json.loads((folder / "job.json").read_text())
     tf_keras.utils.set_random_seed(0)
-    model = worker.equal_twin(request, folder, lambda **told: print(told))
+    model = worker.equal_twin(job, folder, lambda **told: print(told))
     x, y = (np.load(folder / f"{name}.npy") for name in "xy")
-    steps = request["epochs"] * -(-len(x) // request["batch_size"])
+    steps = job["epochs"] * -(-len(x) // job["batch_size"])
     sparsity = tfmot.sparsity.keras
     pruned = sparsity.prune_low_magnitude(
         model,
         # As in TFMOT's guide: the last third of the steps at full sparsity.
         sparsity.PolynomialDecay(
-            0.5, request["zeros"], 0, end_step=2 * steps // 3, frequency=50
+            0.5, job["zeros"], 0, end_step=2 * steps // 3, frequency=50
         ),
     )
     pruned.compile(
@@ -43,13 +43,14 @@ def main(folder):
     pruned.fit(
         x,
         y,
-        batch_size=request["batch_size"],
-        epochs=request["epochs"],
+        batch_size=job["batch_size"],
+        epochs=job["epochs"],
         callbacks=[sparsity.UpdatePruningStep()],
         verbose=2,
     )
     weights = sparsity.strip_pruning(pruned).get_weights()
     np.savez(folder / "pruned.npz", *weights)
+    (folder / "result.json").write_text("{}")
 
 
 if __name__ == "__main__":

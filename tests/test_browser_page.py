@@ -143,7 +143,7 @@ def test_the_lock_pins_what_is_installed():
 @pytest.mark.parametrize(
     "change,message",
     [
-        ({"images": 0}, "`images` must be at least 1"),
+        ({"images": 0}, "`images` must be a whole number >= 1"),
         ({"run": "nowhere"}, "Not a finished run folder"),
         ({"precisions": ["float16"]}, "it does for: float32, int8"),
         ({"litert": "nowhere"}, "core/package.json is missing"),

@@ -10,6 +10,7 @@ import tflite_export
 from tflite_export import conversion
 from tflite_export import flatfile
 from tflite_export import runtime
+from tflite_export.precisions import recognised
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_representative_data_by_name(tmp_path):
     path = tmp_path / "model.tflite"
     tflite_export.convert(model, path, "int8", "digits")
     (details,) = runtime.interpreter(path).get_input_details()
-    assert flatfile.precision(flatfile.read(path)) == "int8"
+    assert recognised(flatfile.read(path)) == "int8"
 
 
 def test_unsupported_layers_are_named(tmp_path):

@@ -136,8 +136,10 @@ def test_limits_of_parity_are_those_of_the_page():
     }
     from tflite_export import precisions
 
-    assert stated.keys() == precisions.LIMITS.keys()
-    for name, limits in precisions.LIMITS.items():
+    table = precisions.PRECISIONS
+    assert stated.keys() == table.keys()
+    for name, precision in table.items():
+        limits = precision.limits
         assert stated[name] == pytest.approx((limits.error, limits.agreement))
 
 

@@ -154,7 +154,7 @@ def test_io_is_that_of_the_quantized_files(folder):
         (["parity", "{model}", "no.tflite", "--data", "digits"], "No such"),
         (
             ["parity", "{model}", "x", "--data", "digits", "--samples", "0"],
-            "--samples must be",
+            "`--samples` must be a whole number >= 1",
         ),
         (["benchmark", "{folder}/labels.txt"], "cannot load this file"),
         (["benchmark", "no.tflite"], "No such file"),

@@ -21,6 +21,7 @@ from tflite_export import metadata
 from tflite_export import qat
 from tflite_export import runtime
 from tflite_export.metadata import Metadata
+from tflite_export.precisions import recognised
 from tflite_export.qat import description
 from tflite_export.qat import process
 from tflite_export.qat import table
@@ -40,10 +41,10 @@ import json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import worker
 for folder in map(pathlib.Path, sys.argv[2:]):
-    request = json.loads((folder / "request.json").read_text())
+    job = json.loads((folder / "job.json").read_text())
     told = {}
     try:
-        model = worker.equal_twin(request, folder, told.update)
+        model = worker.equal_twin(job, folder, told.update)
     except SystemExit:
         pass
     print(json.dumps({"name": folder.name, **told}), file=sys.stderr)
@@ -148,7 +149,8 @@ def twins(tmp_path_factory):
         folder = tmp_path_factory.mktemp("twins") / name
         folder.mkdir()
         sample = rng.random((2, *model.input_shape[1:]), "float32")
-        process.write(folder, model, sample, {}, {})
+        job = process.write(folder, model, sample, {}, {})
+        (folder / "job.json").write_text(json.dumps(job))
         folders.append(str(folder))
     done = subprocess.run(
         [sys.executable, "-c", BUILD_ALL, str(KERAS2), *folders],
@@ -232,7 +234,7 @@ def test_int8_with_zeros_kept(net, digits, tmp_path):
     for old, new in zip(before, net.weights, strict=True):
         np.testing.assert_array_equal(old, new)
 
-    assert flatfile.precision(flatfile.read(made.path)) == "int8"
+    assert recognised(flatfile.read(made.path)) == "int8"
     assert set(made.ops) == {
         "QUANTIZE",
         "CONV_2D",
@@ -274,7 +276,7 @@ def test_int8_without_anything_kept(net, digits, tmp_path):
 
 def test_clusters_in_float32(net, digits, tmp_path):
     made = trained(net, digits, tmp_path, clusters=16, precision="float32")
-    assert flatfile.precision(flatfile.read(made.path)) == "float32"
+    assert recognised(flatfile.read(made.path)) == "float32"
     # The batch normalisation after the first one scales its channels.
     conv, *others = kernels(made.path)
     assert most_values(conv) <= 16
@@ -312,7 +314,7 @@ def test_a_worker_that_fails_says_why(net, digits, tmp_path, monkeypatch):
     wrong = ("Activation", {"activation": "no_such_function"})
     relu = keras.activations.relu
     monkeypatch.setitem(table.ACTIVATIONS, relu, wrong)
-    with pytest.raises(RuntimeError, match="no_such_function.*exit code 1"):
+    with pytest.raises(RuntimeError, match="exit code 1: .*no_such_function"):
         trained(net, digits, tmp_path)
 
 
@@ -363,8 +365,8 @@ def test_models_without_a_twin(build, message):
         ({"path": "net.h5"}, "must end in '.tflite'"),
         ({"epochs": 0}, "`epochs` must be a whole number.*epochs=0"),
         ({"batch_size": 2.5}, "`batch_size` must be.*batch_size=2.5"),
-        ({"learning_rate": 0}, "`learning_rate` must be above 0"),
-        ({"precision": "int4"}, "`precision` must be one of int8, float32"),
+        ({"learning_rate": 0}, "`learning_rate` must be a number above 0"),
+        ({"precision": "int4"}, "`precision` must be one of 'int8', 'float32'"),
         ({"precision": "float32"}, "nothing to do but to cluster"),
         ({"clusters": 1}, "from 2 to 256.*clusters=1"),
         ({"clusters": 2, "keep_zeros": True}, "from 3 to 256"),

@@ -1,10 +1,12 @@
 """From a Keras model to a LiteRT file: convert, check, time.
 
-Importing it makes "size" and "latency" budgets of `knc.prune`.
+With this package imported, `knc.prune` knows the budgets "size" and
+"latency".
 """
 
 from tflite_export import measures
 from tflite_export import metadata
+from tflite_export import precisions
 from tflite_export.conversion import Conversion
 from tflite_export.conversion import convert
 from tflite_export.drift import LayerDrift
@@ -13,6 +15,7 @@ from tflite_export.metadata import Metadata
 from tflite_export.parity import Parity
 from tflite_export.parity import check_parity
 from tflite_export.precisions import Limits
+from tflite_export.precisions import Precision
 from tflite_export.profiling import OpTime
 from tflite_export.profiling import ProfilingNotAvailable
 from tflite_export.profiling import profile
@@ -29,6 +32,7 @@ __all__ = [
     "Metadata",
     "OpTime",
     "Parity",
+    "Precision",
     "ProfilingNotAvailable",
     "Rounding",
     "benchmark",
@@ -37,6 +41,7 @@ __all__ = [
     "convert",
     "measures",
     "metadata",
+    "precisions",
     "profile",
     "tune_round_to",
 ]

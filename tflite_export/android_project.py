@@ -9,14 +9,13 @@ from keras_nonconvex import files
 from keras_nonconvex import run_folder
 from tflite_export import metadata
 from tflite_export import runtime
+from tflite_export.precisions import PRECISIONS
 
 TEMPLATE = pathlib.Path(__file__).parent / "android"
 _MAIN = pathlib.PurePath("app", "src", "main")
 CARD = _MAIN / "assets" / "model.properties"
 _APP_NAME = _MAIN / "res" / "values" / "name.xml"
 
-# The first that both networks have, unless one is asked for.
-_PREFERRED = ("int8", "float32", "float16", "dynamic")
 # The run folder calls the pruned network small.
 _NETWORKS = {"dense": "dense", "pruned": "small"}
 
@@ -27,29 +26,31 @@ def write(run, out, precision=None, force=False):
     The folder is whole or not there.
 
     Args:
-        run: A run folder, of `keras_nonconvex.compress`.
-        out: The folder to write.
-        precision: Which of the run's LiteRT files: "int8", "float32",
-            "float16" or "dynamic"; the first of these that both the dense
-            and the small network have, if None.
-        force: Replace a project that was written before.
+        run: str or path. A run folder of `keras_nonconvex.compress`.
+        out: str or path. The folder to write.
+        precision: str. Which of the run's LiteRT files the app runs. Defaults
+            to `None`: "int8" if both networks have it, else the first of
+            `tflite_export.precisions.PRECISIONS` that both have and that has
+            no caution.
+        force: bool. Whether to replace a project that was written before.
+            Defaults to `False`.
 
     Returns:
         The path of the project.
     """
-    out, found = pathlib.Path(out), run_folder.load(run)
-    precision = _precision(found, precision)
+    out, loaded = pathlib.Path(out), run_folder.load(run)
+    precision = _precision(loaded, precision)
     models = {
-        network: found.pairs[precision][stem]
+        network: loaded.pairs[precision][stem]
         for network, stem in _NETWORKS.items()
     }
-    name = " ".join(found.recipe["name"].split())
-    card = _card(name, precision, models, found.metrics)
+    name = " ".join(loaded.recipe["name"].split())
+    card = _card(name, precision, models, loaded.metrics)
     with files.new_folder(out, CARD, force) as project:
         shutil.copytree(
             TEMPLATE,
             project,
-            # Of a template that was opened in place.
+            # Left over where the template was opened in place.
             ignore=shutil.ignore_patterns(
                 "build", ".gradle", ".idea", ".kotlin", "local.properties"
             ),
@@ -64,7 +65,10 @@ def write(run, out, precision=None, force=False):
 
 
 def _precision(run, asked):
-    for precision in _PREFERRED if asked is None else [asked]:
+    preferred = [name for name, one in PRECISIONS.items() if not one.caution]
+    # Integer arithmetic is mostly the fastest; the sort is stable.
+    preferred.sort(key=lambda name: PRECISIONS[name].activations != "int8")
+    for precision in preferred if asked is None else [asked]:
         if precision in run.pairs:
             return precision
     raise ValueError(
@@ -146,7 +150,7 @@ def _properties(card):
     for key, value in card.items():
         text = str(value).replace("\\", "\\\\")
         if text[:1].isspace():
-            # Else it would be skipped.
+            # Java skips blanks that are not escaped.
             text = "\\" + text
         lines.append(f"{key}={text}\n")
     return "".join(lines)

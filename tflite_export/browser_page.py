@@ -10,6 +10,7 @@ import tempfile
 
 import numpy as np
 
+from keras_nonconvex import checks
 from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import run_folder
@@ -45,25 +46,26 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
     shows size, speed and agreement. It loads nothing from other servers.
 
     Args:
-        run: A run folder of `compress`.
-        out: The folder to write; complete, or not there.
-        precisions: Of `convert`; the visitor chooses one. All those that the
-            run has for both networks if None.
-        images: How many test images, of all classes alike.
-        litert: A `node_modules` folder with @litertjs/core; if None, npm
-            fetches the pinned version into the user's cache, once.
-        force: Replace a page that exists.
+        run: str or path. A run folder of `compress`.
+        out: str or path. The folder to write; it is complete or not there.
+        precisions: list of str. The precisions among which the visitor
+            chooses. Defaults to `None`: all that the run has for both
+            networks.
+        images: int >= 1. How many test images the page has, as many of each
+            class as possible. Defaults to `200`.
+        litert: str or path. A `node_modules` folder with @litertjs/core.
+            Defaults to `None`: npm fetches the pinned version into the user's
+            cache, once.
+        force: bool. Whether to replace a page that exists. Defaults to
+            `False`.
 
     Returns:
         The path of its index.html.
     """
     out = pathlib.Path(out)
-    if images < 1:
-        raise ValueError(
-            f"Argument `images` must be at least 1. Received: images={images}"
-        )
-    found = run_folder.load(run)
-    metrics, pairs = found.metrics, _pairs(found, precisions)
+    checks.whole("images", images, 1)
+    loaded = run_folder.load(run)
+    metrics, pairs = loaded.metrics, _pairs(loaded, precisions)
     data = datasets.load(metrics["dataset"])
     classes, entries = _describe(pairs, metrics, data.input_shape)
     chosen = balanced(data.y_test, images)
@@ -73,7 +75,7 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
         "page": "keras-nonconvex",
         "version": __version__,
         "litert": json.loads(package)["version"],
-        "model": pathlib.PurePath(found.recipe["model"]).stem,
+        "model": pathlib.PurePath(loaded.recipe["model"]).stem,
         "dataset": data.name,
         "classes": classes,
         "shape": list(data.input_shape),
@@ -101,7 +103,8 @@ def balanced(labels, count):
     """Sorted indices of `count` items, the first ones of each class."""
     order = np.argsort(labels, kind="stable")
     first = np.searchsorted(labels[order], labels[order])
-    rank = np.arange(len(labels)) - first  # The how-manieth of its class.
+    # The rank of each item within its class.
+    rank = np.arange(len(labels)) - first
     return np.sort(order[np.argsort(rank, kind="stable")][:count])
 
 
@@ -136,19 +139,19 @@ def _describe(pairs, metrics, shape):
                     f"The page runs files with float32 input (1, "
                     f"{', '.join(map(str, shape))}). Received: {str(path)!r}"
                 )
-            found = metadata.read(path)
-            if found is None:
+            described = metadata.read(path)
+            if described is None:
                 raise ValueError(
                     "The file carries no labels and normalisation; run "
                     f"`compress` again. Received: {str(path)!r}"
                 )
             entries.setdefault(precision, {})[name] = {
                 "path": f"models/{path.name}",
-                "mean": list(found.mean),
-                "std": list(found.std),
+                "mean": list(described.mean),
+                "std": list(described.std),
                 "accuracy": metrics["tflite"][path.name]["accuracy"],
             }
-    return list(found.labels), entries
+    return list(described.labels), entries
 
 
 def _from_npm():
@@ -190,7 +193,8 @@ def _from_npm():
                 f"({'; '.join(reasons[:2]) or 'no reason given'}). "
                 "Received: litert=None"
             )
-        with contextlib.suppress(OSError):  # Another was first.
+        # Another process may have been first.
+        with contextlib.suppress(OSError):
             made.rename(folder)
     return folder / "node_modules"
 

@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from keras_nonconvex import checks
 from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import terminal
@@ -13,18 +14,18 @@ from tflite_export import android_project
 from tflite_export import browser_page
 from tflite_export import metadata
 from tflite_export import timing
-from tflite_export.conversion import PRECISIONS
 from tflite_export.conversion import convert
 from tflite_export.drift import compare_layers
 from tflite_export.parity import check_parity
-from tflite_export.processes import converter
+from tflite_export.precisions import PRECISIONS
 from tflite_export.profiling import profile
 
 _DATA_HELP = (
     "images in [0, 1]: the name of a data set, or a file .npy (images) or "
     ".npz (x and, with labels, y)"
 )
-# Samples that set the ranges of activations; inputs of `parity --layers`.
+# How many samples set the ranges of activations, and how many inputs
+# `parity --layers` compares.
 _REPRESENTATIVE, _COMPARED = 300, 8
 
 
@@ -58,8 +59,9 @@ def _add_export(commands):
         metavar="PRECISION",
         help=f"one or several of {', '.join(PRECISIONS)}",
     )
+    calibrated = " and ".join(_calibrated(PRECISIONS))
     job.add_argument(
-        "--data", help=f"for int8 and int16x8, and labels: {_DATA_HELP}"
+        "--data", help=f"for {calibrated}, and labels: {_DATA_HELP}"
     )
     job.add_argument(
         "--io",
@@ -68,7 +70,10 @@ def _add_export(commands):
         "uint8 with int8, int16 with int16x8 (default: float32)",
     )
     job.add_argument(
-        "--batch-size", type=int, default=1, help="of the file (default: 1)"
+        "--batch-size",
+        type=int,
+        default=1,
+        help="batch size of the file (default: 1)",
     )
     job.add_argument("--labels", help="a text file with one class name a line")
     for name, default in (("mean", [0.0]), ("std", [255.0])):
@@ -113,7 +118,7 @@ def _export(options):
     described = metadata.Metadata(
         labels, options.mean, options.std, name=model.name
     )
-    calibrated = [p for p in options.precision if p in converter.CALIBRATED]
+    calibrated = _calibrated(options.precision)
     if calibrated and samples is None:
         raise ValueError(
             "--data must give images that set the ranges of activations for "
@@ -133,6 +138,10 @@ def _export(options):
             progress=lambda made: console.print(str(made), highlight=False),
         )
     return 0
+
+
+def _calibrated(names):
+    return [name for name in names if PRECISIONS[name].calibrated]
 
 
 def _add_parity(commands):
@@ -157,10 +166,7 @@ def _add_parity(commands):
 
 
 def _parity(options):
-    if options.samples < 1:
-        raise ValueError(
-            f"--samples must be at least 1. Received: {options.samples}"
-        )
+    checks.whole("--samples", options.samples, 1)
     model = files.load_model(options.model)
     data, console = datasets.load(options.data), Console(soft_wrap=True)
     images, labels = data.x_test[: options.samples], data.y_test
@@ -169,9 +175,9 @@ def _parity(options):
     for path in options.files:
         x = _network_input(images, metadata.read(path))
         with terminal.bar(console, f"{path}: check", len(x)) as update:
-            found = check_parity(model, path, x, labels, progress=update)
-        console.print(str(found), highlight=False)
-        met &= found.met
+            parity = check_parity(model, path, x, labels, progress=update)
+        console.print(str(parity), highlight=False)
+        met &= parity.met
         if options.layers:
             rows = compare_layers(model, path, x[:_COMPARED])
             console.print(_drift_table(path, rows))
@@ -231,7 +237,7 @@ def _benchmark(options):
     paths = [*options.files, *options.against]
     settings = {"threads": options.threads, "amx": options.amx}
     with terminal.bar(console, "Interleaved runs", options.runs) as update:
-        found = timing.benchmark(
+        timings = timing.benchmark(
             paths[0],
             paths[1:],
             runs=options.runs,
@@ -239,9 +245,9 @@ def _benchmark(options):
             progress=update,
             **settings,
         )
-    console.print(timing.table(found))
+    console.print(timing.table(timings))
     if options.json:
-        files.write_text(options.json, timing.to_json(found))
+        files.write_text(options.json, timing.to_json(timings))
     if options.ops:
         for path in paths:
             console.print(f"[bold]{path}")

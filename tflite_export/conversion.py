@@ -12,18 +12,12 @@ from keras_nonconvex import checks
 from keras_nonconvex import files
 from keras_nonconvex import graph
 from tflite_export import flatfile
-from tflite_export import metadata as metadata_
 from tflite_export import runtime
 from tflite_export import samples
+from tflite_export.metadata import write
+from tflite_export.precisions import PRECISIONS
 from tflite_export.processes import child
 from tflite_export.processes import converter
-
-PRECISIONS = tuple(converter.SETTINGS)
-# Types of the input and output of a quantized file.
-_IO = {
-    "int8": ("float32", "int8", "uint8"),
-    "int16x8": ("float32", "int16"),
-}
 
 # Files with these need a runtime that phones do not have, or carry no
 # weights at all (a known converter trap).
@@ -35,12 +29,12 @@ class Conversion:
     """What was written.
 
     Attributes:
-        path: The file.
-        precision: What it holds.
-        bytes: Its size.
-        ops: {operator name: how often}.
-        peak_bytes: The most memory that the converting process ever held;
-            of a process of its own, or of this one.
+        path: str. The file.
+        precision: str. Its precision.
+        bytes: int. Its size in bytes.
+        ops: dict. {operator name: how often the file has it}.
+        peak_bytes: int. The most memory, in bytes, that the converting
+            process ever held: that of a process of its own, or of this one.
     """
 
     path: str
@@ -70,35 +64,63 @@ def convert(
 ):
     """Writes a Keras model as a LiteRT file, or as several.
 
+    The files have builtin operations only, so that every phone runs them; a
+    model that needs others is refused by the names of its layers. Each file is
+    loaded once before it is put in its place.
+
     Args:
-        model: A built Keras model with one input and one output.
-        path: Where to write; must end in ".tflite". Written atomically.
-            "{precision}" in it is replaced; several precisions need it.
-        precision: One of these, or a list of them: "float32"; "float16"
-            weights; "dynamic" for int8 weights and float activations; "int8"
-            for int8 weights and activations; "int16x8" for int8 weights and
-            int16 activations, which is precise but slow.
-        representative_data: For "int8" and "int16x8", some 100 to 500 real
-            input samples that set the activation ranges: an array (n, ...),
-            a `tf.data.Dataset`, or the name of a data set.
-        io: Type of input and output of quantized files: "float32"; "int8" or
-            "uint8" with "int8", "int16" with "int16x8".
-        batch_size: Of the file; None leaves it open, which costs speed.
+        model: A built Keras model with one input of fixed size and one
+            output.
+        path: str or path. Where to write; it must end in `".tflite"`. The
+            file is complete or not there. `"{precision}"` in it is replaced
+            by the precision, which several precisions need.
+        precision: str, or a list of them: `"float32"`; `"float16"` for
+            float16 weights; `"dynamic"` for int8 weights and float
+            activations; `"int8"` for int8 weights and activations;
+            `"int16x8"` for int8 weights and int16 activations, which is
+            precise but slow; or one of your own, see `Precision`. Defaults to
+            `"float32"`.
+        representative_data: Some 100 to 500 real input samples that set the
+            ranges of the activations: an array `(n, ...)` of what the model
+            takes, a `tf.data.Dataset`, or the name of a data set. `"int8"`
+            and `"int16x8"` need it. Defaults to `None`.
+        io: str. The type of input and output of quantized files:
+            `"float32"`; also `"int8"` or `"uint8"` with `"int8"`, and
+            `"int16"` with `"int16x8"`. Other files keep float32. Defaults to
+            `"float32"`.
+        batch_size: int >= 1, the batch size of the file, or `None` to leave
+            it open, which costs speed. Defaults to `1`.
         metadata: A `Metadata` with class names and normalisation to put into
-            the file.
-        isolate: Convert in a process of its own, which frees its memory; the
-            default with several precisions.
-        progress: Called with each `Conversion` when it is done.
+            the file. Defaults to `None`.
+        isolate: bool. Whether to convert in a process of its own, whose end
+            frees the converter's memory. Defaults to `None`: only where there
+            are several precisions.
+        progress: Function that is called with each `Conversion` when it is
+            done. Defaults to `None`.
 
     Returns:
-        A `Conversion`, or a list of them for a list of precisions.
+        A `Conversion`; for a list of precisions, a list of them.
+
+    Raises:
+        ValueError: An argument is wrong, LiteRT has no operation for a layer
+            (the message names it), or the runtime cannot load the file.
+
+    Example:
+    >>> made = tflite_export.convert(
+    ...     model,
+    ...     "model.int8.tflite",
+    ...     "int8",
+    ...     representative_data=x_train[:300],
+    ... )
+    >>> print(made.bytes)
     """
     several = not isinstance(precision, str)
-    precisions = list(precision) if several else [precision]
-    paths = _paths(path, precisions)
+    names = list(precision) if several else [precision]
+    paths = _paths(path, names)
+    precisions = [PRECISIONS[name] for name in names]
     shape = _check(model, precisions, io, batch_size)
     calibration = None
-    if any(p in converter.CALIBRATED for p in precisions):
+    if any(one.calibrated for one in precisions):
         calibration = samples.samples(representative_data, shape, metadata)
     made = []
     with tempfile.TemporaryDirectory() as folder:
@@ -106,24 +128,24 @@ def convert(
         _save(model, folder / "saved_model", batch_size)
         if calibration is not None:
             np.save(folder / "samples.npy", calibration)
-        for name, target in zip(precisions, paths, strict=True):
+        for one, target in zip(precisions, paths, strict=True):
             job = {
-                "precision": name,
-                "io": io if io in _IO.get(name, ()) else "float32",
+                "settings": one.settings,
+                "io": io if io in one.io else "float32",
                 "batch_size": batch_size or 1,
             }
-            given = calibration if name in converter.CALIBRATED else None
+            given = calibration if one.calibrated else None
             with files.replacing(target) as written:
                 if several if isolate is None else isolate:
+                    job["calibrated"] = one.calibrated
                     peak = _in_a_process(model, folder, written, job)
                 else:
                     peak = _here(model, folder, written, job, given)
-                ops = _accepted(model, written, name)
+                ops = _accepted(model, written, one.name)
                 if metadata is not None:
-                    metadata_.write(written, metadata)
-            made.append(
-                Conversion(str(target), name, target.stat().st_size, ops, peak)
-            )
+                    write(written, metadata)
+            size = target.stat().st_size
+            made.append(Conversion(str(target), one.name, size, ops, peak))
             if progress:
                 progress(made[-1])
     return made if several else made[0]
@@ -156,15 +178,15 @@ def _here(model, folder, written, job, samples):
 
 def _in_a_process(model, folder, written, job):
     try:
-        found = child.run(converter.__file__, folder, job)
+        result = child.run(converter.__file__, folder, job)
     except child.Failed as error:
         raise RuntimeError(
             f"{error}. Received: model={model.name!r}"
         ) from error
-    if "message" in found:
-        raise _explained(model, found["message"], found["operations"])
+    if "message" in result:
+        raise _explained(model, result["message"], result["operations"])
     (folder / "model.tflite").replace(written)
-    return found["peak_bytes"]
+    return result["peak_bytes"]
 
 
 def _explained(model, message, operations):
@@ -187,17 +209,13 @@ def _explained(model, message, operations):
 
 def _accepted(model, path, precision):
     """The operations of a converted file that phones can run."""
-    found = flatfile.read(path)
-    ops = flatfile.operations(found)
-    refused = [
-        name
-        for name in ops
-        if name in _REFUSED_OPS or name in flatfile.custom(found)
-    ]
+    file = flatfile.read(path)
+    ops = flatfile.operations(file)
+    refused = {*_REFUSED_OPS, *flatfile.custom(file)}.intersection(ops)
     if refused:
         raise ValueError(
             "The converted file needs operations that phones do not run: "
-            f"{', '.join(refused)}. Received: model={model.name!r}"
+            f"{', '.join(sorted(refused))}. Received: model={model.name!r}"
         )
     # The converter writes scales that kernels then refuse.
     try:
@@ -239,11 +257,16 @@ def _check(model, precisions, io, batch_size):
             "convert it with KERAS_BACKEND=tensorflow. "
             f"Received: backend={keras.backend.backend()!r}"
         )
-    if io != "float32" and not any(io in _IO.get(p, ()) for p in precisions):
+    if not any(io in one.io for one in precisions):
+        also = [
+            f"with precision {one.name!r} also "
+            + " or ".join(repr(kind) for kind in one.io if kind != "float32")
+            for one in PRECISIONS.values()
+            if len(one.io) > 1
+        ]
         raise ValueError(
-            "Argument `io` must be 'float32', with precision 'int8' also "
-            "'int8' or 'uint8', with 'int16x8' also 'int16'. "
-            f"Received: io={io!r} with precision {', '.join(precisions)}"
+            f"Argument `io` must be 'float32', {', '.join(also)}. Received: "
+            f"io={io!r} with precision {', '.join(p.name for p in precisions)}"
         )
     if batch_size is not None:
         checks.whole("batch_size", batch_size, 1)
@@ -265,10 +288,7 @@ def _check(model, precisions, io, batch_size):
             "The input size must be fixed. "
             f"Received: model={model.name!r} with input {shape}"
         )
-    if "int16x8" in precisions:
-        warnings.warn(
-            "int16x8 files are precise but slow: the runtime has no fast "
-            "kernels for them (some 40 times the time of float32).",
-            stacklevel=3,
-        )
+    for one in precisions:
+        if one.caution:
+            warnings.warn(f"{one.name} files are {one.caution}.", stacklevel=3)
     return shape

@@ -13,17 +13,18 @@ from tflite_export import samples
 
 @dataclasses.dataclass(frozen=True)
 class LayerDrift:
-    """One operation of a file against the Keras layer it ends.
+    """One operation of a file against the Keras layer whose output it gives.
 
     Attributes:
-        index: Of the operation in the file.
-        operation: "CONV_2D".
-        layer: Name of the Keras layer whose output this is.
-        error: Root mean square of the difference, as a fraction of that of
-            the layer's output; what came before is in it.
-        added: By how much that is more than the largest error among its
-            inputs: the drift that this operation itself brings.
-        max_abs_diff: Over all values.
+        index: int. The operation's place in the file.
+        operation: str. Its name, such as "CONV_2D".
+        layer: str. The name of the Keras layer whose output it gives.
+        error: float. The root mean square of the difference, as a fraction of
+            that of the layer's output. It includes the errors of all
+            operations before.
+        added: float. How much larger that is than the largest error among the
+            operation's inputs: the drift that the operation itself brings.
+        max_abs_diff: float. The largest difference between two values.
     """
 
     index: int
@@ -35,18 +36,22 @@ class LayerDrift:
 
 
 def compare_layers(model, path, x):
-    """The drift of every layer whose output stands in the file.
+    """The drift of every layer whose output the file computes.
 
-    The reference kernels run, not the delegate's, whose inner values cannot
-    be read; quantized ones differ from those by a few steps.
+    LiteRT's reference kernels run, not the delegate's, whose inner values
+    cannot be read; where a file is quantized, the two differ by a few steps.
 
     Args:
         model: The functional Keras model.
-        path: Its LiteRT file.
-        x: A few inputs (n, ...), as Keras takes them.
+        path: str or path. Its LiteRT file.
+        x: Array `(n, ...)` of a few finite inputs, as Keras takes them.
 
     Returns:
         A list of `LayerDrift` in the order of the file.
+
+    Example:
+    >>> rows = tflite_export.compare_layers(model, "model.tflite", x_test[:8])
+    >>> print(max(rows, key=lambda row: row.added).layer)
     """
     from ai_edge_litert.interpreter import OpResolverType
 
@@ -68,7 +73,8 @@ def compare_layers(model, path, x):
     ]
     named[file_graph.outputs[0]] = last
     inside = _inside_layers(file_graph, named)
-    ends = {}  # layer -> the last operation with its name
+    # layer -> the last tensor with its name
+    ends = {}
     for operator in file_graph.operators:
         index = int(operator.outputs[0])
         layer = named[index]
@@ -79,16 +85,17 @@ def compare_layers(model, path, x):
             and expected[layer].shape[1:] == shape
         ):
             ends[layer] = index
-    found = _file_outputs(interpreter, ends.values(), x)
+    outputs = _file_outputs(interpreter, ends.values(), x)
     layers = {tensor: layer for layer, tensor in ends.items()}
-    carried = {}  # tensor -> the last error known on the way to it
+    # tensor -> the last error known on the way to it
+    carried = {}
     rows = []
     for index, operator in enumerate(file_graph.operators):
         error = max(carried.get(int(i), 0.0) for i in operator.inputs)
         tensor = int(operator.outputs[0])
         if tensor in layers:
             layer, before = layers[tensor], error
-            difference = found[tensor] - expected[layer]
+            difference = outputs[tensor] - expected[layer]
             error = _rms(difference) / (_rms(expected[layer]) or 1.0)
             rows.append(
                 LayerDrift(
@@ -105,10 +112,11 @@ def compare_layers(model, path, x):
 
 
 def _inside_layers(file_graph, named):
-    """Tensors that are not the output of the layer that they are named after.
+    """Tensors named after a layer that is not finished with them.
 
-    The layer goes on: another constant of it comes in. Thus a batch
-    normalization's product, whose sum is fused into the ReLU after it.
+    An operation that reads such a tensor also reads a constant of the same
+    layer. An example is the product of a batch normalization, whose sum is
+    fused into the ReLU after it.
     """
     made = {
         int(i) for operator in file_graph.operators for i in operator.outputs
@@ -122,7 +130,10 @@ def _inside_layers(file_graph, named):
 
 
 def _layer_outputs(model, x):
-    """{layer: its output on x} of layers called once, and the last one."""
+    """{layer: its output on x} of the layers that are called once.
+
+    Also returns the name of the layer that gives the model's output.
+    """
     whole = graph.functional(model)
     names, outputs = [], []
     last = None
@@ -145,14 +156,14 @@ def _layer_outputs(model, x):
 def _file_outputs(interpreter, wanted, x):
     (source,) = interpreter.get_input_details()
     details = {d["index"]: d for d in interpreter.get_tensor_details()}
-    found = {index: [] for index in wanted}
+    outputs = {index: [] for index in wanted}
     for sample in runtime.quantized(x, source):
         interpreter.set_tensor(source["index"], sample[None])
         interpreter.invoke()
         for index in wanted:
             value = interpreter.get_tensor(index)
-            found[index].append(runtime.dequantized(value, details[index]))
-    return {index: np.concatenate(parts) for index, parts in found.items()}
+            outputs[index].append(runtime.dequantized(value, details[index]))
+    return {index: np.concatenate(parts) for index, parts in outputs.items()}
 
 
 def _rms(values):

@@ -13,13 +13,18 @@ _NAMES = {
     for name, code in vars(schema.BuiltinOperator).items()
     if isinstance(code, int)
 }
+_TYPES = {
+    code: name.lower()
+    for name, code in vars(schema.TensorType).items()
+    if isinstance(code, int)
+}
 
 
 def read(path):
-    """The file as a `ModelT` of LiteRT's schema.
+    """Reads a file as a `ModelT` of LiteRT's schema.
 
     Raises:
-        ValueError: It is not there, or not a LiteRT file.
+        ValueError: There is no such file, or it is not a LiteRT file.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -98,7 +103,7 @@ def operator_macs(model, graph, operator):
 
 
 def custom(model):
-    """Names of the operators that are not LiteRT's own, such as Flex ones."""
+    """Names of the operators that LiteRT lacks, such as Flex operators."""
     return [
         code.customCode.decode()
         for code in model.operatorCodes
@@ -122,24 +127,31 @@ def layer_of(path, layers):
     return None
 
 
-def precision(model):
-    """The precision that `convert` wrote a file with."""
-    kinds = schema.TensorType
-    found = "float32"
+def types(model):
+    """How the operations of a file compute: {(activation type, weight type)}.
+
+    An operation counts with the type of its first input and that of each
+    further one. Weights that are stored in a smaller type than they are
+    computed in are the constants that a DEQUANTIZE operation reads.
+    """
+    pairs = set()
     for graph in model.subgraphs:
         for operator in graph.operators:
-            types = [graph.tensors[i].type for i in operator.inputs if i >= 0]
-            if (
-                kind(model, operator) == "DEQUANTIZE"
-                and types[0] == kinds.FLOAT16
+            tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
+            names = [_TYPES[tensor.type] for tensor in tensors]
+            pairs.update((names[0], other) for other in names[1:])
+            if kind(model, operator) == "DEQUANTIZE" and (
+                model.buffers[tensors[0].buffer].data is not None
             ):
-                return "float16"
-            if not types or kinds.INT8 not in types[1:]:
-                continue
-            if types[0] == kinds.INT16:
-                return "int16x8"
-            if types[0] == kinds.INT8:
-                return "int8"
-            if types[0] == kinds.FLOAT32:
-                found = "dynamic"
-    return found
+                output = graph.tensors[operator.outputs[0]]
+                pairs.add((_TYPES[output.type], names[0]))
+    return pairs
+
+
+def notes(model):
+    """The metadata of a file: {name: bytes}."""
+    entries = {
+        entry.name.decode(): model.buffers[entry.buffer].data
+        for entry in model.metadata or []
+    }
+    return {n: bytes(data) for n, data in entries.items() if data is not None}

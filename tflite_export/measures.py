@@ -10,16 +10,24 @@ from tflite_export.timing import benchmark
 
 @pruning.measure("size")
 def size(model):
-    """Bytes of the float32 LiteRT file."""
+    """The size of a model's float32 LiteRT file, in bytes.
+
+    Args:
+        model: A Keras model.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return convert(model, pathlib.Path(folder) / "model.tflite").bytes
 
 
 @pruning.measure("latency")
 def latency(model):
-    """Median milliseconds of one inference of it, on one thread."""
+    """The median time of one float32 inference, in ms on one thread.
+
+    Args:
+        model: A Keras model.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.tflite"
         convert(model, path)
-        (found,) = benchmark(path, runs=300)
-    return found.median_ms
+        (timing,) = benchmark(path, runs=300)
+    return timing.median_ms

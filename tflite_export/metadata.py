@@ -32,18 +32,28 @@ _STATS = {"max": 0, "min": 1}
 _FILE = {"name": 0, "description": 1, "type": 2}
 # Values of its enumerations and unions.
 _IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS, _AXIS_LABELS = 2, 1, 2
-_COLOR_SPACES = {1: 2, 3: 1}  # channels -> grey, RGB
+# Number of channels -> grey or RGB.
+_COLOR_SPACES = {1: 2, 3: 1}
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
     """What an app must know to feed a file and to read its answer.
 
-    Attributes:
-        labels: Class names, by index of the output.
-        mean, std: The network's input is (pixel - mean) / std with pixels in
-            0 to 255: one value, or one per channel.
-        name, description: Of the model.
+    The network's input is `(pixel - mean) / std`, with pixels from 0 to 255.
+
+    Args:
+        labels: Class names of one line each, in the order of the network's
+            outputs. Defaults to `()`.
+        mean: Numbers: one, or one per channel. Defaults to `(0.0,)`.
+        std: Numbers above 0, as many as `mean`. Defaults to `(255.0,)`:
+            inputs in [0, 1].
+        name: str. The name of the model. Defaults to `""`.
+        description: str. A sentence about the model. Defaults to `""`.
+
+    Example:
+    >>> about = tflite_export.Metadata(["cat", "dog"], [127.5], [127.5])
+    >>> tflite_export.convert(model, "model.tflite", metadata=about)
     """
 
     labels: tuple = ()
@@ -84,13 +94,13 @@ class Metadata:
 
 
 def write(path, metadata):
-    """Puts `Metadata` into a LiteRT file, in place of what it may have.
+    """Puts `Metadata` into a LiteRT file, in the place of older metadata.
 
-    Inference does not change.
+    What the file computes does not change.
 
     Args:
-        path: A `.tflite` file; replaced atomically.
-        metadata: A `Metadata`; as many labels as the file has outputs.
+        path: str or path. A `.tflite` file; it is replaced as a whole.
+        metadata: A `Metadata` with no labels, or one for each output.
     """
     path = pathlib.Path(path)
     model = flatfile.read(path)
@@ -99,7 +109,7 @@ def write(path, metadata):
         graph.tensors[ids[0]] for ids in (graph.inputs, graph.outputs)
     )
     _check(metadata, source, target, path)
-    # The entry goes last, so an older one can be dropped without renumbering.
+    # The new entry goes last: an older one is dropped without renumbering.
     kept = [m for m in model.metadata or [] if m.name != _BUFFER.encode()]
     buffer = flatfile.schema.BufferT()
     buffer.data = np.frombuffer(_packed(metadata, source, target), "uint8")
@@ -111,7 +121,7 @@ def write(path, metadata):
     if metadata.labels:
         archive.seek(0, io.SEEK_END)
         with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as stored:
-            # A fixed date: equal models give equal files.
+            # The date is fixed, so that equal models give equal files.
             name = zipfile.ZipInfo(_LABELS)
             stored.writestr(name, "".join(f"{x}\n" for x in metadata.labels))
     with files.replacing(path) as temporary:
@@ -119,13 +129,13 @@ def write(path, metadata):
 
 
 def read(path):
-    """The `Metadata` of a LiteRT file, or None if it has none."""
-    model = flatfile.read(path)
-    for entry in model.metadata or []:
-        if entry.name == _BUFFER.encode():
-            data = model.buffers[entry.buffer].data
-            return _unpacked(bytes(data), _labels(path))
-    return None
+    """The `Metadata` of a LiteRT file, or None if it has none.
+
+    Args:
+        path: str or path. A `.tflite` file.
+    """
+    packed = flatfile.notes(flatfile.read(path)).get(_BUFFER)
+    return None if packed is None else _unpacked(packed, _labels(path))
 
 
 def _labels(path):
@@ -226,8 +236,8 @@ class _Byte(int):
 def _unpacked(data, labels):
     """`Metadata` from the bytes of a ModelMetadata table."""
     root = table.Table(data, _first_offset(data))
-    (found,) = _tables(root, _MODEL["subgraphs"])[:1] or [None]
-    tensors = _tables(found, _SUBGRAPH["inputs"]) if found else []
+    subgraphs = _tables(root, _MODEL["subgraphs"])
+    tensors = _tables(subgraphs[0], _SUBGRAPH["inputs"]) if subgraphs else []
     steps = _tables(tensors[0], _TENSOR["steps"]) if tensors else []
     values = {}
     for step in steps:

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 
 from tflite_export import flatfile
-from tflite_export import precisions
 from tflite_export import runtime
 from tflite_export import samples
+from tflite_export.precisions import PRECISIONS
+from tflite_export.precisions import Limits
+from tflite_export.precisions import recognised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,13 +17,16 @@ class Parity:
     """Keras against LiteRT on the same inputs.
 
     Attributes:
-        samples: How many inputs.
-        precision: Of the file.
-        max_abs_diff, mean_abs_diff: Over all outputs.
-        error: Root mean square of the difference, as a fraction of the
-            standard deviation of Keras' outputs.
-        agreement: Fraction of inputs with the same largest output.
-        keras_accuracy, accuracy: With labels; else None.
+        path: str. The file.
+        samples: int. The number of inputs.
+        precision: str. The file's precision.
+        max_abs_diff: float. The largest difference between two outputs.
+        mean_abs_diff: float. The mean difference over all outputs.
+        error: float. The root mean square of the difference, as a fraction
+            of the standard deviation of Keras' outputs.
+        agreement: float. The fraction of inputs with the same largest output.
+        keras_accuracy: float. The model's accuracy, or `None` without labels.
+        accuracy: float. The file's accuracy, or `None` without labels.
         limits: The `Limits` that apply.
     """
 
@@ -34,7 +39,7 @@ class Parity:
     agreement: float
     keras_accuracy: float | None
     accuracy: float | None
-    limits: precisions.Limits
+    limits: Limits
 
     @property
     def met(self):
@@ -64,20 +69,31 @@ class Parity:
 
 
 def check_parity(model, path, x, y=None, limits=None, progress=None):
-    """Runs both on `x` and compares.
+    """Runs a model and its LiteRT file on the same inputs and compares.
 
     Args:
         model: The Keras model.
-        path: Its LiteRT file.
-        x: Inputs (n, ...), as Keras takes them.
-        y: Integer labels (n,), or None.
-        limits: A `Limits`; None for those of the file's precision.
-        progress: Called with the number of inputs done, now and then.
+        path: str or path. Its LiteRT file.
+        x: Array `(n, ...)` of at least one finite input, as the Keras model
+            takes it; a quantized file gets what it needs made of it.
+        y: Integer labels `(n,)` by which accuracies are measured. Defaults
+            to `None`.
+        limits: A `Limits` that the file has to keep. Defaults to `None`:
+            those of the file's precision.
+        progress: Function that is called now and then with the number of
+            inputs that are done. Defaults to `None`.
 
     Returns:
         A `Parity`; its `met` says whether the limits hold.
+
+    Example:
+    >>> parity = tflite_export.check_parity(
+    ...     model, "model.int8.tflite", x_test[:500], y_test[:500]
+    ... )
+    >>> print(parity)
+    >>> assert parity.met
     """
-    precision = flatfile.precision(flatfile.read(path))
+    precision = recognised(flatfile.read(path))
     samples.check_inputs(model, x)
     if y is not None and np.shape(y) != (len(x),):
         raise ValueError(
@@ -85,16 +101,16 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
             f"Received: shape {np.shape(y)}"
         )
     expected = model.predict(x, batch_size=min(len(x), 256), verbose=0)
-    found = runtime.predict(path, x, progress)
-    if found.shape != expected.shape:
+    outputs = runtime.predict(path, x, progress)
+    if outputs.shape != expected.shape:
         raise ValueError(
-            f"The file's outputs have shape {found.shape[1:]}, the model's "
+            f"The file's outputs have shape {outputs.shape[1:]}, the model's "
             f"{expected.shape[1:]}. Received: path={str(path)!r}, "
             f"model={model.name!r}"
         )
-    difference = np.abs(expected - found)
+    difference = np.abs(expected - outputs)
     spread = float(expected.std()) or 1.0
-    same = expected.argmax(-1) == found.argmax(-1)
+    same = expected.argmax(-1) == outputs.argmax(-1)
     return Parity(
         path=str(path),
         samples=len(x),
@@ -104,8 +120,8 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         error=float(np.sqrt(np.mean(difference**2))) / spread,
         agreement=float(same.mean()),
         keras_accuracy=_accuracy(expected, y),
-        accuracy=_accuracy(found, y),
-        limits=limits or precisions.LIMITS[precision],
+        accuracy=_accuracy(outputs, y),
+        limits=limits or PRECISIONS[precision].limits,
     )
 
 

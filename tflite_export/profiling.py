@@ -24,13 +24,15 @@ class OpTime:
     """One operation as LiteRT ran it.
 
     Attributes:
-        index: In the order of execution.
-        name: Of XNNPACK's kernel, "Convolution (NHWC, F32) IGEMM", or of the
-            file's operation where XNNPACK has none, "AVERAGE_POOL_2D". XNNPACK
-            splits and joins operations, so these are not those of the file.
-        calls: How often it was timed.
-        mean_us: Mean microseconds over the middle half of the calls.
-        share: Fraction of the sum over all operations.
+        index: int. Its place in the order of execution.
+        name: str. The name of XNNPACK's kernel, such as "Convolution (NHWC,
+            F32) IGEMM"; where XNNPACK has none, that of the file's operation,
+            such as "AVERAGE_POOL_2D". XNNPACK splits and joins operations, so
+            these are not the operations of the file.
+        calls: int. How often it was timed.
+        mean_us: float. Its mean time in microseconds over the middle half of
+            the calls.
+        share: float in [0, 1]. Its fraction of the sum over all operations.
     """
 
     index: int
@@ -50,18 +52,26 @@ def profile(path, runs=100, warmup=10, threads=1, x=None, amx=False):
     and the operations add up to less than the run.
 
     Args:
-        path: A LiteRT file.
-        runs: Runs that count.
-        warmup: Runs before.
-        threads: Threads of the runtime.
-        x: Input batch, as the Keras model takes it; uniform noise if None.
-        amx: As for `benchmark`.
+        path: str or path. A LiteRT file.
+        runs: int >= 1. The number of timed runs. Defaults to `100`.
+        warmup: int >= 0. The number of untimed runs before them. Defaults to
+            `10`.
+        threads: int >= 1. How many threads the runtime uses. Defaults to `1`.
+        x: Array with the shape of the file's input: one batch, as the Keras
+            model takes it. Defaults to `None`: uniform noise in [0, 1).
+        amx: bool. Whether to use Intel's matrix unit, see `benchmark`.
+            Defaults to `False`.
 
     Returns:
         A tuple of `OpTime`, in the order of execution.
 
     Raises:
-        ProfilingNotAvailable: The reason is in the message.
+        ProfilingNotAvailable: The installed LiteRT does not tell these times;
+            the message says why.
+
+    Example:
+    >>> for operation in tflite_export.profile("model.tflite"):
+    ...     print(operation)
     """
     checks.whole("runs", runs, 1)
     checks.whole("warmup", warmup, 0)
@@ -74,7 +84,7 @@ def profile(path, runs=100, warmup=10, threads=1, x=None, amx=False):
         raise ValueError(
             f"The file takes inputs of shape {shape}. Received: {np.shape(x)}"
         )
-    found = _measured(
+    measured = _measured(
         runtime.quantized(x, source).tobytes(),
         library=_library(),
         path=os.fspath(path),
@@ -83,7 +93,7 @@ def profile(path, runs=100, warmup=10, threads=1, x=None, amx=False):
         warmup=warmup,
         amx=amx,
     )
-    times = np.sort(np.asarray(found["times"], float), axis=0)
+    times = np.sort(np.asarray(measured["times"], float), axis=0)
     middle = times[runs // 4 : runs - runs // 4].mean(axis=0)
     if not middle.any():
         raise ProfilingNotAvailable(
@@ -91,7 +101,7 @@ def profile(path, runs=100, warmup=10, threads=1, x=None, amx=False):
             f"tell. Received: path={str(path)!r}"
         )
     shares = middle / middle.sum()
-    rows = zip(found["names"], middle.tolist(), shares.tolist(), strict=True)
+    rows = zip(measured["names"], middle.tolist(), shares.tolist(), strict=True)
     return tuple(
         OpTime(index, name, runs, mean_us, share)
         for index, (name, mean_us, share) in enumerate(rows)
@@ -111,21 +121,21 @@ def _library():
 
 
 def _measured(content, **job):
-    """What `profiler.profile` returns there."""
+    """What `profiler.profile` returns, run in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "input").write_bytes(content)
         try:
-            found = child.run(profiler.__file__, folder, job)
+            result = child.run(profiler.__file__, folder, job)
         except child.Failed as error:
-            found = {"message": str(error)}
-    reason = found.get("message")
+            result = {"message": str(error)}
+    reason = result.get("message")
     if not reason:
         # Operations run one after the other. Two readings of a clock make a
         # time at most a microsecond too long.
-        times = np.asarray(found["times"])
-        if times.sum() > sum(found["totals"]) + times.size:
+        times = np.asarray(result["times"])
+        if times.sum() > sum(result["totals"]) + times.size:
             reason = "LiteRT's operations take longer than its runs"
     if reason:
         raise ProfilingNotAvailable(f"{reason}. Received: path={job['path']!r}")
-    return found
+    return result

@@ -12,12 +12,12 @@ from tflite_export.timing import benchmark
 
 @dataclasses.dataclass(frozen=True)
 class Rounding:
-    """What `tune_round_to` found.
+    """The times of a model pruned with several `round_to`.
 
     Attributes:
-        best: The `round_to` to use.
-        median_ms: {round_to: milliseconds of one inference}.
-        macs: {round_to: MACs of the pruned model}.
+        best: int. The `round_to` to use.
+        median_ms: dict. {round_to: median milliseconds of one inference}.
+        macs: dict. {round_to: multiply-adds of the pruned model}.
     """
 
     best: int
@@ -46,25 +46,36 @@ def tune_round_to(
 ):
     """Times the model that each `round_to` leaves, in interleaved runs.
 
-    Kernels of a runtime work on several channels at once, so one channel more
-    may cost nothing, and a model of fewer channels may even be slower. All
-    candidates keep the same budget. Measure on the machine that counts, or
-    one like it.
+    Kernels of a runtime work on several channels at once, so that one channel
+    more may cost nothing, and a model of fewer channels may even be slower.
+    All candidates keep the same budget. Measure on the machine that counts,
+    or one like it.
 
     Args:
         model: The Keras model to prune.
-        budget: As of `knc.prune`.
-        criterion: As of `knc.prune`.
-        candidates: The `round_to` to try.
-        precision: Of the LiteRT files.
-        representative_data: As of `convert`, for "int8".
-        runs: Interleaved runs of all of them.
-        threads: Of the runtime.
-        **options: Of `knc.prune`.
+        budget: dict. What may remain, such as `{"macs": 0.5}`; see
+            `knc.prune`.
+        criterion: What is removed first: a name or a criterion, see
+            `knc.prune`. Defaults to `"group_norm"`.
+        candidates: Whole numbers >= 1, the `round_to` to try. Defaults to
+            `(1, 2, 4, 8, 16)`.
+        precision: str. The precision of the timed files, see `convert`.
+            Defaults to `"float32"`.
+        representative_data: Samples that set the ranges of activations, see
+            `convert`; `"int8"` needs them. Defaults to `None`.
+        runs: int >= 1. The number of timed rounds, see `benchmark`. Defaults
+            to `300`.
+        threads: int >= 1. How many threads the runtime uses. Defaults to `1`.
+        **options: Further arguments of `knc.pruning.plan`, such as `data`,
+            `exclude`, `min_channels` or `on_constant`.
 
     Returns:
-        A `Rounding`; within 3 % of the fastest the smallest `round_to` is
-        best, since it follows the criterion most closely.
+        A `Rounding`. Of the candidates within 3 % of the fastest, the
+        smallest is best, since it follows the criterion most closely.
+
+    Example:
+    >>> rounding = tflite_export.tune_round_to(model, {"macs": 0.5})
+    >>> small = knc.prune(model, "group_norm", {"macs": 0.5}, rounding.best)
     """
     candidates = sorted(
         {checks.whole("candidates", one, 1) for one in candidates}

@@ -15,8 +15,9 @@ def interpreter(path, threads=1, **options):
 
     Args:
         path: The LiteRT file.
-        threads: Of the runtime.
-        **options: Of `ai_edge_litert.interpreter.Interpreter`.
+        threads: How many threads the runtime uses.
+        **options: Further arguments of
+            `ai_edge_litert.interpreter.Interpreter`.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -46,8 +47,8 @@ def predict(path, inputs, progress=None):
 
     Args:
         path: The LiteRT file.
-        inputs: Array (n, ...), of the values that the Keras model takes:
-            what a quantized file needs is made of them.
+        inputs: Array (n, ...) of what the Keras model takes; a quantized file
+            gets integers made of them.
         progress: Called with the number of inputs done, now and then.
     """
     model = interpreter(path)
@@ -69,8 +70,8 @@ def predict(path, inputs, progress=None):
             chunk = np.concatenate([chunk, chunk[:1].repeat(missing, axis=0)])
         model.set_tensor(source["index"], chunk)
         model.invoke()
-        found = model.get_tensor(target["index"])
-        outputs.append(found[: batch - missing])
+        output = model.get_tensor(target["index"])
+        outputs.append(output[: batch - missing])
         if progress and start % _STRIDE < batch:
             progress(start + batch - missing)
     return dequantized(np.concatenate(outputs), target)
@@ -103,7 +104,7 @@ def dequantized(values, details):
 
 
 def delegation(model):
-    """The operations that a delegate runs, and into how many parts they fall.
+    """The operations that a delegate runs, and how many parts they form.
 
     Args:
         model: An interpreter.
@@ -111,7 +112,8 @@ def delegation(model):
     Returns:
         A set of operation numbers, and the number of delegate calls.
     """
-    operations = model._get_ops_details()  # The runtime has no public one.
+    # The runtime has no public function for this.
+    operations = model._get_ops_details()
     delegates = [o for o in operations if o["op_name"] == "DELEGATE"]
     makers = {
         int(tensor): number
@@ -119,7 +121,7 @@ def delegation(model):
         for tensor in operation["outputs"]
         if operation["op_name"] != "DELEGATE"
     }
-    found = set()
+    delegated = set()
     for delegate in delegates:
         # All that lies between its inputs and its outputs.
         known = set(map(int, delegate["inputs"]))
@@ -129,14 +131,14 @@ def delegation(model):
             if tensor in known or tensor not in makers:
                 continue
             known.add(tensor)
-            found.add(makers[tensor])
+            delegated.add(makers[tensor])
             open_.update(map(int, operations[makers[tensor]]["inputs"]))
-    return found, len(delegates)
+    return delegated, len(delegates)
 
 
 @contextlib.contextmanager
 def quiet():
-    """Drops what C++ code prints on stderr meanwhile."""
+    """A scope that drops what C++ code prints on stderr."""
     # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU." and the like.
     saved = os.dup(2)
     try:

@@ -7,7 +7,7 @@ import numpy as np
 from keras_nonconvex import checks
 from keras_nonconvex import datasets
 
-# So many are enough; a data set is not read further.
+# As many samples as needed; a dataset is not read further.
 MOST = 500
 
 
@@ -18,14 +18,14 @@ def samples(data, shape, metadata=None):
         data: An array (n, ...); a `tf.data.Dataset` or another iterable of
             samples or batches, alone or with labels; or the name of a data
             set (`knc.datasets.load`), of which training images are taken.
-            At most `MOST` of the last two.
-        shape: Of one sample.
+            At most `MOST` samples of a dataset or data set are read.
+        shape: The shape of one sample.
         metadata: A `Metadata` whose normalisation says which values there
             can be.
 
     Raises:
-        ValueError: Nothing there, another shape, NaN, one value only, or
-            outside the range of the metadata.
+        ValueError: There are no samples, or they have another shape, a NaN,
+            one value only, or values outside the range of the metadata.
     """
     if isinstance(data, str):
         data = datasets.load(data).x_train[:MOST]
@@ -57,10 +57,10 @@ def samples(data, shape, metadata=None):
     return array
 
 
-def check_inputs(model, x):
-    """Refuses inputs that say nothing of a model."""
+def check_inputs(model, x, name="x"):
+    """Refuses an argument that is not a model's finite inputs (n, ...)."""
     (tensor,) = model.inputs
-    checks.samples("x", x, tensor.shape[1:])
+    checks.samples(name, x, tensor.shape[1:])
 
 
 def _from_iterable(data, shape):
@@ -69,7 +69,7 @@ def _from_iterable(data, shape):
         iterator = iter(data)
     except TypeError:
         return None
-    found, size = [], 0
+    batches, size = [], 0
     for element in itertools.islice(iterator, MOST):
         first = element[0] if isinstance(element, tuple) else element
         batch = np.asarray(first)
@@ -77,8 +77,8 @@ def _from_iterable(data, shape):
             batch = batch[None]
         if batch.shape[1:] != tuple(shape):
             return batch
-        found.append(batch)
+        batches.append(batch)
         size += len(batch)
         if size >= MOST:
             break
-    return np.concatenate(found)[:MOST] if found else None
+    return np.concatenate(batches)[:MOST] if batches else None

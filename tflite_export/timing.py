@@ -20,17 +20,20 @@ from tflite_export.processes import timer
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """One inference of a file, and what it consists of.
+    """The time of one inference of a file, and what the inference runs.
 
     Attributes:
-        path: The file.
-        median_ms, p95_ms: Milliseconds of one inference.
-        runs, threads: How it was measured.
-        bytes: Of the file.
-        macs: Multiply-adds of one inference.
-        operations: How many operations the file has.
-        delegated: How many of them the delegate (XNNPACK) runs.
-        parts: Into how many parts these fall; each costs a hand-over.
+        path: str. The file.
+        median_ms: float. The median of one inference, in milliseconds.
+        p95_ms: float. The 95th percentile of one inference, in milliseconds.
+        runs: int. How many inferences were timed.
+        threads: int. How many threads the runtime used.
+        bytes: int. The size of the file in bytes.
+        macs: int. The multiply-adds of one inference.
+        operations: int. How many operations the file has.
+        delegated: int. How many of them the delegate (XNNPACK) runs.
+        parts: int. How many parts the delegated operations form; each part
+            costs a hand-over.
     """
 
     path: str
@@ -66,21 +69,33 @@ def benchmark(
     """Times files by interleaved runs, so that noise falls on all alike.
 
     In each round every file runs once, in turn; only the inference itself is
-    timed, in a process of its own.
+    timed, in a process of its own. The inputs are random: times do not depend
+    on values.
 
     Args:
-        path: A LiteRT file.
-        against: Another file, or several, to time in the same rounds.
-        runs: Rounds that count.
-        warmup: Rounds before.
-        threads: Threads of the runtime.
-        amx: Use Intel's matrix unit where there is one. No phone has it, and
-            for int8 it hides what pruning brings: its kernels take as long
-            for 16 channels as for 64.
-        progress: Called with the number of rounds done, now and then.
+        path: str or path. A LiteRT file.
+        against: Another file, or a list of files, to time in the same rounds.
+            Defaults to `()`.
+        runs: int >= 1. The number of timed rounds. Defaults to `500`.
+        warmup: int >= 0. The number of untimed rounds before them. Defaults
+            to `50`.
+        threads: int >= 1. How many threads the runtime uses. Defaults to `1`.
+        amx: bool. Whether to use Intel's matrix unit where there is one. No
+            phone has it, and for int8 it hides what pruning brings: its
+            kernels take as long for 16 channels as for 64. Defaults to
+            `False`.
+        progress: Function that is called now and then with the number of
+            rounds that are done. Defaults to `None`.
 
     Returns:
-        A list of `Latency`: `path` first, then `against` in order.
+        A list of `Latency`: that of `path` first, then those of `against` in
+        order.
+
+    Example:
+    >>> small, dense = tflite_export.benchmark(
+    ...     "small.int8.tflite", against="dense.int8.tflite"
+    ... )
+    >>> print(small.median_ms / dense.median_ms)
     """
     checks.whole("runs", runs, 1)
     checks.whole("warmup", warmup, 0)
@@ -88,7 +103,7 @@ def benchmark(
     single = isinstance(against, (str, os.PathLike))
     others = [against] if single else list(against)
     paths = [str(p) for p in [path, *others]]
-    # Here, since the error of a bad file should come before any timing.
+    # A bad file is refused here, before any timing.
     models = [runtime.interpreter(p, threads) for p in paths]
     times = _times(
         {

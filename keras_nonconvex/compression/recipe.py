@@ -12,8 +12,8 @@ from keras_nonconvex import checks
 from keras_nonconvex import models
 from keras_nonconvex import regularizers
 from keras_nonconvex.pruning import planning
+from tflite_export.precisions import PRECISIONS
 
-PRECISIONS = ("float32", "float16", "dynamic", "int8")
 # {key: its least value}
 _WHOLE_NUMBERS = {
     "epochs": 1,

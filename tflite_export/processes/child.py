@@ -1,6 +1,7 @@
 """Scripts of this package in processes of their own."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -14,18 +15,28 @@ def run(script, folder, job, told=None):
     """Runs a script on a folder: job.json goes in, result.json comes out.
 
     Args:
-        script: Path of a script whose argument is the folder.
-        folder: Where it works.
-        job: A dict, written as job.json.
-        told: Called with each line that the script prints.
+        script: Path of a script whose only argument is the folder.
+        folder: The folder where the script works.
+        job: What the script has to do; it is written as job.json.
+        told: Function of each line that the script prints. An exception in it
+            ends the script.
 
     Returns:
         What the script wrote as result.json.
+
+    Raises:
+        Failed: The script ended without a result.
     """
     folder = pathlib.Path(folder)
     (folder / "job.json").write_text(json.dumps(job))
     result, log = folder / "result.json", folder / "errors.txt"
     result.unlink(missing_ok=True)
+    # The user's settings of Keras are not the script's.
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("KERAS_")
+    }
     with (
         open(log, "w") as errors,
         subprocess.Popen(
@@ -33,16 +44,21 @@ def run(script, folder, job, told=None):
             [sys.executable, "-P", str(script), str(folder)],
             stdout=subprocess.PIPE,
             stderr=errors,
+            env=environment,
             text=True,
         ) as process,
     ):
-        for line in process.stdout:
-            if told:
-                told(line)
+        try:
+            for line in process.stdout:
+                if told:
+                    told(line)
+        except BaseException:
+            process.terminate()
+            raise
     if not result.exists():
         last = log.read_text().strip().splitlines()[-1:] or ["no message"]
         raise Failed(
             f"The process of {pathlib.Path(script).name} ended before it was "
-            f"done (exit code {process.returncode}: {last[0]})"
+            f"done (exit code {process.returncode}: {last[0][:300]})"
         )
     return json.loads(result.read_text())

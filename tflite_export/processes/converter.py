@@ -14,45 +14,6 @@ import sys
 
 import numpy as np
 
-
-def _float32(tf, converter):
-    """The converter's defaults."""
-
-
-def _float16(tf, converter):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
-
-
-def _dynamic(tf, converter):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-
-
-def _int8(tf, converter):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-
-
-def _int16x8(tf, converter):
-    ops = tf.lite.OpsSet
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [
-        ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-    ]
-
-
-# Weights and activations in float32; weights in float16; weights in int8;
-# both in int8; weights in int8 with activations in int16.
-SETTINGS = {
-    "float32": _float32,
-    "float16": _float16,
-    "dynamic": _dynamic,
-    "int8": _int8,
-    "int16x8": _int16x8,
-}
-# Those whose activation ranges come from samples.
-CALIBRATED = ("int8", "int16x8")
-
 # What TensorFlow says of an operation that LiteRT lacks, and where it stands.
 _MISSING = re.compile(
     r'error: loc\(callsite\(fused\["\w+:", "(?P<where>[^"@]+)@.*?'
@@ -73,17 +34,18 @@ class Unsupported(Exception):
 
 
 def convert(
-    saved_model, path, precision, io="float32", samples=None, batch_size=1
+    saved_model, path, settings, io="float32", samples=None, batch_size=1
 ):
     """Writes a SavedModel as a LiteRT file of builtin operations only.
 
     Args:
-        saved_model: Folder with the signature "serving_default".
+        saved_model: Folder of a SavedModel with the signature
+            "serving_default".
         path: The file to write.
-        precision: A key of `SETTINGS`.
-        io: Type of the file's input and output.
-        samples: Array (n, ...) that sets the ranges of activations.
-        batch_size: Of the signature; each sample fills one batch.
+        settings: The `settings` of a `Precision`.
+        io: Name of the type of the file's input and output.
+        samples: Array (n, ...) that sets the ranges of activations, or None.
+        batch_size: The signature's batch size; each sample fills one batch.
 
     Returns:
         The most memory that this process ever held, in bytes.
@@ -93,7 +55,7 @@ def convert(
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    SETTINGS[precision](tf, converter)
+    _apply(tf, converter, settings)
     if samples is not None:
         converter.representative_dataset = lambda: (
             [np.repeat(x[None], batch_size, axis=0)] for x in samples
@@ -102,13 +64,44 @@ def convert(
     converter.inference_output_type = tf.as_dtype(io)
     try:
         content = converter.convert()
-    except Exception as error:  # TensorFlow's own type is not public.
+    # The type that TensorFlow raises is not public.
+    except Exception as error:
         text = str(error)
-        found = [m.group("operation", "where") for m in _MISSING.finditer(text)]
+        missing = [
+            match.group("operation", "where")
+            for match in _MISSING.finditer(text)
+        ]
         lines = text.strip().splitlines() or [type(error).__name__]
-        raise Unsupported(lines[0][:300], found) from error
+        raise Unsupported(lines[0][:300], missing) from error
     pathlib.Path(path).write_bytes(content)
     return _peak_bytes()
+
+
+def _apply(tf, target, settings):
+    """Sets attributes of the converter, and attributes of these."""
+    for name, value in settings.items():
+        if not hasattr(target, name):
+            raise ValueError(
+                "The settings of a precision must be attributes of "
+                f"TensorFlow's converter. Received: {name}={value!r}"
+            )
+        if isinstance(value, dict):
+            _apply(tf, getattr(target, name), value)
+        else:
+            setattr(target, name, _value(tf, name, value))
+
+
+def _value(tf, name, value):
+    """What TensorFlow takes where a setting has a name."""
+    if isinstance(value, list):
+        return [_value(tf, name, one) for one in value]
+    if name == "optimizations":
+        return tf.lite.Optimize[value]
+    if name == "supported_ops":
+        return tf.lite.OpsSet[value]
+    if name.endswith(("_type", "_types")):
+        return tf.as_dtype(value)
+    return value
 
 
 def _peak_bytes():
@@ -123,12 +116,12 @@ def _peak_bytes():
 def _main(folder):
     folder = pathlib.Path(folder)
     job = json.loads((folder / "job.json").read_text())
-    calibrated = job["precision"] in CALIBRATED
+    samples = np.load(folder / "samples.npy") if job.pop("calibrated") else None
     try:
         peak = convert(
             folder / "saved_model",
             folder / "model.tflite",
-            samples=np.load(folder / "samples.npy") if calibrated else None,
+            samples=samples,
             **job,
         )
         result = {"peak_bytes": peak}

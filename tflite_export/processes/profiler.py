@@ -99,9 +99,9 @@ class _Model:
 
     Args:
         library: The `_Library`, which outlives it.
-        path: Of the file.
-        threads: Of the runtime.
-        content: Bytes of the input.
+        path: The file.
+        threads: How many threads the runtime uses.
+        content: The bytes of the input tensor.
     """
 
     def __init__(self, library, path, threads, content):
@@ -174,7 +174,8 @@ class _Model:
             (microseconds, [(name, microseconds)]).
         """
         get, call = self._library.get, self._library.call
-        call("StartProfiler", self._profiler)  # forgets the events before
+        # This also forgets earlier events.
+        call("StartProfiler", self._profiler)
         start = time.perf_counter_ns()
         self.run()
         total = (time.perf_counter_ns() - start) / 1e3
@@ -193,13 +194,15 @@ class _Model:
 
 
 def profile(library, path, threads, runs, warmup, content):
-    """Times of each operation in each run.
+    """The times of each operation in each run.
 
     Args:
-        library: Path of LiteRT's library.
-        path, threads, content: As `_Model` takes them.
-        runs: That count.
-        warmup: Runs before.
+        library: The path of LiteRT's library.
+        path: The file.
+        threads: How many threads the runtime uses.
+        runs: The number of timed runs.
+        warmup: The number of untimed runs before them.
+        content: The bytes of the input tensor.
 
     Returns:
         Dict of the `names` of the operations; their microseconds `times`, a
@@ -214,9 +217,9 @@ def profile(library, path, threads, runs, warmup, content):
             total, operations = model.timed_run()
             if not operations:
                 raise Failed("LiteRT's profiler tells of no operations")
-            found, elapsed = zip(*operations, strict=True)
-            names = names or found
-            if found != names:
+            kernels, elapsed = zip(*operations, strict=True)
+            names = names or kernels
+            if kernels != names:
                 raise Failed("LiteRT's runs differ in their operations")
             times.append(elapsed)
             totals.append(total)

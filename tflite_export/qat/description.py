@@ -25,13 +25,14 @@ class Node:
     """One layer of the twin.
 
     Attributes:
-        kind: A layer class of `tf_keras`, or a function of `twin.FUNCTIONS`.
-        name: Its name.
-        config: Its arguments.
-        weights: Arrays, in its order.
-        inputs: Indices of nodes.
-        source: The Keras 3 layer whose output it has; of several nodes of
-            one layer the last.
+        kind: The name of a layer class of `tf_keras`, or of a function of
+            `twin.FUNCTIONS`.
+        name: The name of the twin's layer.
+        config: The layer's arguments.
+        weights: The layer's weights as arrays, in its order.
+        inputs: Indices of the nodes that it reads.
+        source: The name of the Keras 3 layer that it stands for. Of several
+            nodes of one layer, the last has that layer's output.
     """
 
     kind: str
@@ -151,7 +152,7 @@ class _Description:
         return name
 
     def follows(self, x, *kinds):
-        """Whether this call alone reads a node, which is of these kinds."""
+        """Whether a node has one of the kinds and only this call reads it."""
         (tensor,) = self.call.inputs
         alone = x >= self._before or self._readers[id(tensor)] == 1
         return alone and self.nodes[x].kind in kinds
@@ -176,7 +177,7 @@ class _Description:
         )
 
     def activation(self, x, function):
-        """The activation as a layer of its own; none if it is linear."""
+        """Adds the activation as a layer of its own, unless it is linear."""
         if function is None or function is activations.linear:
             return x
         if function not in table.ACTIVATIONS:
@@ -192,10 +193,10 @@ class _Description:
         return self.add(kind, x, config)
 
     def relu(self, x, config):
-        """A ReLU; it is one with the layer before it where that has weights.
+        """Adds a ReLU, which joins the layer before it if that has weights.
 
-        TFMOT quantizes no weights before a ReLU layer, and takes no other
-        ReLU than the plain one into a layer.
+        TFMOT does not quantize the weights of a layer with a ReLU layer after
+        it, and only the plain ReLU can join a layer.
         """
         if not self.follows(x, *_WEIGHTED):
             return self.add("ReLU", x, config)

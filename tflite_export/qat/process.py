@@ -3,21 +3,30 @@
 import contextlib
 import json
 import math
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 
 from keras_nonconvex import terminal
+from tflite_export.processes import child
 from tflite_export.qat import description
 
 _WORKER = pathlib.Path(__file__).parent / "keras2" / "worker.py"
 
 
-def write(folder, model, sample, request, data):
-    """Writes the model, what its layers compute, settings and arrays."""
+def write(folder, model, sample, settings, data):
+    """Writes the model's weights, what its layers compute, and arrays.
+
+    Args:
+        folder: The worker's folder.
+        model: The Keras model.
+        sample: A few inputs on which the twin is compared with the model.
+        settings: What the worker has to do, as plain data.
+        data: {name: array} of what the worker trains on.
+
+    Returns:
+        The worker's job: the settings and the twin's layers.
+    """
     nodes, output = description.describe(model)
     np.savez(folder / "weights.npz", *[w for n in nodes for w in n.weights])
     plain = [
@@ -26,56 +35,36 @@ def write(folder, model, sample, request, data):
     ]
     layers, expected = zip(*description.outputs(model, sample), strict=True)
     np.savez(folder / "expected.npz", *expected)
-    request = {**request, "nodes": plain, "output": output, "layers": layers}
-    (folder / "request.json").write_text(json.dumps(request))
     for name, array in {**data, "sample": sample}.items():
         np.save(folder / f"{name}.npy", array)
+    return {**settings, "nodes": plain, "output": output, "layers": layers}
 
 
-def run(folder, model, console):
+def run(folder, job, console):
     """Runs the worker in a folder; raises in a sentence what went wrong.
+
+    Args:
+        folder: Where `write` wrote.
+        job: What `write` returned.
+        console: A rich console.
 
     Returns:
         The `Story`.
     """
-    # The user's settings of Keras are not the worker's, whose modules stand
-    # beside it.
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("KERAS_", "PYTHONSAFEPATH"))
-    }
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    log = folder / "log.txt"
-    with (
-        open(log, "w") as errors,
-        Story(console) as story,
-        subprocess.Popen(
-            [sys.executable, str(_WORKER), str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
-            text=True,
-        ) as process,
-    ):
+    with Story(console) as story:
         try:
-            for line in process.stdout:
-                story.tell(**json.loads(line))
-        except BaseException:
-            process.terminate()
-            raise
-    if story.differs:
-        raise ValueError(
-            "The twin in tf_keras does not compute what the model does, from "
-            f"layer '{story.differs}' on. "
-            f"Received: a difference of {story.twin_difference:.1e}"
-        )
-    if process.returncode:
-        lines = log.read_text().strip().splitlines() or ["it said nothing"]
-        raise RuntimeError(
-            "The process that trains the twin failed: "
-            f"{lines[-1][:300]} Received: exit code {process.returncode}"
-        )
+            child.run(_WORKER, folder, job, story.tell)
+        except child.Failed as error:
+            if story.differs:
+                raise ValueError(
+                    "The twin in tf_keras does not compute what the model "
+                    f"does, from layer '{story.differs}' on. Received: a "
+                    f"difference of {story.twin_difference:.1e}"
+                ) from error
+            raise RuntimeError(
+                f"The twin was not trained: {error}. "
+                f"Received: a model of {len(job['layers'])} layers"
+            ) from error
     return story
 
 
@@ -95,9 +84,10 @@ class Story:
     def __exit__(self, *error):
         self._stack.close()
 
-    def tell(self, event, **values):
+    def tell(self, line):
         """One line of the worker: the name of a method and its arguments."""
-        getattr(self, event)(**values)
+        values = json.loads(line)
+        getattr(self, values.pop("event"))(**values)
 
     def twin(self, difference, differs):
         self.twin_difference, self.differs = difference, differs

@@ -18,7 +18,7 @@ _TWINS = {}
 
 
 def find(operation):
-    """The function for a layer or operation, or None."""
+    """The function that describes a layer or operation, or None."""
     kind = type(operation)
     if kind not in _TWINS and kind.__module__.split(".")[0] == "keras":
         return _TWINS.get(kind.__name__)
@@ -47,7 +47,7 @@ ACTIVATIONS = {
 
 
 def _twin(*keys):
-    """Decorator: how these layer types are described, looked up exactly.
+    """Decorator: the function describes exactly these layer types.
 
     A string names an operation that `keras.ops` leaves in a model.
     """
@@ -59,7 +59,7 @@ def _twin(*keys):
     return register
 
 
-# What Keras 2 does not know, or what initial values and penalties need.
+# Arguments that Keras 2 lacks, and those of initial values and penalties.
 _DROPPED = re.compile(
     "name|dtype|activation|quantization_config|synchronized|renorm.*"
     "|rms_scaling|.*_(initializer|regularizer|constraint)"
@@ -293,7 +293,7 @@ def _function(twin, operation, x):
 
 @_twin(layers.Concatenate, "Concatenate")
 def _concatenate(twin, operation, *inputs):
-    # Not TFMOT's: that takes the ranges of what is joined away, where
-    # others may need them.
+    # tf_keras' own layer would not do: TFMOT drops the ranges of the tensors
+    # that it joins, which other layers may need.
     axis = operation.axis % twin.rank()
     return twin.add("concatenate", list(inputs), {"axis": axis})

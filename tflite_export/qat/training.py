@@ -17,10 +17,12 @@ from keras_nonconvex import files
 from keras_nonconvex import graph
 from keras_nonconvex import terminal
 from tflite_export import flatfile
-from tflite_export import metadata as metadata_
 from tflite_export import runtime
+from tflite_export import samples
+from tflite_export.metadata import write
 from tflite_export.qat import process
 
+# The precisions that are trained here.
 PRECISIONS = ("int8", "float32")
 
 
@@ -29,15 +31,20 @@ class Trained:
     """A trained and converted model.
 
     Attributes:
-        path, precision, bytes: The LiteRT file.
-        zipped_bytes: Its size after zip, as it travels to a phone: only here
-            do clusters and zeros make it smaller.
-        ops: Operator name -> how often it stands in the file.
-        history: One dict per epoch: stage, epoch, loss, accuracy and, with
-            validation data, val_loss and val_accuracy.
-        accuracy: Of the file on the validation data, or None.
-        twin_difference: The greatest difference between the model and its
-            twin before training, of all layers.
+        path: str. The LiteRT file.
+        precision: str. Its precision, "int8" or "float32".
+        bytes: int. Its size in bytes.
+        zipped_bytes: int. Its size after zip, as it travels to a phone: only
+            this size becomes smaller by clusters and zeros.
+        ops: dict. {operator name: how often the file has it}.
+        history: list of one dict per epoch: stage, epoch, loss, accuracy and,
+            with validation data, val_loss and val_accuracy.
+        accuracy: float. The file's accuracy on the validation data, or
+            `None` without such data.
+        twin_difference: float. The greatest difference between an output of
+            one of the model's layers and that of its twin, before training,
+            as a fraction of the output's greatest value where that is
+            above 1.
     """
 
     path: str
@@ -83,27 +90,51 @@ def train(
     constraints of the model do not act on the copy.
 
     Args:
-        model: A built functional or Sequential Keras model that ends in a
-            softmax or in logits.
-        x, y: Training inputs (n, ...) and integer labels (n,).
-        path: Where to write; must end in ".tflite". Written atomically.
-        epochs: Of each stage; with `clusters` and "int8" there are two.
-        batch_size: Training batch.
-        learning_rate: Of Adam, at the start; it falls to zero by a cosine.
-        keep_zeros: Whether single weights of Conv2D and Dense layers that
-            are zero stay exactly zero.
-        clusters: How many different values a kernel of Conv2D and Dense
-            layers may have, such as 16; None for any.
-        precision: "int8" with float input and output, or "float32" to
-            cluster only.
-        validation_data: (x, y) on which the file is judged, or None.
+        model: A built functional or Sequential Keras model with one input
+            that ends in a softmax or in logits.
+        x: Array `(n, ...)` of finite training inputs.
+        y: Integer labels `(n,)` from 0 on.
+        path: str or path. Where to write; it must end in `".tflite"`. The
+            file is complete or not there.
+        epochs: int >= 1. The epochs of each stage; with `clusters` and
+            `"int8"` there are two stages, else one. Defaults to `3`.
+        batch_size: int >= 1. The training batch. Defaults to `64`.
+        learning_rate: float > 0. The first learning rate of Adam; it falls to
+            zero by a cosine. Defaults to `3e-4`.
+        keep_zeros: bool. Whether single weights of Conv2D and Dense layers
+            that are zero stay exactly zero. Defaults to `False`.
+        clusters: int from 2 (3 with `keep_zeros`) to 256. How many different
+            values a kernel of a Conv2D or Dense layer may have, such as 16.
+            Defaults to `None`: any number.
+        precision: str. `"int8"` with float input and output, or `"float32"`
+            to cluster only. Defaults to `"int8"`.
+        validation_data: Pair `(x, y)` on which the file's accuracy is
+            measured. Defaults to `None`.
         metadata: A `Metadata` with class names and normalisation to put into
-            the file.
-        seed: Of everything random.
-        console: A rich console; the terminal if None.
+            the file. Defaults to `None`.
+        seed: int. The seed of everything random. Defaults to `0`.
+        console: A rich console that shows the progress. Defaults to `None`:
+            the terminal.
 
     Returns:
         A `Trained`.
+
+    Raises:
+        ValueError: An argument is wrong, a layer has no twin (the message
+            names it), or a layer of the twin computes something else.
+        ModuleNotFoundError: `keras-nonconvex[qat]` is not installed.
+
+    Example:
+    >>> from tflite_export import qat
+    >>> trained = qat.train(
+    ...     small,
+    ...     x_train,
+    ...     y_train,
+    ...     "small.int8.tflite",
+    ...     epochs=2,
+    ...     validation_data=(x_test, y_test),
+    ... )
+    >>> print(trained.accuracy)
     """
     path = pathlib.Path(path)
     _check_installed()
@@ -122,7 +153,7 @@ def train(
             "The model must end in a softmax or in logits. "
             f"Received: model={model.name!r}"
         )
-    request = {
+    settings = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -135,19 +166,19 @@ def train(
     console = console or Console()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        process.write(folder, model, np.asarray(x[:2]), request, data)
-        story = process.run(folder, model, console)
+        job = process.write(folder, model, np.asarray(x[:2]), settings, data)
+        story = process.run(folder, job, console)
         with files.replacing(path) as temporary:
             shutil.copyfile(folder / "model.tflite", temporary)
             if metadata is not None:
-                metadata_.write(temporary, metadata)
+                write(temporary, metadata)
     accuracy = None
     if validation_data is not None:
         with terminal.bar(
             console, f"{path.name}: accuracy", len(x_validation)
         ) as update:
-            found = runtime.predict(path, np.asarray(x_validation), update)
-        accuracy = float((found.argmax(-1) == y_validation).mean())
+            outputs = runtime.predict(path, np.asarray(x_validation), update)
+        accuracy = float((outputs.argmax(-1) == y_validation).mean())
     return Trained(
         path=str(path),
         precision=precision,
@@ -183,25 +214,15 @@ def _check_settings(path, epochs, batch_size, learning_rate):
         raise ValueError(
             f"Argument `path` must end in '.tflite'. Received: path={path}"
         )
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"Argument `{name}` must be a whole number from 1 on. "
-                f"Received: {name}={value!r}"
-            )
-    if not learning_rate > 0:
-        raise ValueError(
-            "Argument `learning_rate` must be above 0. "
-            f"Received: learning_rate={learning_rate!r}"
-        )
+    checks.whole("epochs", epochs, 1)
+    checks.whole("batch_size", batch_size, 1)
+    checks.number(
+        "learning_rate", learning_rate, "a number above 0", lambda v: v > 0
+    )
 
 
 def _check_scheme(keep_zeros, clusters, precision):
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"Argument `precision` must be one of {', '.join(PRECISIONS)}. "
-            f"Received: precision={precision!r}"
-        )
+    checks.choice("precision", precision, PRECISIONS)
     least = 3 if keep_zeros else 2
     if clusters is not None and not (
         isinstance(clusters, int) and least <= clusters <= 256
@@ -219,7 +240,7 @@ def _check_scheme(keep_zeros, clusters, precision):
 
 
 def _check_data(model, x, y, name):
-    checks.samples(name, x, model.inputs[0].shape[1:])
+    samples.check_inputs(model, x, name)
     classes = model.output_shape[-1]
     y = np.asarray(y)
     whole = np.issubdtype(y.dtype, np.integer) and y.shape == (len(x),)

@@ -52,7 +52,8 @@ def quantized(model, keep_zeros, keep_clusters):
 
 def _annotated(layer):
     quantization = tfmot.quantization.keras
-    config = None  # TFMOT's own.
+    # None stands for TFMOT's own configuration.
+    config = None
     if _keeps_range(layer):
         config = configs.NoOpQuantizeConfig()
     elif not _known(layer):
@@ -71,7 +72,8 @@ def _keeps_range(layer):
 def _known(layer):
     """Whether TFMOT knows where to quantize a layer."""
     if isinstance(layer, tf_keras.layers.BatchNormalization):
-        node = layer._inbound_nodes[-1]  # The last model made of it.
+        # The last call of the layer is that of the last model made of it.
+        node = layer._inbound_nodes[-1]
         return isinstance(node.inbound_layers, _BEFORE_BATCH_NORMALIZATION)
     if isinstance(layer, tf_keras.layers.Activation):
         return layer.activation.__name__ in _ACTIVATIONS
@@ -84,8 +86,8 @@ class ClusterPreserving(
 ):
     """TFMOT's scheme, with a quantizer for each layer.
 
-    TFMOT's own shares one, which stops to preserve zeros in all layers once
-    it meets a layer without any.
+    TFMOT's own scheme shares one quantizer, which no longer preserves zeros
+    in any layer once it has met a layer without zeros.
     """
 
     def get_quantize_registry(self):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
-# Layers that tf_keras has not, or computes otherwise than Keras 3.
+# Layers that tf_keras lacks, or computes otherwise than Keras 3.
 FUNCTIONS = {
     "add_constant": lambda x, value: x + tf.constant(value, x.dtype),
     "affine": lambda x, scale, shift: (
@@ -16,7 +16,7 @@ FUNCTIONS = {
     "pad": lambda x, width: tf.pad(x, width),
     "take": lambda x, indices, axis: tf.gather(x, indices, axis=axis),
 }
-# Values only move, so that their range is known.
+# Functions that only move values, so that the range of the output is known.
 MOVING = ("pad", "take")
 
 
@@ -40,10 +40,11 @@ class Function(tf_keras.layers.Layer):
 
 
 def build(nodes, output, weights):
-    """The twin.
+    """Builds the twin.
 
     Args:
-        nodes, output: What `description.describe` gives, nodes as dicts.
+        nodes: The nodes of `description.describe`, as dicts.
+        output: The index of the output's node.
         weights: Iterator over the arrays of all nodes, in order.
 
     Returns:

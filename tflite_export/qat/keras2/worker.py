@@ -1,10 +1,10 @@
 """Builds, trains and converts the twin, in a process of its own.
 
-    python worker.py FOLDER
-
-Run as a file, so that nothing of Keras 3 is imported: TFMOT makes the
-`tf.keras` of its process that of Keras 2. FOLDER has what `process.py` wrote;
-what happens is told in lines of JSON on the standard output.
+A script, so that nothing of Keras 3 is imported: TFMOT makes the `tf.keras`
+of its process that of Keras 2. `python -P worker.py FOLDER` reads
+FOLDER/job.json and the arrays that `process.py` wrote, tells what happens in
+lines of JSON on the standard output, and writes FOLDER/model.tflite and
+FOLDER/result.json.
 """
 
 import contextlib
@@ -15,6 +15,9 @@ import pathlib
 import sys
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Last, so that the modules beside it hide no others of their names.
+sys.path.append(str(pathlib.Path(__file__).parent))
 
 import numpy as np
 import schemes
@@ -27,39 +30,42 @@ TOLERANCE = 1e-5
 
 
 def main(folder, tell):
-    request = json.loads((folder / "request.json").read_text())
-    tf_keras.utils.set_random_seed(request["seed"])
-    model = equal_twin(request, folder, tell)
-    trainer = _Trainer(request, folder, tell)
-    clusters, keep_zeros = request["clusters"], request["keep_zeros"]
+    job = json.loads((folder / "job.json").read_text())
+    tf_keras.utils.set_random_seed(job["seed"])
+    model = equal_twin(job, folder, tell)
+    trainer = _Trainer(job, folder, tell)
+    clusters, keep_zeros = job["clusters"], job["keep_zeros"]
     if clusters:
         model = schemes.clustered(model, clusters, keep_zeros)
         trainer.fit(model, "cluster")
         model = schemes.stripped(model)
-    if request["precision"] == "int8":
+    if job["precision"] == "int8":
         model = schemes.quantized(model, keep_zeros, bool(clusters))
         trainer.fit(model, "quantize")
     tell(event="conversion")
-    convert(model, request["precision"], folder / "model.tflite")
+    convert(model, job["precision"], folder / "model.tflite")
+    # What there is to tell has been told.
+    (folder / "result.json").write_text("{}")
 
 
-def equal_twin(request, folder, tell):
+def equal_twin(job, folder, tell):
     """The twin, if each layer computes what the model's does."""
     model, tensors = twin.build(
-        request["nodes"], request["output"], _loaded(folder / "weights.npz")
+        job["nodes"], job["output"], _loaded(folder / "weights.npz")
     )
-    layers = request["layers"]
+    layers = job["layers"]
     every = tf_keras.Model(model.input, tensors)
-    found = every(np.load(folder / "sample.npy"), training=False)
+    outputs = every(np.load(folder / "sample.npy"), training=False)
     worst = 0.0
     for name, expected in zip(
         layers, _loaded(folder / "expected.npz"), strict=True
     ):
-        if name not in found:  # It does nothing at inference.
+        # Some layers do nothing at inference and have no twin.
+        if name not in outputs:
             continue
         # In terms of the greatest value, where that is above 1.
         scale = max(1.0, np.abs(expected).max())
-        difference = np.abs(found[name] - expected).max() / scale
+        difference = np.abs(outputs[name] - expected).max() / scale
         worst = max(worst, float(difference))
         if not difference <= TOLERANCE:
             tell(event="twin", difference=float(difference), differs=name)
@@ -77,8 +83,8 @@ def _loaded(path):
 class _Trainer:
     """`fit` with the same data and settings for every stage."""
 
-    def __init__(self, request, folder, tell):
-        self.request, self.tell = request, tell
+    def __init__(self, job, folder, tell):
+        self.job, self.tell = job, tell
         self.data = _load(folder, "x"), _load(folder, "y")
         self.validation = None
         if (folder / "x_validation.npy").exists():
@@ -87,22 +93,22 @@ class _Trainer:
             )
 
     def fit(self, model, stage):
-        request = self.request
-        steps = math.ceil(len(self.data[0]) / request["batch_size"])
+        job = self.job
+        steps = math.ceil(len(self.data[0]) / job["batch_size"])
         schedule = tf_keras.optimizers.schedules.CosineDecay(
-            request["learning_rate"], steps * request["epochs"]
+            job["learning_rate"], steps * job["epochs"]
         )
         model.compile(
             tf_keras.optimizers.Adam(schedule),
             tf_keras.losses.SparseCategoricalCrossentropy(
-                from_logits=not request["probabilities"]
+                from_logits=not job["probabilities"]
             ),
             metrics=["accuracy"],
         )
         model.fit(
             *self.data,
-            batch_size=request["batch_size"],
-            epochs=request["epochs"],
+            batch_size=job["batch_size"],
+            epochs=job["epochs"],
             validation_data=self.validation,
             verbose=0,
             callbacks=[
@@ -111,7 +117,7 @@ class _Trainer:
                         event="epoch_begins",
                         stage=stage,
                         epoch=epoch + 1,
-                        epochs=request["epochs"],
+                        epochs=job["epochs"],
                         steps=steps,
                     ),
                     on_batch_end=lambda batch, logs: self.tell(
