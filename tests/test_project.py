@@ -35,7 +35,7 @@ SOLVERS = [
     {"proximal"},
     {"splitting", "admm", "subgradient"},
 ]
-TRAINING = [{"model", "coupled"}, {"attachment", "recovery", "strength"}]
+TRAINING = [{"coupled"}, {"model"}, {"attachment", "recovery", "strength"}]
 PRUNING = [
     {"rules", "budgets"},
     {"channels"},
