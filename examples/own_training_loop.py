@@ -2,9 +2,9 @@
 
     python examples/own_training_loop.py [--epochs 30]
 
-Everything that `fit` does for a `ProximalModel` is three calls: tell the
-solver of the epoch, ask it what it must know before an update, and let it act
-after the update. The gradient is that of the data loss alone: the penalty
+Around the optimizer's steps `fit` calls the solver of a `ProximalModel` four
+times: before an epoch, before and after an update, and at the end. This loop
+does the same. The gradient is that of the data loss alone, because the penalty
 acts by its prox. Trains on the digit images of scikit-learn.
 """
 
@@ -56,11 +56,12 @@ def main():
         solver.begin_epoch(model, epoch)
         losses = [step(x, y) for x, y in batches]
         if (epoch + 1) % 10 == 0 or epoch + 1 == options.epochs:
-            found = knc.summary(model)
+            counted = knc.summary(model)
             print(
                 f"epoch {epoch + 1}: loss {sum(losses) / len(losses):.4f}, "
-                f"{found.zero_filters} of {found.filters} filters and "
-                f"{found.zero_weights:,} of {found.weights:,} weights are zero"
+                f"{counted.zero_filters} of {counted.filters} filters and "
+                f"{counted.zero_weights:,} of {counted.weights:,} weights "
+                "are zero"
             )
     solver.finish(model)
     small = knc.prune(model)

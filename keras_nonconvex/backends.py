@@ -6,7 +6,7 @@ import keras
 
 
 def compiled(function):
-    """`function`, compiled by XLA on the TensorFlow backend.
+    """The function, compiled by XLA on the TensorFlow backend.
 
     Keras leaves XLA off on TensorFlow's CPU, where the few dozen elementwise
     operations of a prox then cost several passes each. JAX compiles the whole
@@ -27,7 +27,7 @@ def strategy_scope(model):
 
 
 def first_batch(model, iterator):
-    """The first batch that this worker's first replica would see."""
+    """The batch that this worker's first replica would see first."""
     _, _, batches = next(iter(iterator))
     return keras.tree.map_structure(
         lambda value: model.distribute_strategy.experimental_local_results(
@@ -65,10 +65,14 @@ def replicas():
 
 
 def assign(variables, values):
-    """Assigns to variables, on every replica of a `tf.distribute.Strategy`.
+    """Assigns values to variables, also under a `tf.distribute.Strategy`.
 
-    Called by each replica with values that are the same on all, or outside of
-    any replica.
+    Each replica calls it with the same values, or it is called outside of any
+    replica.
+
+    Args:
+        variables: A list of Keras variables.
+        values: A list of tensors in their shapes.
     """
     if _in_a_replica():
         _assign_on_replicas(variables, values)

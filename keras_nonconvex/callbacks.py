@@ -1,4 +1,9 @@
-"""Callbacks for sparse training."""
+"""Callbacks for sparse training.
+
+They go into `fit(callbacks=[...])`. `StrengthSchedule`, and `TargetSparsity`
+where it adapts the strength, need a `ProximalModel`; the others serve any
+Keras model.
+"""
 
 import contextlib
 import math
@@ -16,18 +21,27 @@ from keras_nonconvex import sparsity
 class SparsityMonitor(keras.callbacks.Callback):
     """Adds counts of exact zeros to the logs of each epoch.
 
-    `zero_weights` and `zero_filters` of dense and convolution kernels,
-    `zero_groups` of all group regularizers and penalised scales, and
-    `macs_left`, the fraction of multiply-adds that remains when zero filters
-    are removed (of models that can be pruned). Where the solver sets zeros at
-    the end of `fit` only, the counts are those that it would leave now.
+    The logs get `zero_weights` and `zero_filters`, counted in dense and
+    convolution kernels; `zero_groups`, counted over all group regularizers
+    and penalised scales; and, for models that can be pruned, `macs_left`, the
+    fraction of multiply-adds that remains when zero filters are removed.
+    Where a solver sets zeros at the end of `fit` only, the counts are those
+    that it would leave now.
 
     Put it before callbacks that write logs, such as `CSVLogger` and
     `TensorBoard`.
 
     Args:
-        per_layer: Also add the fraction of zero weights and of zero filters
-            of every layer, as `zero_weights/NAME` and `zero_filters/NAME`.
+        per_layer: True or False, whether the logs also get the fraction of
+            zero weights and of zero filters of every layer, as
+            `zero_weights/NAME` and `zero_filters/NAME`. Defaults to `False`.
+
+    Example:
+    ```python
+    monitor = knc.callbacks.SparsityMonitor()
+    log = keras.callbacks.CSVLogger("training.csv")
+    model.fit(x, y, epochs=20, callbacks=[monitor, log])
+    ```
     """
 
     def __init__(self, per_layer=False):
@@ -36,27 +50,38 @@ class SparsityMonitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         with _finished(self.model):
-            found = sparsity.sparsity(self.model, self.per_layer)
-        logs.update(found)
+            logs.update(sparsity.sparsity(self.model, self.per_layer))
 
 
 class StrengthSchedule(keras.callbacks.Callback):
     """Multiplies all strengths by a factor that changes through training.
 
-    factor = start + (stop - start) curve(progress), with progress from 0 at
-    `begin` to 1 at `end`. The logged loss uses the strength of the moment,
-    and the logs of an epoch show the factor as `strength`. Needs a
-    `ProximalModel`.
+    factor = start + (stop - start) curve(p), where the progress p goes from 0
+    at the epoch `begin` to 1 at the epoch `end`. The factor changes from step
+    to step. The logged loss uses the current strength, and the logs of an
+    epoch show the factor as `strength`. The model must be a `ProximalModel`.
 
     Args:
-        curve: "linear"; "cosine", (1 - cos(pi p)) / 2; "polynomial",
-            1 - (1 - p)^power; or a function of progress.
-        start: Factor before `begin`.
-        stop: Factor from `end` on.
-        begin: Epoch, not necessarily whole.
-        end: Epoch; the middle of training if None.
-        power: Of the polynomial; 3 is that of Zhu & Gupta, To Prune, or Not
-            to Prune, 2017.
+        curve: `"linear"`, p; `"cosine"`, (1 - cos(pi p)) / 2;
+            `"polynomial"`, 1 - (1 - p)^power; or a function that takes p in
+            [0, 1] and returns a number. Defaults to `"cosine"`.
+        start: A number >= 0, the factor before `begin`. Defaults to `0.0`.
+        stop: A number >= 0, the factor from `end` on. Defaults to `1.0`.
+        begin: A number >= 0, the epoch at which the factor starts to change,
+            not necessarily whole. Defaults to `0.0`.
+        end: A number above `begin`, the epoch from which on the factor is
+            `stop`, not necessarily whole. None means the middle of training.
+            Defaults to `None`.
+        power: A number above 0, the exponent of `"polynomial"`. Defaults to
+            `3.0`, the value of Zhu & Gupta.
+
+    Example:
+    ```python
+    schedule = knc.callbacks.StrengthSchedule("cosine", begin=2, end=15)
+    model.fit(x, y, epochs=20, callbacks=[schedule])
+    ```
+
+    Reference: Zhu & Gupta, To Prune, or Not to Prune, 2017.
     """
 
     CURVES = {
@@ -96,7 +121,12 @@ class StrengthSchedule(keras.callbacks.Callback):
         self.power = power
 
     def factor(self, epoch, epochs):
-        """The factor at an `epoch`, not necessarily whole, of `epochs`."""
+        """The factor at a moment of training.
+
+        Args:
+            epoch: A number >= 0, counted from 0, not necessarily whole.
+            epochs: The number of epochs of the training.
+        """
         end = epochs / 2.0 if self.end is None else self.end
         length = max(end - self.begin, 1e-9)
         progress = min(max((epoch - self.begin) / length, 0.0), 1.0)
@@ -115,7 +145,7 @@ class StrengthSchedule(keras.callbacks.Callback):
         self._set(epoch)
 
     def on_train_batch_begin(self, batch, logs=None):
-        # Where the number of batches is unknown, it goes by whole epochs.
+        # If the number of batches is unknown, it changes by whole epochs.
         if self.params.get("steps"):
             self._set(self._epoch + batch / self.params["steps"])
 
@@ -132,20 +162,31 @@ class StrengthSchedule(keras.callbacks.Callback):
 class TargetSparsity(keras.callbacks.Callback):
     """Stops at a wanted fraction of zeros, or adapts the strength to reach it.
 
-    Adapting multiplies all strengths after each epoch by
-    speed^((target - fraction) / target), with the exponent within [-1, 1]:
-    far from the target by `speed`, and gently near it. The logs show the
-    factor as `strength`. Says so at the end where the target was missed by
-    more than `tolerance`.
+    To adapt, it multiplies all strengths after each epoch by
+    speed^((target - fraction) / target), with the exponent clipped to
+    [-1, 1]: by `speed` far from the target, and gently near it. The logs show
+    the factor as `strength`; the model must be a `ProximalModel`. A warning
+    at the end of training says if the target was missed.
 
     Args:
-        target: Fraction in (0, 1).
-        of: "filters", "weights", "groups" of the group regularizers with the
-            penalised scales of batch normalization, or "macs", those that
-            removing the zeros saves.
-        mode: "adapt" or "stop".
-        speed: Number above 1.
-        tolerance: Fraction.
+        target: A number in (0, 1), the wanted fraction of zeros.
+        of: What the fraction counts: `"filters"`; `"weights"`; `"groups"`,
+            those of the group regularizers and the penalised scales of batch
+            normalization; or `"macs"`, the multiply-adds that removing the
+            zeros saves. Defaults to `"filters"`.
+        mode: `"adapt"` to change the strength after each epoch, or `"stop"`
+            to end training when the fraction is reached. Defaults to
+            `"adapt"`.
+        speed: A number above 1, the largest factor by which the strength
+            changes after an epoch. Defaults to `2.0`.
+        tolerance: A number in (0, 1): the target counts as missed if the
+            fraction is further from it than this. Defaults to `0.05`.
+
+    Example:
+    ```python
+    target = knc.callbacks.TargetSparsity(0.6, of="filters")
+    model.fit(x, y, epochs=30, callbacks=[target])
+    ```
     """
 
     def __init__(
@@ -173,13 +214,13 @@ class TargetSparsity(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         with _finished(self.model):
-            found = sparsity.fractions(self.model)
-        if self.of not in found:
+            fractions = sparsity.fractions(self.model)
+        if self.of not in fractions:
             raise ValueError(
                 f"The model has no {self.of} that TargetSparsity could count. "
                 f"Received: of={self.of!r}"
             )
-        self.fraction = found[self.of]
+        self.fraction = fractions[self.of]
         if self.mode == "stop":
             if self.fraction >= self.target:
                 self.model.stop_training = True
@@ -207,13 +248,17 @@ class TargetSparsity(keras.callbacks.Callback):
 
 
 class Freeze(keras.callbacks.Callback):
-    """Weights that are zero when training begins stay exactly zero.
+    """Keeps weights that are zero when training begins exactly zero.
 
-    Kernels of all kinds and the scales of batch normalization; not biases.
+    It acts on kernels of all kinds and on the scales of batch normalization,
+    not on biases. It serves any Keras model.
 
     Args:
-        part: The model whose zeros are meant, where it is a part of the one
-            that is trained; that one if None.
+        part: A model inside of the one that is trained, to keep the zeros of
+            this part only; None for the whole model. Defaults to `None`.
+
+    Example:
+    >>> model.fit(x, y, epochs=5, callbacks=[knc.callbacks.Freeze()])
     """
 
     def __init__(self, part=None):
@@ -226,7 +271,8 @@ class Freeze(keras.callbacks.Callback):
             for slot in layouts.slots(layer):
                 kernel = slot.variable
                 inner = kernel.constraint
-                if isinstance(inner, _Mask):  # left by an interrupted training
+                # An interrupted training leaves its mask.
+                if isinstance(inner, _Mask):
                     inner = inner.inner
                 self._before.append((kernel, inner))
                 kernel.constraint = _Mask(kernel, inner)
@@ -238,7 +284,7 @@ class Freeze(keras.callbacks.Callback):
         self._retrace()
 
     def _retrace(self):
-        # A step compiled before would not know the constraint.
+        # A step that is compiled already does not know the constraint.
         self.model.make_train_function(force=True)
 
 
@@ -273,6 +319,6 @@ def _strength(model, callback):
 
 def _set_strength(model, value):
     if hasattr(model, "jax_state_sync"):
-        # On JAX the variables are elsewhere while an epoch goes on.
+        # On JAX an epoch keeps the values outside of the variables.
         model.jax_state_sync()
     model.solver_state.strength.assign(value)

@@ -35,7 +35,20 @@ _RECURRENT = (keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU)
 
 @dataclasses.dataclass
 class LayerCount:
-    """Counts of one layer; `filters` are its outputs, as groups."""
+    """The counts of one layer.
+
+    Attributes:
+        name: The layer's name, after the names of the nested models that it
+            is in: "model/layer".
+        kind: The layer's class, "Conv2D".
+        output_shape: The shape of its output without the batch axis.
+        params: The number of its parameters, trainable or not.
+        macs: The multiply-adds of all its calls, for one sample.
+        weights: The number of weights in its kernel; 0 without a kernel.
+        zero_weights: How many of these are exactly zero.
+        filters: The number of output filters or units of its kernel.
+        zero_filters: How many of these have exactly zero weights only.
+    """
 
     name: str
     kind: str
@@ -50,12 +63,25 @@ class LayerCount:
 
 @dataclasses.dataclass
 class Summary:
-    """Counts of a model. `print(summary)` shows the table."""
+    """The counts of a model. `print(summary)` shows them as a table.
+
+    Attributes:
+        name: The model's name.
+        layers: A list of `LayerCount`, in the order of the first calls.
+        params: The number of parameters, trainable or not.
+        macs: The multiply-adds of one sample.
+        weights: The number of weights in the kernels of dense and
+            convolution layers.
+        zero_weights: How many of these are exactly zero.
+        filters: The number of output filters and units of these kernels.
+        zero_filters: How many of these have exactly zero weights only.
+    """
 
     name: str
     layers: list
 
     def total(self, field):
+        """The sum of a field of `LayerCount` over all layers."""
         return sum(getattr(layer, field) for layer in self.layers)
 
     params = property(lambda self: self.total("params"))
@@ -87,7 +113,7 @@ class Summary:
             )
         table.add_section()
         table.add_row(
-            "in all",
+            "total",
             "",
             f"{self.params:,}",
             f"{self.macs:,}",
@@ -101,9 +127,23 @@ class Summary:
 
 
 def summary(model):
-    """Parameters, MACs and exact zeros per layer of a built model.
+    """Counts parameters, MACs and exact zeros per layer of a built model.
 
-    MACs and shapes need a functional or Sequential model.
+    A MAC is one multiply-add of a convolution or dense layer, for one sample.
+
+    Args:
+        model: A built functional or Sequential `keras.Model` whose input size
+            is known.
+
+    Returns:
+        A `Summary`, which prints as a table. Its attributes `params`, `macs`,
+        `weights`, `zero_weights`, `filters` and `zero_filters` are the totals
+        of the model; `layers` is a list with the counts of each layer.
+
+    Example:
+    >>> counted = knc.summary(model)
+    >>> print(counted)
+    >>> counted.zero_filters, counted.filters
     """
     macs = {}
     shapes = {}
@@ -157,15 +197,21 @@ def zeros(layer):
 
 
 def call_macs(call):
-    """Multiply-adds of one call of a layer, for one sample."""
+    """The multiply-adds of one call of a layer, for one sample."""
     return sum(math.prod(v.shape) * times for v, times in kernels(call))
 
 
 def kernels(call):
-    """[(kernel, how often it is applied to one sample)] in one call.
+    """The kernels of one call of a layer, and how often each is applied.
 
-    Attention and recurrent layers count by their kernels too; the products of
-    queries with keys and values are not counted.
+    Attention and recurrent layers are counted by their kernels too; the
+    products of queries with keys and values are not counted.
+
+    Args:
+        call: A `graph.Call`.
+
+    Returns:
+        A list of (kernel, how often it is applied to one sample).
     """
     layer = call.operation
     given = [tuple(t.shape[1:]) for t in call.inputs]
@@ -173,7 +219,7 @@ def kernels(call):
 
 
 def _kernels(layer, given, result):
-    """As `kernels`, from the shapes of inputs and output without the batch."""
+    """`kernels`, from the shapes of inputs and output without the batch."""
     if isinstance(layer, keras.layers.TimeDistributed):
         inner = [shape[1:] for shape in given]
         steps = _product(layer, given[0][:1])
@@ -218,14 +264,14 @@ def _inner(layer, shape):
 def _product(layer, shape):
     if None in shape:
         raise ValueError(
-            "MACs need a fixed input size; give keras.Input a full shape. "
+            "MACs need a fixed input size: give keras.Input a full shape. "
             f"Received: layer '{layer.name}' at positions {shape}"
         )
     return math.prod(shape)
 
 
 def _einsum_times(layer, given):
-    """All products of the equation / the size of its kernel."""
+    """The number of products of the equation / the size of its kernel."""
     read, kernel, _ = layouts.einsum_letters(layer)
     shared = [
         n

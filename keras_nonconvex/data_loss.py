@@ -1,4 +1,4 @@
-"""Losses and their gradients on data, for any backend."""
+"""The data loss of a model and its gradients, on any backend."""
 
 import keras
 import numpy as np
@@ -8,7 +8,15 @@ from keras_nonconvex import graph
 
 
 def gives_probabilities(model):
-    """True for a softmax at the end, False for logits, None for neither."""
+    """Whether the first output of a model is one of probabilities.
+
+    Args:
+        model: A functional model.
+
+    Returns:
+        True where it ends in a softmax, False where it ends in several
+        logits, None for anything else.
+    """
     last = model.outputs[0]._keras_history.operation
     if isinstance(last, keras.Model):
         return gives_probabilities(last)
@@ -26,8 +34,13 @@ def gives_probabilities(model):
 def loss_of(model, loss=None):
     """The loss to judge a model by: the given one, its own, or the usual one.
 
-    Without any, a classifier that ends in a softmax or in logits gets the
+    A classifier without a loss that ends in a softmax or in logits gets the
     cross-entropy with whole numbers as labels.
+
+    Args:
+        model: A functional model.
+        loss: A Keras loss, or None for the one that the model was compiled
+            with. Defaults to `None`.
     """
     if loss is None:
         loss = getattr(model, "loss", None)
@@ -38,7 +51,7 @@ def loss_of(model, loss=None):
     )
     if probabilities is None:
         raise ValueError(
-            "A loss is needed: compile the model with one or give `loss=`. "
+            "A loss is needed: compile the model with one or pass `loss=`. "
             f"Received: model={model.name!r} without a loss"
         )
     return keras.losses.SparseCategoricalCrossentropy(
@@ -47,18 +60,23 @@ def loss_of(model, loss=None):
 
 
 def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
-    """Yields (part of all samples, {id of a weight: gradient}) per batch.
+    """Yields the gradient of the mean loss, batch by batch.
 
-    A backend-free way to a gradient: one step of SGD at rate 1 with momentum,
-    whose first velocity is minus the gradient, on a model that shares no
-    weight with this one. Gradients are float64 arrays, of the mean loss.
+    This way to a gradient is the same on every backend: one step of SGD at
+    rate 1 with momentum, whose first velocity is minus the gradient, on a
+    copy that shares no weight with the model.
 
     Args:
-        model: A built model; nothing of it changes.
-        x, y: Arrays or structures of arrays.
-        batch_size: Samples per batch.
-        zeroed: Ids of variables that count as zero.
-        loss: A loss; that of `loss_of` if None.
+        model: A built functional model, which stays as it is.
+        x: Inputs, an array or a structure of arrays.
+        y: Targets, likewise, or None.
+        batch_size: The samples per batch.
+        zeroed: Ids of variables whose values count as zero. Defaults to `()`.
+        loss: A Keras loss, or None for that of `loss_of`. Defaults to `None`.
+
+    Yields:
+        (fraction of all samples that are in the batch, dict of the id of a
+        trainable variable -> float64 array).
     """
     copy = type(model).from_config(model.get_config())
     values = [
@@ -87,24 +105,30 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
             for momentum in optimizer.momentums:
                 momentum.assign(np.zeros(momentum.shape))
             copy.train_on_batch(*batch)
-            found = [
+            gradients = [
                 -ops.convert_to_numpy(momentum).astype("float64")
                 for momentum in optimizer.momentums
             ]
-            if not all(np.isfinite(gradient).all() for gradient in found):
+            if not all(np.isfinite(gradient).all() for gradient in gradients):
                 raise ValueError(
                     "The gradient of the data loss is not finite: look for "
-                    "NaN in the data. Received: NaN or infinite values"
+                    "NaN in the data. Received: NaN or infinite gradients"
                 )
             part = len(keras.tree.flatten(batch[0])[0]) / samples
-            yield part, dict(zip(ids, found, strict=True))
+            yield part, dict(zip(ids, gradients, strict=True))
 
 
 def mean(model, x, y, batch_size, zeroed=(), loss=None):
-    """{id of a weight: gradient of the mean loss over all samples}."""
+    """The gradient of the mean loss over all samples.
+
+    Takes what `per_batch` takes.
+
+    Returns:
+        A dict of the id of a trainable variable -> float64 array.
+    """
     total = {}
-    for part, found in per_batch(model, x, y, batch_size, zeroed, loss):
-        for key, gradient in found.items():
+    for part, gradients in per_batch(model, x, y, batch_size, zeroed, loss):
+        for key, gradient in gradients.items():
             total[key] = total.get(key, 0.0) + part * gradient
     return total
 

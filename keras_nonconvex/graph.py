@@ -46,7 +46,7 @@ def functional(model):
 
 
 def layers(model):
-    """All layers of a model, those of nested models in their place."""
+    """All layers of a model; nested models are replaced by their layers."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from layers(layer)
@@ -55,7 +55,7 @@ def layers(model):
 
 
 def sublayers(model):
-    """All layers of a model, with those inside of wrappers and blocks."""
+    """All layers of a model, and those inside of wrappers and blocks."""
     seen = set()
     for layer in layers(model):
         for inner in layer._flatten_layers():
@@ -68,7 +68,7 @@ def sublayers(model):
 # tensors enter and leave it.
 Nested = collections.namedtuple("Nested", "node path inputs outputs")
 
-# A graph with the calls of nested models in their place.
+# A graph in which nested models are replaced by the calls of their layers.
 Flat = collections.namedtuple("Flat", "calls outputs nested")
 
 
@@ -85,8 +85,8 @@ def flattened(model):
     model = functional(model)
     tensors = {id(t): t for t in model.inputs}
     nested = []
-    found = list(_calls(model, tensors, (), nested))
-    return Flat(found, [tensors[id(t)] for t in model.outputs], nested)
+    flat = list(_calls(model, tensors, (), nested))
+    return Flat(flat, [tensors[id(t)] for t in model.outputs], nested)
 
 
 def _calls(model, tensors, path, nested):
@@ -152,7 +152,7 @@ def is_graph(operation):
 
 
 def name(call):
-    """The name of a call's layer, those of nested models before it."""
+    """The name of a call's layer, after the names of the models around it."""
     around = [node.operation.name for node in call.path]
     return "/".join([*around, call.operation.name])
 

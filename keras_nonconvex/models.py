@@ -1,9 +1,13 @@
 """The networks of the papers, as functional Keras models.
 
-Parameter counts are of trainable parameters, as papers count them: the moving
-averages of batch normalisation, two per channel, come on top of them in
-`model.count_params()`. No weight decay is included: add it with `attach`.
-Strided convolutions pad as TensorFlow does ('same').
+Parameter counts are those of trainable parameters, as papers count them;
+`model.count_params()` adds the moving averages of batch normalisation, two per
+channel. No weight decay is included: add it with `attach`. Strided
+convolutions pad as TensorFlow does ('same'). Every network takes images and
+ends in a softmax.
+
+>>> model = knc.models.resnet(20, classes=100)
+>>> model = knc.models.get("resnet20")(classes=100)
 """
 
 import functools
@@ -13,6 +17,8 @@ from keras import initializers
 from keras import layers
 from keras import ops
 
+from keras_nonconvex import checks
+
 
 def lenet5(input_shape=(28, 28, 1), classes=10, name="lenet5"):
     """LeNet-5 in its Caffe form: 431,080 parameters on 28 x 28 grey images.
@@ -20,6 +26,18 @@ def lenet5(input_shape=(28, 28, 1), classes=10, name="lenet5"):
     conv 5x5 'valid' 20 - ReLU - maxpool 2 - conv 5x5 'valid' 50 - ReLU -
     maxpool 2 - dense 500 - ReLU - dense, softmax. Used by Bui, Park, Zhang,
     Qi, Xin 2021.
+
+    Args:
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(28, 28, 1)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        name: A string, the name of the model. Defaults to `"lenet5"`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
+
+    Example:
+    >>> model = knc.models.lenet5(input_shape=(28, 28, 1), classes=10)
     """
     inputs = keras.Input(input_shape, name="image")
     x = layers.Conv2D(20, 5, activation="relu", name="conv1")(inputs)
@@ -38,6 +56,17 @@ def cnn4(input_shape=(28, 28, 1), classes=10, dropout=0.5, name="cnn4"):
     Twice conv 5x5 'valid' - maxpool 2 - ReLU - dropout, with 32 and 64 filters
     and no bias; dense 1000 - ReLU - dropout - dense, softmax. Used by Bui,
     Park, Zhang, Qi, Xin 2021.
+
+    Args:
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(28, 28, 1)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        dropout: A number in [0, 1), the rate of the dropout layers. Defaults
+            to `0.5`.
+        name: A string, the name of the model. Defaults to `"cnn4"`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
     """
     x = inputs = keras.Input(input_shape, name="image")
     for i, filters in enumerate((32, 64), 1):
@@ -56,7 +85,17 @@ def cnn4(input_shape=(28, 28, 1), classes=10, dropout=0.5, name="cnn4"):
 def vgg16(input_shape=(32, 32, 3), classes=10, name="vgg16"):
     """VGG-16 with batch normalisation: 14,724,042 parameters for 10 classes.
 
-    As `vgg19`, with 2, 2, 3, 3, 3 convolutions. Simonyan, Zisserman 2015.
+    The same as `vgg19`, with 2, 2, 3, 3, 3 convolutions. Simonyan, Zisserman
+    2015.
+
+    Args:
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        name: A string, the name of the model. Defaults to `"vgg16"`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
     """
     return _vgg((2, 2, 3, 3, 3), input_shape, classes, name)
 
@@ -68,6 +107,15 @@ def vgg19(input_shape=(32, 32, 3), classes=10, name="vgg19"):
     128, 256, 512, 512 filters, maxpool 2 between the blocks; average pool -
     dense, softmax. BN scales start at 0.5. Simonyan, Zisserman 2015, in the
     form of Liu et al. 2017 (network slimming).
+
+    Args:
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        name: A string, the name of the model. Defaults to `"vgg19"`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
     """
     return _vgg((2, 2, 4, 4, 4), input_shape, classes, name)
 
@@ -82,15 +130,25 @@ def resnet(
     parameters for 10 classes. He et al. 2016.
 
     Args:
-        shortcut: What happens where the width doubles. `"pad"` (option A of
-            the paper): every second pixel and zeros for new channels, no
-            parameters. `"conv"` (option B): conv 1x1 - BN.
+        depth: A whole number, 6 n + 2 with n >= 1: the depth as the
+            paper counts it.
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        shortcut: What the shortcut does where the width doubles. `"pad"`
+            (option A of the paper) takes every second pixel and adds channels
+            of zeros, without parameters; `"conv"` (option B) is conv 1x1 -
+            BN. Defaults to `"pad"`.
+        name: A string, the name of the model. None means
+            `"resnet{depth}"`. Defaults to `None`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
+
+    Example:
+    >>> model = knc.models.resnet(56, classes=100)
     """
-    if shortcut not in _SHORTCUTS:
-        raise ValueError(
-            "Argument `shortcut` must be 'pad' or 'conv'. "
-            f"Received: shortcut={shortcut!r}"
-        )
+    checks.choice("shortcut", shortcut, _SHORTCUTS)
     n = _blocks_per_stage(depth, 6, 2)
     name = name or f"resnet{depth}"
     return _resnet((16, 32, 64), n, shortcut, input_shape, classes, name)
@@ -102,6 +160,15 @@ def resnet18(input_shape=(32, 32, 3), classes=10, name="resnet18"):
     conv 3x3 - BN - ReLU, then four stages of two basic blocks with 64, 128,
     256, 512 filters, conv 1x1 - BN as shortcut where the width doubles;
     average pool - dense, softmax. He et al. 2016, with a stem for small images.
+
+    Args:
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        name: A string, the name of the model. Defaults to `"resnet18"`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
     """
     widths = (64, 128, 256, 512)
     return _resnet(widths, 2, "conv", input_shape, classes, name)
@@ -115,6 +182,18 @@ def resnet_v2(depth, input_shape=(32, 32, 3), classes=10, name=None):
     is a conv 1x1 where the width changes. BN - ReLU - average pool - dense,
     softmax. BN scales start at 0.5. He et al. 2016 (identity mappings), in the
     form of Liu et al. 2017 (network slimming).
+
+    Args:
+        depth: A whole number, 9 n + 2 with n >= 1: the depth as the
+            paper counts it.
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        name: A string, the name of the model. None means
+            `"resnet{depth}"`. Defaults to `None`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
     """
     n = _blocks_per_stage(depth, 9, 2)
     inputs = keras.Input(input_shape, name="image")
@@ -131,6 +210,15 @@ def densenet40(input_shape=(32, 32, 3), classes=10, name="densenet40"):
     joined to its input, and BN - ReLU - conv 1x1 of unchanged width - average
     pool 2 between the stages; BN - ReLU - average pool - dense, softmax. BN
     scales start at 0.5. Huang et al. 2017, in the form of Liu et al. 2017.
+
+    Args:
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        name: A string, the name of the model. Defaults to `"densenet40"`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
     """
     inputs = keras.Input(input_shape, name="image")
     x = _conv(inputs, 24, 3, "conv1")
@@ -157,6 +245,21 @@ def wide_resnet(
     the width changes. BN - ReLU - average pool - dense, softmax. Zagoruyko,
     Komodakis 2016. The "ResNet-40" of Bui, Park, Zhang, Qi, Xin 2021 is depth
     40, width 1: 563,930 parameters.
+
+    Args:
+        depth: A whole number, 6 n + 4 with n >= 1: the depth as the
+            paper counts it.
+        width: A whole number >= 1, the factor on the filters of a ResNet.
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        dropout: A number in [0, 1), the rate of the dropout layers. Defaults
+            to `0.3`.
+        name: A string, the name of the model. None means
+            `"wrn{depth}_{width}"`. Defaults to `None`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
     """
     n = _blocks_per_stage(depth, 6, 4)
     block = functools.partial(_wide_block, dropout=dropout)
@@ -175,7 +278,17 @@ def mobilenet_v1(
     conv 3x3 32, then 13 pairs of depthwise conv 3x3 and conv 1x1 with 64 to
     1024 filters, each followed by BN - ReLU; average pool - dense, softmax.
     The first convolution has stride 2, or 1 if both sides of the image have at
-    most 32 pixels. All widths are multiplied by `alpha`. Howard et al. 2017.
+    most 32 pixels. Howard et al. 2017.
+
+    Args:
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        alpha: A number above 0, the factor on all widths. Defaults to `1.0`.
+        name: A string, the name of the model. Defaults to `"mobilenet_v1"`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
     """
     small = all(size and size <= 32 for size in input_shape[:2])
     inputs = keras.Input(input_shape, name="image")
@@ -214,11 +327,24 @@ NETWORKS = {
 
 
 def get(name):
-    """The function that builds a network, by its name."""
+    """The function that builds a network, by the network's name.
+
+    Args:
+        name: A string, a key of `NETWORKS`: `"lenet5"`, `"cnn4"`, `"vgg16"`,
+            `"vgg19"`, `"resnet18"`, `"resnet20"`, `"resnet56"`,
+            `"resnet110"`, `"resnet164"`, `"densenet40"`, `"wrn28_10"`,
+            `"wrn40_1"` or `"mobilenet_v1"`.
+
+    Returns:
+        A function that takes `input_shape` and `classes` and returns a model.
+
+    Example:
+    >>> model = knc.models.get("resnet20")(input_shape=(32, 32, 3), classes=10)
+    """
     if name not in NETWORKS:
         raise ValueError(
-            f"Unknown network; known: {', '.join(NETWORKS)}, or the path of "
-            f"a .keras file. Received: model={name!r}"
+            f"The networks are {', '.join(NETWORKS)}; the path of a .keras "
+            f"file names a model of your own. Received: model={name!r}"
         )
     return NETWORKS[name]
 

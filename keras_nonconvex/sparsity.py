@@ -1,4 +1,4 @@
-"""Sparsity: what of a model is exactly zero, and what its removal saves."""
+"""Sparsity: what is exactly zero in a model, and what removing it saves."""
 
 from keras import ops
 
@@ -9,44 +9,58 @@ from keras_nonconvex import regularizers
 
 
 def fractions(model):
-    """{"weights", "filters", "groups", "macs"} -> the fraction that is gone.
+    """The fractions of a model that are exactly zero.
 
-    Without what a model does not have.
+    Args:
+        model: A built model.
+
+    Returns:
+        A dict with those of the keys "weights", "filters", "groups" and
+        "macs" that the model has, and a number in [0, 1] for each; "macs" is
+        the fraction of multiply-adds that removing the zeros saves.
     """
-    found = {
+    zero = {
         kind: zeros / total
         for kind, (zeros, total) in _zeros(model).items()
         if total
     }
     left = sparsity(model).get("macs_left")
-    return found if left is None else {**found, "macs": 1.0 - left}
+    return zero if left is None else {**zero, "macs": 1.0 - left}
 
 
 def sparsity(model, per_layer=False):
-    """What `SparsityMonitor` logs, for a model as it is."""
-    found = {
-        f"zero_{kind}": zeros for kind, (zeros, _) in _zeros(model).items()
-    }
+    """What `SparsityMonitor` logs, for the weights that a model has now.
+
+    Args:
+        model: A built model.
+        per_layer: Whether to add the fractions of every layer. Defaults to
+            `False`.
+
+    Returns:
+        A dict of name -> number.
+    """
+    logs = {f"zero_{kind}": zeros for kind, (zeros, _) in _zeros(model).items()}
     try:
         plan = pruning.plan(model, "zeros")
         if plan.before["macs"]:
-            found["macs_left"] = plan.after["macs"] / plan.before["macs"]
+            logs["macs_left"] = plan.after["macs"] / plan.before["macs"]
     except ValueError:
-        pass  # A subclassed model, or one of unknown input size.
+        # A subclassed model, or one of unknown input size.
+        pass
     if per_layer:
         for layer in graph.sublayers(model):
             count = counts.zeros(layer)
             for kind in ("weights", "filters"):
                 if count[kind]:
                     fraction = count[f"zero_{kind}"] / count[kind]
-                    found[f"zero_{kind}/{layer.name}"] = fraction
-    return found
+                    logs[f"zero_{kind}/{layer.name}"] = fraction
+    return logs
 
 
 def _zeros(model):
-    """{"weights", "filters", "groups"} -> (zeros, in all)."""
+    """{"weights", "filters", "groups"} -> (zeros, total)."""
     rows = [counts.zeros(layer) for layer in graph.sublayers(model)]
-    found = {
+    pairs = {
         kind: (
             sum(row[f"zero_{kind}"] for row in rows),
             sum(row[kind] for row in rows),
@@ -59,8 +73,9 @@ def _zeros(model):
         if not isinstance(reg, regularizers.Regularizer):
             continue
         axes = reg.group_axes(len(variable.shape))
-        if axes or len(variable.shape) == 1:  # Scales are groups of their own.
+        # Each scale of a normalization is a group of its own.
+        if axes or len(variable.shape) == 1:
             alive = (ops.convert_to_numpy(variable) != 0).any(axis=axes)
             zeros, total = zeros + int((~alive).sum()), total + alive.size
-    found["groups"] = zeros, total
-    return found
+    pairs["groups"] = zeros, total
+    return pairs

@@ -83,7 +83,7 @@ def test_rules_that_match_nothing_change_nothing():
     lasso = knc.GroupLasso(1e-3)
     with pytest.raises(ValueError, match="Received: 'conv_\\*'"):
         knc.attach(model, {"a": lasso, "conv_*": lasso})
-    with pytest.raises(ValueError, match="Rules before these take"):
+    with pytest.raises(ValueError, match="Earlier rules match all"):
         knc.attach(model, {"*": lasso, "a": lasso})
     for bad in ({3: lasso}, {"a": lasso, "b": knc.constraints.MaxNonzero(2)}):
         with pytest.raises(ValueError, match="Received: "):
@@ -116,5 +116,5 @@ def test_rules_that_take_nothing_say_why():
     model, reg = knc.models.lenet5(), knc.GroupLasso(1e-3)
     with pytest.raises(ValueError, match="match no weight .* Received: 'cnv'"):
         knc.attach(model, {"cnv": reg, "*": None})
-    with pytest.raises(ValueError, match="before these take .*: 'conv1'"):
+    with pytest.raises(ValueError, match="Earlier rules .*: 'conv1'"):
         knc.attach(model, {"conv*": reg, "conv1": None, "dense*": None})

@@ -440,5 +440,5 @@ def test_callbacks_may_come_in_any_form():
 
 def test_many_learning_rates_at_once_are_refused():
     many = keras.optimizers.MultiOptimizer([(lambda v: True, "sgd")])
-    with pytest.raises(ValueError, match="no one learning rate"):
+    with pytest.raises(ValueError, match="several learning rates"):
         compile_(make(), many)

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import solver_battery
 import test_penalties
 import test_sparse_group
 
@@ -71,6 +72,47 @@ def test_the_model_of_the_page_trains(page, tmp_path):
     loaded = keras.models.load_model(tmp_path / "m.keras")
     found = loaded.layers[1].kernel_regularizer
     assert found.penalty == page["Laplace"](0.05)
+
+
+@pytest.fixture(scope="module")
+def solver_page():
+    """What `add-a-solver.md` defines, once its code has run."""
+    text = (DOCS / "add-a-solver.md").read_text()
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(code, "add-a-solver.md", "exec"), names)
+    return names
+
+
+class TestSolverOfThePage(solver_battery.Battery):
+    """The new solver passes what every solver must."""
+
+    @pytest.fixture
+    def case(self, solver_page):
+        return solver_page["case"]
+
+    def test_the_model_of_the_page_trains(self, solver_page):
+        import keras
+
+        model = solver_page["model"]
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=(64, 8, 8, 1)), np.zeros((64, 2))
+        model.fit(x, y, epochs=30, verbose=0)
+        kernel = keras.ops.convert_to_numpy(model.layers[1].kernel)
+        assert (kernel == 0).any() and np.isfinite(kernel).all()
+
+
+def test_the_page_on_training_names_every_solver_and_callback():
+    text = (DOCS / "training.md").read_text()
+    callbacks = [
+        name
+        for name, thing in vars(knc.callbacks).items()
+        if isinstance(thing, type) and not name.startswith("_")
+    ]
+    for name in {*knc.solvers.__all__, *callbacks} - {"Solver"}:
+        assert re.search(rf"^\| `{name}\(", text, re.M), name
+    for name in set(re.findall(r"knc\.([A-Za-z_0-9]+)", text)):
+        assert hasattr(knc, name), name
 
 
 def test_the_reference_names_everything():

@@ -6,15 +6,14 @@ Runs on the backend of KERAS_BACKEND; `test_project.py` runs it on JAX.
 import keras
 import numpy as np
 import pytest
+import solver_battery
 from keras import layers
+from solver_battery import fit_full_batches
+from solver_battery import kernel_of
+from solver_battery import least_squares
 
 import keras_nonconvex as knc
 from keras_nonconvex.solvers import half_space
-
-if keras.backend.backend() == "jax":
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
 
 
 @pytest.fixture(autouse=True)
@@ -27,32 +26,17 @@ def float64():
             yield
 
 
-def least_squares(regularizer, seed=0, shape=(6, 4), cls=knc.ProximalModel):
-    """A model whose loss is ||W - W0||^2 / 2 + penalty(W).
-
-    Its minimiser is the prox of the penalty at W0 with step 1.
-    """
-    rng = np.random.default_rng(seed)
-    w0 = rng.normal(size=shape)
-    w0[:, -1] *= 0.1  # A group that goes.
-    n, k = shape
-    x = np.linalg.qr(rng.normal(size=(n, n)))[0] * np.sqrt(n * k / 2)
-    keras.utils.set_random_seed(seed)
-    inputs = keras.Input((n,))
-    outputs = layers.Dense(k, use_bias=False, kernel_regularizer=regularizer)(
-        inputs
-    )
-    return cls(inputs, outputs), x, x @ w0, w0
+@pytest.fixture(params=solver_battery.CASES)
+def case(request):
+    return solver_battery.CASES[request.param]
 
 
-def fit_full_batches(model, x, y, steps):
-    """`steps` updates, each on all of the data."""
-    tiled = [np.tile(array, (steps, 1)) for array in (x, y)]
-    return model.fit(*tiled, batch_size=len(x), verbose=0, shuffle=False)
+class TestEverySolver(solver_battery.Battery):
+    """The battery, on each solver of the package."""
 
 
-def kernel_of(model):
-    return keras.ops.convert_to_numpy(model.layers[-1].kernel)
+def test_no_solver_is_left_out():
+    assert {"Solver", *solver_battery.CASES} == set(knc.solvers.__all__)
 
 
 def soft(x, level):

@@ -183,3 +183,16 @@ def test_strength_path_refuses_the_folder_of_another(tmp_path):
     schedule = knc.callbacks.StrengthSchedule()
     with pytest.raises(ValueError, match="sets the strength itself"):
         knc.strength_path(model, x, y, callbacks=[schedule])
+
+
+def test_an_interrupted_path_leaves_the_strengths_as_they_were():
+    def interrupt(epoch, logs):
+        raise KeyboardInterrupt
+
+    model, x, y, _ = linear_model(knc.GroupLasso(1e-3))
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        knc.strength_path(
+            model, x, y, multipliers=(7,), verbose=0, callbacks=[stop]
+        )
+    assert keras.ops.convert_to_numpy(model.solver_state.strength) == 1

@@ -15,23 +15,43 @@ from keras_nonconvex.solvers.state import read
 class ADMM(Solver):
     """Minimises the loss over weights with at most k nonzeros, or k groups.
 
-    The optimizer's step follows loss + rho / 2 ||W - Z + U||^2. Before every
-    `every`-th epoch Z <- the projection of W + U, U <- U + W - Z. rho grows
-    from stage to stage, each of which starts with Z <- the projection of W,
-    U <- 0. At the end of `fit` W itself is projected; go on with the `Freeze`
-    callback to retrain what is left. Penalties act by their gradient.
+    The optimizer follows the gradient of loss + rho / 2 ||W - Z + U||^2. At
+    the start of every `every`-th epoch Z becomes the projection of W + U, and
+    U becomes U + W - Z. rho grows from stage to stage; a stage starts with Z
+    the projection of W, and U = 0. At the end of `fit` W itself is projected;
+    retrain with the `Freeze` callback then. Penalties act by their gradient.
 
-    Zhang et al., A Systematic DNN Weight Pruning Framework using Alternating
-    Direction Method of Multipliers, 2018; Ren et al., ADMM-NN, 2019.
+    While `fit` goes on, the weights are W, without exact zeros.
 
     Args:
-        keep: `MaxNonzero(k)` or `MaxActiveGroups(k)` for all kernels, or a
-            dict of layer name pattern -> one of them or None. The first
-            pattern that matches a layer counts.
-        rho: A number above 0, in the first stage.
-        growth: Factor on rho from stage to stage, at least 1.
-        stage: Epochs in a stage.
-        every: Epochs between two updates of Z and U.
+        keep: What may stay in a kernel: `constraints.MaxNonzero(k)`, at most
+            k weights, or `constraints.MaxActiveGroups(k)`, at most k groups.
+            One of them serves all kernels; or a dict of layer name pattern
+            -> one of them, or None for no limit. The first pattern that
+            matches a layer counts.
+        rho: A number above 0, the strength of the pull towards Z in the
+            first stage. Defaults to `1e-3`.
+        growth: A number >= 1, the factor on rho from one stage to the next.
+            Defaults to `10.0`.
+        stage: A whole number >= 1, the epochs of a stage. Defaults to `10`.
+        every: A whole number >= 1, the epochs between two updates of Z and
+            U. Defaults to `1`.
+
+    Example:
+    ```python
+    solver = knc.solvers.ADMM(
+        {"conv*": knc.constraints.MaxActiveGroups("50%"), "*": None}
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", solver=solver)
+    model.fit(x, y, epochs=30)
+    freeze = knc.callbacks.Freeze()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=10, callbacks=[freeze])
+    ```
+
+    References: Zhang et al., A Systematic DNN Weight Pruning Framework using
+    Alternating Direction Method of Multipliers, 2018; Ren et al., ADMM-NN,
+    2019.
     """
 
     def __init__(self, keep, rho=1e-3, growth=10.0, stage=10, every=1):
@@ -62,11 +82,12 @@ class ADMM(Solver):
         return regularizer, None
 
     def pairs(self, model):
-        """[(variable, its projection)]."""
+        """A list of (variable, the constraint that projects it)."""
         return self._matched(model)[0]
 
     def _matched(self, model):
-        found, unused = [], set(self.keep)
+        """The pairs of `pairs`, and the set of patterns without a kernel."""
+        pairs, unused = [], set(self.keep)
         for layer in graph.sublayers(model):
             for slot in layouts.slots(layer):
                 for pattern, constraint in self.keep.items():
@@ -74,18 +95,19 @@ class ADMM(Solver):
                         unused.discard(pattern)
                         if constraint and slot.variable.trainable:
                             fitted = layouts.fitted(constraint, slot)
-                            found.append((slot.variable, fitted))
+                            pairs.append((slot.variable, fitted))
                         break
-        return found, unused
+        return pairs, unused
 
     def check(self, model):
         super().check(model)
-        found, unused = self._matched(model)
-        if unused or not found:
+        pairs, unused = self._matched(model)
+        if unused or not pairs:
             raise ValueError(
-                "Argument `keep` has patterns that match no kernel (the first "
-                "that matches takes it), or no constraint. "
-                f"Received: {sorted(unused) or self.keep!r}"
+                "Argument `keep` has patterns that match no kernel (a kernel "
+                "belongs to the first pattern that matches), or no "
+                "constraint. "
+                f"Received: keep={sorted(unused) or self.keep!r}"
             )
 
     def bind(self, model):

@@ -16,24 +16,30 @@ from keras_nonconvex.tensors import in_full_precision
 
 
 class Solver:
-    """What happens around the optimizer's step.
+    """What happens around the optimizer's step: the base of all solvers.
 
-    A subclass says which part of a regularizer it handles itself (`parts`);
-    the rest, and regularizers of other packages, act by their gradient, as in
-    any Keras model. The hooks, in the order of their calls:
+    Pass an instance of a subclass to `compile(solver=...)`. A subclass says
+    which part of a regularizer it handles itself (`parts`). The optimizer
+    follows the gradient of the rest, and of regularizers of other packages,
+    as in any Keras model. `docs/add-a-solver.md` writes one.
 
-        bind            once, when the model is compiled and built
+    The hooks, in the order in which a model calls them:
+
+        check           when the model is compiled: refuses with a sentence
+        bind            right after it: makes the variables of the solver
         begin_epoch     before each epoch
-        coupling        a term that moves the weights and is not logged
-        before_update   before each step
-        after_update    after each step
+        before_update   before each update
+        coupling        within the loss: a term that moves the weights and is
+                        not logged
+        after_update    after each update
         finish          at the end of `fit`
 
-    A solver holds settings only and may serve several models. What changes in
-    training is in `model.solver_state`.
+    A solver holds settings only, the ones of `get_config`, and may serve
+    several models. What changes in training is in `model.solver_state`, whose
+    variables are saved with the model.
     """
 
-    # Whether the solver has a prox for groups across layers.
+    # Whether the solver has a prox for groups across layers (CoupledGroups).
     couples = False
 
     def __init__(self):
@@ -44,26 +50,48 @@ class Solver:
         keras.saving.register_keras_serializable("keras_nonconvex")(cls)
 
     def parts(self, regularizer):
-        """(what the optimizer's step follows, what this solver handles).
+        """Splits a regularizer between the optimizer and this solver.
 
-        Two regularizers that add up to the given one; either may be None.
+        Args:
+            regularizer: A regularizer of this package.
+
+        Returns:
+            (followed, handled): two regularizers that add up to the given
+            one; either may be None. The optimizer follows the gradient of
+            the first, this solver's hooks handle the second. By default a
+            regularizer that has a prox is handled and any other is followed.
         """
         if regularizer.has_prox:
             return None, regularizer
         return regularizer, None
 
     def targets(self, model):
-        """[(variable, the part of its regularizer that this one handles)]."""
-        found = []
+        """The weights that this solver handles.
+
+        Args:
+            model: A built `ProximalModel`.
+
+        Returns:
+            A list of (trainable variable, the handled part of its
+            regularizer, as `parts` gives it).
+        """
+        targets = []
         for variable in model.trainable_variables:
             if isinstance(variable.regularizer, regularizers.Regularizer):
                 _, handled = self.parts(variable.regularizer)
                 if handled is not None:
-                    found.append((variable, handled))
-        return found
+                    targets.append((variable, handled))
+        return targets
 
     def check(self, model):
-        """Refuses what would undo the zeros or cut the wrong groups."""
+        """Refuses what would undo the zeros or cut the wrong groups.
+
+        Called by `compile`. A subclass that needs more calls
+        `super().check(model)` and raises a ValueError.
+
+        Args:
+            model: A built model that is being compiled.
+        """
         self.check_optimizer(model)
         for layer in graph.sublayers(model):
             _check_layout(layer)
@@ -71,7 +99,11 @@ class Solver:
             self.check_coupled(model)
 
     def check_coupled(self, model):
-        """Refuses two proxes on one weight, and solvers without any."""
+        """Refuses two proxes on one weight, and solvers without any.
+
+        Args:
+            model: A built model whose `coupled` is not None.
+        """
         if not self.couples:
             raise ValueError(
                 "Coupled groups need solver=ProximalGradient(). "
@@ -87,12 +119,17 @@ class Solver:
             )
 
     def check_optimizer(self, model):
-        """Refuses an optimizer that would undo the zeros."""
+        """Refuses an optimizer that would undo the zeros.
+
+        Args:
+            model: A model with an `optimizer`.
+        """
         optimizer = step_size.innermost(model.optimizer)
-        if type(optimizer).__name__ == "MultiOptimizer":  # Keras >= 3.14
+        # There since Keras 3.14.
+        if type(optimizer).__name__ == "MultiOptimizer":
             raise ValueError(
-                "A MultiOptimizer has no one learning rate for the prox: take "
-                "one optimizer, or solver=Subgradient() on a ProximalModel. "
+                "A MultiOptimizer has several learning rates, and the prox "
+                "needs one: use a single optimizer, or solver=Subgradient(). "
                 f"Received: optimizer={type(optimizer).__name__}"
             )
         if getattr(optimizer, "use_ema", False):
@@ -106,7 +143,7 @@ class Solver:
         ):
             warnings.warn(
                 "The envelope is a weight decay already, and the optimizer's "
-                "acts on top of it: leave one of the two off, or take "
+                "acts on top of it: leave one of the two out, or set "
                 "debiased=True. Received: optimizer="
                 f"{type(optimizer).__name__}(weight_decay="
                 f"{optimizer.weight_decay})",
@@ -114,13 +151,34 @@ class Solver:
             )
 
     def bind(self, model):
-        """Makes the variables of `model.solver_state` that this one needs."""
+        """Makes the variables that the solver changes in training.
+
+        Scalars by `model.solver_state.scalar`, tensors in the shapes of
+        weights by `model.solver_state.add_like`.
+
+        Args:
+            model: A built model that is being compiled.
+        """
 
     def begin_epoch(self, model, epoch):
-        """Told before each epoch; counts from 0."""
+        """Called before each epoch.
+
+        Args:
+            model: The model in training.
+            epoch: A whole number, counted from 0.
+        """
 
     def penalty(self, model, regularizer, w):
-        """The part of a regularizer's value that keeps its gradient."""
+        """The part of a regularizer's value that keeps its gradient.
+
+        Args:
+            model: The model in training.
+            regularizer: The regularizer of one of its weights.
+            w: The value of that weight.
+
+        Returns:
+            A scalar.
+        """
         followed, _ = self.parts(regularizer)
         if followed is None:
             return ops.zeros((), w.dtype)
@@ -128,7 +186,14 @@ class Solver:
         return followed.scaled(strength).value(w)
 
     def handled_value(self, model):
-        """The rest of all regularizers' values, without a gradient."""
+        """The handled part of all regularizers' values, for the logs.
+
+        Args:
+            model: The model in training.
+
+        Returns:
+            A scalar without a gradient.
+        """
         strength = read(model.solver_state.strength)
         total = 0.0
         if model.coupled is not None:
@@ -147,21 +212,53 @@ class Solver:
         )
 
     def coupling(self, model):
-        """A scalar whose gradient the optimizer follows too, or None."""
+        """A term that moves the weights and is not part of the logged loss.
+
+        Args:
+            model: The model in training.
+
+        Returns:
+            A scalar whose gradient the optimizer follows too (`pull` makes
+            one), or None.
+        """
 
     def before_update(self, model):
-        """What `after_update` must know of the time before the update."""
+        """Called before each update of the optimizer.
+
+        Args:
+            model: The model in training.
+
+        Returns:
+            Whatever `after_update` must know of the time before the update:
+            tensors, in any structure, or None.
+        """
 
     def after_update(self, model, before=None):
-        """What follows the optimizer's step."""
+        """Called after each update of the optimizer.
+
+        Args:
+            model: The model in training.
+            before: What `before_update` returned ahead of this update.
+                Defaults to `None`.
+        """
 
     def finish(self, model):
-        """What follows the last epoch."""
+        """Called after the last epoch: leaves the final weights.
+
+        Args:
+            model: The model whose training ends.
+        """
 
     @contextlib.contextmanager
     def finished(self, model):
-        """A scope in which the weights are as `finish` would leave them."""
-        kept = [(v, read(v)) for v in model.trainable_variables]
+        """A scope in which the weights are as `finish` would leave them.
+
+        Args:
+            model: The model in training. Its weights and the solver's
+                variables come back at the end of the scope.
+        """
+        changing = [*model.trainable_variables, *model.solver_state.variables]
+        kept = [(v, read(v)) for v in changing]
         self.finish(model)
         try:
             yield
@@ -170,6 +267,7 @@ class Solver:
                 variable.assign(value)
 
     def get_config(self):
+        """The arguments of the constructor, as data that JSON can hold."""
         return {}
 
     @classmethod
@@ -193,7 +291,16 @@ def _sum_of_values(active, values, strength):
 
 
 def pull(variable, target, weight):
-    """weight / 2 ||variable - target||^2, with a gradient on the first."""
+    """weight / 2 ||variable - target||^2, a term for `coupling`.
+
+    Args:
+        variable: A weight; the gradient reaches it alone.
+        target: A tensor in its shape.
+        weight: A number or scalar tensor >= 0.
+
+    Returns:
+        A scalar.
+    """
     target = ops.stop_gradient(in_full_precision(target))
     distance = ops.sum(ops.square(in_full_precision(variable) - target))
     return ops.cast(weight / 2.0, distance.dtype) * distance

@@ -17,16 +17,20 @@ def alive(new, old, regularizer, step, epsilon, keep):
     """Which groups the step leaves, broadcastable to `new`.
 
     Groups that were zero stay so. At least `keep` of those that are not zero
-    in `new` live, the ones that turned least.
+    in `new` stay alive, the ones that turned least.
 
     Args:
-        new: A weight after the update.
-        old: The same before.
+        new: The value of a weight after the update and the prox.
+        old: Its value before the update.
         regularizer: Its regularizer, which says what a group is.
-        step: The step of its prox.
-        epsilon: A number in [0, 1).
-        keep: A stored count (`groups.check_count`), or None for the
+        step: The step of its prox: a scalar, or one number per group.
+        epsilon: A number in [0, 1); see the formula above.
+        keep: The least number of groups that stay alive, as
+            `group_patterns.check_count` stores it, or None for the
             regularizer's own.
+
+    Returns:
+        A boolean tensor with one entry per group.
     """
     axes = regularizer.group_axes(len(new.shape))
     total = math.prod(n for i, n in enumerate(new.shape) if i not in axes)

@@ -26,23 +26,38 @@ class ProximalGradient(Solver):
     become exactly zero, and stay so until it does.
 
     With `half_space` a group also becomes zero when one update turns it by
-    too much: <new, old> < half_space ||old||^2. It finds zeros that the prox
-    alone, under the noise of small batches, leaves near zero; groups that are
-    zero then stay so. References: Chen et al., Half-Space Proximal Stochastic
-    Gradient Method (HSPG), 2020; Refael, Arbel, Huleihel (WGSEF), 2023.
+    too much: <new, old> < half_space ||old||^2. This finds zeros that the
+    prox alone, under the noise of small batches, leaves near zero; groups
+    that are zero then stay so.
 
     Args:
-        step: "auto" for the step at which the optimizer's fixed point is the
-            minimiser of the logged loss (`step_size.py`); "preconditioned"
-            for the same, refused where the optimizer has no metric of its
-            own; or "learning_rate".
-        half_space: The epsilon above, a number in [0, 1): the larger, the
-            more groups die. None for no such step. With an envelope, whose
-            prox shrinks all survivors, it is lowered so that these survive.
-        half_space_from: The epoch, counted from 0, from which on it is taken.
-        keep_at_least: Groups of each weight that the half-space step leaves:
-            a whole number or a percentage; the envelope's own k if None, and
-            1 for other penalties.
+        step: The step of the prox. `"auto"` is the step at which the
+            optimizer's fixed point is the minimiser of the logged loss
+            (`step_size.py` derives it for SGD, momentum and the Adam
+            family). `"preconditioned"` is the same, but refuses optimizers
+            without a metric of their own. `"learning_rate"` is the learning
+            rate. Defaults to `"auto"`.
+        half_space: The factor above, a number in [0, 1): the larger, the
+            more groups become zero. None turns the half-space step off. With
+            an envelope, whose prox shrinks all groups that survive, the
+            factor is lowered so that they do. Defaults to `None`.
+        half_space_from: A whole number >= 0, the epoch (counted from 0) of
+            the first half-space step. Defaults to `0`.
+        keep_at_least: How many groups of each weight the half-space step
+            leaves: a whole number >= 1, or a percentage such as `"10%"`.
+            None means the envelope's own k, and 1 for other penalties.
+            Defaults to `None`.
+
+    Example:
+    ```python
+    solver = knc.solvers.ProximalGradient(half_space=0.5, half_space_from=5)
+    model.compile("sgd", "sparse_categorical_crossentropy", solver=solver)
+    ```
+
+    References: Yun, Lozano, Yang, Adaptive Proximal Gradient Methods for
+    Structured Neural Networks (ProxGen), 2021; Chen et al., Half-Space
+    Proximal Stochastic Gradient Method (HSPG), 2020; Refael, Arbel, Huleihel
+    (WGSEF), 2023.
     """
 
     couples = True
@@ -122,7 +137,8 @@ class ProximalGradient(Solver):
                 the prox is the identity where the optimizer only
                 accumulated gradients, and a learning-rate schedule is read
                 at the right iteration. Adaptive optimizers with group
-                penalties, and the half-space step, need it.
+                penalties, and the half-space step, need it. Defaults to
+                `None`.
         """
         targets = self.targets(model)
         if not targets and model.coupled is None:
@@ -158,17 +174,13 @@ class ProximalGradient(Solver):
 
     def _own_proxes(self, model, targets, before, reach, lr, updated):
         """The new values of the weights that have a penalty of their own."""
-        points, steps = zip(
-            *(
-                self._point_and_step(
-                    model.optimizer, variable, reg, old, reach, lr
-                )
-                for (variable, reg), old in zip(
-                    targets, before.values, strict=True
-                )
-            ),
-            strict=True,
-        )
+        points, steps = [], []
+        for (variable, reg), old in zip(targets, before.values, strict=True):
+            point, step = self._point_and_step(
+                model.optimizer, variable, reg, old, reach, lr
+            )
+            points.append(point)
+            steps.append(step)
         state = model.solver_state
         turned = ops.logical_and(read(state.half_space) > 0, updated)
         return self._prox(

@@ -14,23 +14,36 @@ from keras_nonconvex.tensors import in_full_precision
 class VariableSplitting(Solver):
     """Minimises loss(W) + group term(W) + r(V) + beta / 2 ||W - V||^2.
 
-    Each step: the optimizer moves W along the gradient of everything but r;
-    then V <- prox_{r / beta}(W). Between epochs beta grows. r is the
-    regularizer's term on single weights, where it has one, and all of it
-    otherwise. The logged loss is loss + penalty at W.
+    In each update the optimizer moves W along the gradient of everything but
+    r; then V <- prox_{r / beta}(W). beta grows from time to time. r is the
+    regularizer's term on single weights, where it has one, and all of the
+    regularizer otherwise. The logged loss is data loss + penalty at W.
 
-    Bui, Park, Zhang, Qi, Xin, Structured Sparsity of Convolutional Neural
-    Networks via Nonconvex Sparse Group Regularization, 2021; with r on
-    groups, RVSM / RGSM (Dinh & Xin 2018; Yang et al. 2019).
+    While `fit` goes on, the weights are W, without exact zeros.
 
     Args:
-        beta: A number above 0; 25 times each regularizer's strength if None
-            (the authors' ratio). Their strength and beta are divided by the
-            number of training samples.
-        growth: Factor on beta, at least 1.
-        every: Epochs between two growths.
-        return_: What the weights hold after `fit`: "V", thresholded and
-            with exact zeros, or "W", as the authors evaluate.
+        beta: A number above 0, the strength of the pull between W and V; or
+            None for 25 times the strength of each regularizer, the authors'
+            ratio. (Their strength and beta are divided by the number of
+            training samples.) Defaults to `None`.
+        growth: A number >= 1, the factor by which beta grows. Defaults to
+            `1.25`.
+        every: A whole number >= 1, the epochs between two growths of beta.
+            Defaults to `20`.
+        return_: What the weights hold after `fit`: `"V"`, thresholded and
+            with exact zeros, or `"W"`, as the authors evaluate. Defaults to
+            `"V"`.
+
+    Example:
+    ```python
+    solver = knc.solvers.VariableSplitting(growth=1.25, every=20)
+    model.compile("adam", "sparse_categorical_crossentropy", solver=solver)
+    model.fit(x, y, epochs=200)
+    ```
+
+    References: Bui, Park, Zhang, Qi, Xin, Structured Sparsity of
+    Convolutional Neural Networks via Nonconvex Sparse Group Regularization,
+    2021; with r on groups, RVSM and RGSM (Dinh & Xin 2018; Yang et al. 2019).
     """
 
     def __init__(self, beta=None, growth=1.25, every=20, return_="V"):
@@ -75,7 +88,7 @@ class VariableSplitting(Solver):
     def begin_epoch(self, model, epoch):
         growth = self.growth ** (epoch // self.every)
         model.solver_state.growth.assign(growth)
-        # W may have been set since the last update.
+        # Something else may have set W since the last update.
         self.after_update(model)
 
     def coupling(self, model):
@@ -109,13 +122,14 @@ class VariableSplitting(Solver):
             variable.assign(read(model.solver_state.like("V", variable)))
 
     def _thresholded(self, active, values, strength, growth):
-        found = []
+        thresholded = []
         for reg, w in zip(active, values, strict=True):
             dtype, w = w.dtype, in_full_precision(w)
             beta = self._beta_of(reg) * ops.cast(growth, w.dtype)
             scaled = reg.scaled(ops.cast(strength, w.dtype))
-            found.append(ops.cast(scaled.proximal(w, 1.0 / beta), dtype))
-        return found
+            v = scaled.proximal(w, 1.0 / beta)
+            thresholded.append(ops.cast(v, dtype))
+        return thresholded
 
     def _beta_of(self, regularizer):
         if self.beta is not None:

@@ -7,11 +7,15 @@ from keras import ops
 
 
 class State(keras.layers.Layer):
-    """Scalars, and tensors in the shapes of weights. Saved with the model.
+    """The variables of a solver: scalars, and tensors in weights' shapes.
 
-    They are non-trainable variables: a compiled function sees their changes,
-    and a Python number would be a constant in it. They are no weights of the
-    model, so `get_weights` and its files stay those of any Keras model.
+    They are non-trainable variables, because a compiled function sees their
+    changes, while it keeps a Python number as a constant. They are saved with
+    the model, but they are not among its weights: `get_weights` returns what
+    it returns for any Keras model.
+
+    `strength` is there for every solver: the scalar that multiplies all
+    strengths, 1 at first, which `StrengthSchedule` changes.
     """
 
     def __init__(self):
@@ -20,7 +24,15 @@ class State(keras.layers.Layer):
         self.tensors = {}
 
     def scalar(self, name, value=0.0):
-        """A new scalar variable."""
+        """Makes a scalar variable.
+
+        Args:
+            name: Its name, for error messages and files.
+            value: Its first value, a number. Defaults to `0.0`.
+
+        Returns:
+            The variable. A solver keeps it as an attribute of this state.
+        """
         return self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(value),
@@ -30,7 +42,13 @@ class State(keras.layers.Layer):
         )
 
     def add_like(self, name, variables):
-        """New variables `name`, one for each of `variables`, all zero."""
+        """Makes one variable for each given weight, filled with zeros.
+
+        Args:
+            name: The name under which `like` finds them.
+            variables: Weights of the model; each new variable has the shape
+                and dtype of one of them.
+        """
         for variable in variables:
             self.tensors[name, id(variable)] = self.add_weight(
                 shape=variable.shape,
@@ -42,7 +60,12 @@ class State(keras.layers.Layer):
             )
 
     def like(self, name, variable):
-        """The variable `name` that belongs to `variable`."""
+        """The variable that `add_like` made for a weight.
+
+        Args:
+            name: The name that `add_like` was given.
+            variable: The weight.
+        """
         if (name, id(variable)) not in self.tensors:
             raise ValueError(
                 "This weight was not trained or not there when the model was "
@@ -52,7 +75,7 @@ class State(keras.layers.Layer):
         return self.tensors[name, id(variable)]
 
     def load_own_variables(self, store):
-        # A file that was saved before `compile` has nothing to say here.
+        # The file was saved before `compile`, without a state.
         if not len(store.keys()):
             return
         mine = [tuple(v.shape) for v in self.weights]

@@ -93,7 +93,12 @@ def metric_of(optimizer):
 
 
 def check(optimizer, mode):
-    """Refuses or warns where `mode` makes the strength mean something else."""
+    """Refuses or warns where `mode` makes the strength mean something else.
+
+    Args:
+        optimizer: The model's optimizer.
+        mode: The argument `step` of `ProximalGradient`.
+    """
     optimizer = innermost(optimizer)
     kind, adaptive = type(optimizer).__name__, metric_of(optimizer)
     if mode == "preconditioned":
@@ -130,7 +135,17 @@ def momentum(optimizer):
 
 
 def weight_metric(optimizer, variable, lr, dtype):
-    """The metric of each single weight after an update at rate `lr`."""
+    """The metric of each single weight after an update.
+
+    Args:
+        optimizer: The adaptive optimizer that made the update.
+        variable: A Keras variable that it updates.
+        lr: The learning rate that the update used.
+        dtype: The dtype in which the metric is computed.
+
+    Returns:
+        A tensor in the variable's shape.
+    """
     optimizer = innermost(optimizer)
     # Before the first real update (accumulation, a skipped loss scale) the
     # count is 0, and the learning rate given here as well.
@@ -146,15 +161,16 @@ def point_and_step(optimizer, variable, before, now, lr, axes):
     Args:
         optimizer: The adaptive optimizer that has just updated `variable`.
         variable: A Keras variable.
-        before: Its value before the update; None if `axes` is empty.
-        now: Its value.
-        lr: The learning rate which the update used.
+        before: The variable's value before the update; None if `axes` is
+            empty.
+        now: The variable's value after the update.
+        lr: The learning rate that the update used.
         axes: The axes that one group of `variable` spans; () for single
             weights.
 
     Returns:
-        The point, in the variable's shape; the step, scalar or
-        broadcastable to it.
+        (point, step): the point has the variable's shape; the step is a
+        scalar or broadcasts to that shape.
     """
     metric = weight_metric(optimizer, variable, lr, now.dtype)
     if not axes:

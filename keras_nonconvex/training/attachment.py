@@ -14,22 +14,33 @@ from keras_nonconvex.training.model import ProximalModel
 def attach(model, rules):
     """Sets regularizers on a built functional or Sequential model.
 
-    Setting `layer.kernel_regularizer` after a layer is built does nothing in
-    Keras 3; this sets the variable's regularizer too. Group patterns are
-    adapted to each layer's kernel layout. Warns about layers with a kernel
-    that no rule matches.
+    In Keras 3, setting `layer.kernel_regularizer` after a layer is built does
+    nothing; this function sets the variable's regularizer too. It adapts
+    group patterns to the layout of each layer's kernel, and warns about
+    layers with a kernel that no rule matches.
 
     Args:
-        model: A built model, possibly pretrained.
-        rules: A regularizer for every kernel, or a dict whose keys are layer
-            types, layer name patterns ("conv*"), functions of a layer, or
-            weight patterns with a slash ("*/gamma", "sep*/pointwise_kernel"),
-            and whose values are regularizers or None. The first key that
-            matches a weight counts. The scales of batch normalization are
-            reached by that layer type or by a weight pattern alone.
+        model: A built functional or Sequential `keras.Model`, possibly
+            pretrained. Its layers are changed in place.
+        rules: A regularizer for every kernel; or a dict whose values are
+            regularizers, or None for no penalty. The keys of the dict are
+            layer types (`keras.layers.Conv2D`), layer name patterns
+            (`"conv*"`), functions of a layer that return True or False, or
+            weight patterns with a slash (`"*/gamma"`,
+            `"sep*/pointwise_kernel"`). The first key that matches a weight
+            counts. The scales of batch normalization need that layer type or
+            a weight pattern.
 
     Returns:
         A `ProximalModel` over the same layers and weights, to be compiled.
+
+    Example:
+    ```python
+    model = knc.attach(
+        pretrained, {"conv*": knc.SparseGroupTL1(1e-4), "*": None}
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    ```
     """
     if not isinstance(rules, dict) or {"name", "class_name"} & set(rules):
         rules = {"*": rules}
@@ -41,14 +52,14 @@ def attach(model, rules):
             )
     rules = {key: regularizers.get(value) for key, value in rules.items()}
     model = graph.functional(model)
-    unused, found, left = set(rules), [], []
+    unused, matched, left = set(rules), [], []
     for layer in graph.sublayers(model):
         for slot in layouts.slots(layer):
             for key, regularizer in rules.items():
                 if layouts.matches(key, layer, slot):
                     unused.discard(key)
                     fitted = layouts.fitted(regularizer, slot)
-                    found.append((layer, slot, fitted))
+                    matched.append((layer, slot, fitted))
                     break
             else:
                 if slot.attribute != "gamma_regularizer":
@@ -57,20 +68,20 @@ def attach(model, rules):
         raise ValueError(_no_weight_for(unused, model))
     if rules and left:
         warnings.warn(
-            "No rule matches these layers, which stay without a penalty (a "
-            "rule with the value None says that this is meant): "
+            "No rule matches these layers, which stay without a penalty (to "
+            "leave them out on purpose, add a rule with the value None): "
             f"{', '.join(left)}. Received: rules for "
             f"{', '.join(map(repr, rules))}",
             stacklevel=2,
         )
-    for layer, slot, regularizer in found:
+    for layer, slot, regularizer in matched:
         setattr(layer, slot.attribute, regularizer)
         slot.variable.regularizer = regularizer
     return ProximalModel(model.input, model.output, name=model.name)
 
 
 def _no_weight_for(unused, model):
-    """The sentence about rules that take no weight."""
+    """The message about rules that no weight belongs to."""
     slots = [
         (layer, slot)
         for layer in graph.sublayers(model)
@@ -82,23 +93,34 @@ def _no_weight_for(unused, model):
         if any(layouts.matches(key, layer, slot) for layer, slot in slots)
     }
     if late:
-        why = "Rules before these take all their weights: the first counts."
+        why = (
+            "Earlier rules match all weights of these rules, and the first "
+            "rule that matches counts."
+        )
     else:
         names = ", ".join(dict.fromkeys(layer.name for layer, _ in slots))
         why = (
-            "These rules match no weight (the scales of a batch normalization "
-            f"are reached as 'NAME/gamma'). Layers with weights: {names}."
+            "These rules match no weight (the pattern for the scales of a "
+            f"batch normalization is 'NAME/gamma'). Layers with weights: "
+            f"{names}."
         )
     received = sorted(late or unused, key=str)
     return f"{why} Received: {', '.join(map(repr, received))}"
 
 
 def strip(model):
-    """Takes this package's regularizers and constraints off.
+    """Removes this package's regularizers and constraints from a model.
+
+    Args:
+        model: A built functional or Sequential model. Its layers are changed
+            in place.
 
     Returns:
         A plain `keras.Model` over the same layers and weights, whose file
         loads without this package.
+
+    Example:
+    >>> knc.strip(small).save("small.keras")
     """
     ours = (regularizers.Regularizer, constraints.KeepLargest)
     model = graph.functional(model)

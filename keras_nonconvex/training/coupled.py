@@ -24,25 +24,34 @@ _OWN = ("filter", "bias", "scale", "shift")
 class CoupledGroups:
     """strength * sum_c s_c r(||w_c||) over the classes c of coupled channels.
 
-    w_c is all that must go together when a channel is removed: the filters,
-    biases and normalization scales and shifts of every layer whose channel is
-    tied to it by residual sums, and s_c = sqrt(size of w_c). The prox is that
-    of a group, across layers, so whole classes become exactly zero, which
-    penalties of single layers cannot do in residual networks.
+    w_c are all weights that must go together when a channel is removed: the
+    filters, biases and normalization scales and shifts of every layer whose
+    channel is tied to it by residual sums; s_c = sqrt(size of w_c). The prox
+    is that of a group, across layers, so whole classes become exactly zero,
+    which penalties of single layers cannot do in residual networks.
 
-    With `consumers` a group also has the slices that read the channel
-    (out-in-channel groups; Li et al., OICSR, 2019). A weight is then in two
-    groups, and shrinks by both factors: exact to first order in the step.
+    With `consumers=True` a group also has the slices of the kernels that read
+    the channel (out-in-channel groups; Li et al., OICSR, 2019). A weight is
+    then in two groups, and shrinks by both factors: this is exact to first
+    order in the step.
 
-    >>> model.compile("sgd", loss, coupled=knc.CoupledGroups(
-    ...     model, knc.penalties.L1(), 1e-3))
+    Weights in coupled groups cannot have a prox of their own too.
 
     Args:
-        model: A built functional or Sequential model.
+        model: A built functional or Sequential model, the one whose `compile`
+            gets these groups.
         penalty: A scalar penalty r of `keras_nonconvex.penalties`.
-        strength: Number >= 0.
-        consumers: Whether the readers' slices belong to the groups.
-        group_weights: "sqrt_size" for s_c, or None for 1.
+        strength: A number >= 0, the factor on the penalty in the loss.
+        consumers: True or False, whether the kernel slices that read a
+            channel belong to its group. Defaults to `False`.
+        group_weights: `"sqrt_size"` for s_c as above, or None for s_c = 1.
+            Defaults to `"sqrt_size"`.
+
+    Example:
+    ```python
+    groups = knc.CoupledGroups(model, knc.penalties.TransformedL1(), 1e-3)
+    model.compile("sgd", "mse", coupled=groups)
+    ```
     """
 
     def __init__(
@@ -66,11 +75,18 @@ class CoupledGroups:
             "group_weights", group_weights, ["sqrt_size", None]
         )
         self.parts = []
-        if model is not None:  # None from a saved config, until `compile`.
+        # None comes from a saved config; `compile` binds the model later.
+        if model is not None:
             self._follow(model)
 
     def bound(self, model):
-        """The same for a model of the same kind: called by `compile`."""
+        """These groups for another model of the same kind.
+
+        `compile` calls it with its own model.
+
+        Args:
+            model: A built functional or Sequential model.
+        """
         config = {**self.get_config(), "penalty": self.penalty}
         return type(self)(model, **config)
 
@@ -133,7 +149,14 @@ class CoupledGroups:
         return multiplier * self.strength * weights
 
     def norms(self, values):
-        """The norm of each group."""
+        """The l2 norm of each group.
+
+        Args:
+            values: A list with one tensor for each of `variables`.
+
+        Returns:
+            A tensor of shape (number of groups,).
+        """
         values = [in_full_precision(v) for v in values]
         return ops.sqrt(self._totals([v * v for v in values]))
 
@@ -141,8 +164,9 @@ class CoupledGroups:
         """The loss term, a scalar.
 
         Args:
-            values: One tensor per variable of `variables`.
-            multiplier: A factor on the strength.
+            values: A list with one tensor for each of `variables`.
+            multiplier: A number or scalar tensor, a factor on the strength.
+                Defaults to `1.0`.
         """
         norms = self.norms(values)
         strengths = ops.cast(self._strengths(multiplier), norms.dtype)
@@ -150,12 +174,16 @@ class CoupledGroups:
         return ops.sum(strengths * penalty.value(norms))
 
     def proximal(self, values, step, multiplier=1.0):
-        """The prox at `values`, one tensor per variable.
+        """The prox of the loss term.
 
         Args:
-            values: As in `value`.
-            step: A number >= 0, or one per group.
-            multiplier: A factor on the strength.
+            values: A list with one tensor for each of `variables`.
+            step: A number >= 0, or a tensor with one number per group.
+            multiplier: A number or scalar tensor, a factor on the strength.
+                Defaults to `1.0`.
+
+        Returns:
+            A list of tensors in the shapes of `values`.
         """
         norms = self.norms(values)
         strengths = ops.cast(self._strengths(multiplier), norms.dtype)
@@ -165,9 +193,12 @@ class CoupledGroups:
         return self._times(values, factors, self.parts)
 
     def _times(self, values, factors, parts):
-        """Each value times the factor of its group in each of these parts."""
+        """The values, multiplied by the factors of their groups.
+
+        A value is multiplied once for each of `parts` that it has.
+        """
         factors = ops.concatenate([factors, ops.ones((1,), factors.dtype)])
-        found = list(values)
+        products = list(values)
         for part in parts:
             place = self._places[id(part.variable)]
             shape = [1] * len(part.variable.shape)
@@ -175,19 +206,25 @@ class CoupledGroups:
             factor = ops.reshape(
                 ops.take(factors, part.groups.astype("int32")), shape
             )
-            found[place] = found[place] * ops.cast(factor, found[place].dtype)
-        return found
+            value = products[place]
+            products[place] = value * ops.cast(factor, value.dtype)
+        return products
 
     def points_and_steps(self, before, now, metrics):
         """Where the prox is taken in an adaptive optimizer's metric.
 
-        One step per group, the inverse of its mean metric, and the group
-        moves along the optimizer's direction with that step: see
-        `solvers.step_size`.
+        A group has one step, the inverse of its mean metric, and moves along
+        the optimizer's direction with that step: see `solvers.step_size`.
 
         Args:
-            before, now: One tensor per variable, around the update.
-            metrics: Of each weight, likewise.
+            before: The values before the update, a list with one tensor for
+                each of `variables`.
+            now: The values after the update, likewise.
+            metrics: The metric of each weight, tensors of the same shapes.
+
+        Returns:
+            (points, steps): a list of tensors in the shapes of `now`, and a
+            tensor of shape (number of groups,).
         """
         metrics = [in_full_precision(m) for m in metrics]
         steps = self._sizes / self._totals(metrics)

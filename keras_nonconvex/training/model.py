@@ -18,16 +18,29 @@ from keras_nonconvex.regularizers import scope
 from keras_nonconvex.solvers import ProximalGradient
 from keras_nonconvex.solvers import Solver
 from keras_nonconvex.solvers.state import State
+from keras_nonconvex.training.coupled import CoupledGroups
 
 
 class ProximalMixin:
     """Gives a Keras model a solver: `compile(..., solver=...)`.
 
-    For Sequential and subclassed models:
-    `class Mine(knc.ProximalMixin, keras.Sequential)`. Everything else of the
-    model stays Keras'. The logged loss is data loss + penalty, at the
-    strength that a `StrengthSchedule` has reached. A NaN or infinite loss
-    ends training with the weights that the epoch began with.
+    Write it before the model class, for Sequential and subclassed models; for
+    functional models there is `ProximalModel`. Everything else of the model
+    stays Keras'. The logged loss is data loss + penalty, at the strength that
+    a `StrengthSchedule` has reached. A NaN or infinite loss ends training
+    with the weights that the epoch began with.
+
+    Example:
+    ```python
+    @keras.saving.register_keras_serializable()
+    class Net(knc.ProximalMixin, keras.Sequential):
+        pass
+
+    reg = knc.GroupLasso(1e-3)
+    dense = keras.layers.Dense(10, kernel_regularizer=reg)
+    model = Net([keras.Input((64,)), dense])
+    model.compile("sgd", "mse", solver=knc.solvers.ProximalGradient())
+    ```
     """
 
     solver = None
@@ -36,21 +49,24 @@ class ProximalMixin:
     solver_state = None
 
     def compile(self, *args, solver=None, coupled=None, **kwargs):
-        """As `keras.Model.compile`.
+        """Configures the model for training, as `keras.Model.compile` does.
 
         Args:
-            *args: Passed on.
-            solver: A solver of `keras_nonconvex.solvers`;
-                `ProximalGradient()` if None.
-            coupled: A `CoupledGroups` of this model, or None.
-            **kwargs: Passed on.
+            *args: The arguments of `keras.Model.compile`: `optimizer`,
+                `loss` and so on.
+            solver: A solver of `keras_nonconvex.solvers`, which says how
+                loss + penalty is minimised. None means `ProximalGradient()`.
+                Defaults to `None`.
+            coupled: A `CoupledGroups` made of this model, or None for no
+                groups across layers. Defaults to `None`.
+            **kwargs: The keyword arguments of `keras.Model.compile`.
         """
         if solver is not None and not isinstance(solver, Solver):
             raise ValueError(
                 "Argument `solver` must be a solver of "
                 f"keras_nonconvex.solvers. Received: solver={solver!r}"
             )
-        if coupled is not None and not hasattr(coupled, "bound"):
+        if coupled is not None and not isinstance(coupled, CoupledGroups):
             raise ValueError(
                 "Argument `coupled` must be a knc.CoupledGroups. "
                 f"Received: coupled={coupled!r}"
@@ -110,7 +126,15 @@ class ProximalMixin:
             self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args, **kwargs):
-        """As `keras.Model.fit`."""
+        """Trains the model, as `keras.Model.fit` does, with the solver.
+
+        Args:
+            *args: The arguments of `keras.Model.fit`.
+            **kwargs: The keyword arguments of `keras.Model.fit`.
+
+        Returns:
+            Keras' `History`.
+        """
         fit = super().fit
         bound = inspect.signature(fit).bind(*args, **kwargs)
         bound.arguments["callbacks"] = _with_hooks(
@@ -125,7 +149,7 @@ class ProximalMixin:
         more = self.solver.handled_value(self)
         coupling = self.solver.coupling(self) if training else None
         if coupling is not None:
-            # Its gradient alone: what is logged is data loss + penalty.
+            # Only its gradient counts: the log shows data loss + penalty.
             more = more + coupling - ops.stop_gradient(coupling)
         return loss + ops.cast(more, loss.dtype) / replicas()
 
@@ -144,12 +168,13 @@ class ProximalMixin:
         return reducible(logs)
 
     def _in_step(self):
-        if self.solver_state is None:  # evaluate() before the first fit()
+        # None in an `evaluate` before the first `fit`.
+        if self.solver_state is None:
             return contextlib.nullcontext()
         return scope.step(self)
 
     def _get_regularization_losses(self):
-        # Here alone Keras calls the regularizers of weights, and no others.
+        # Keras calls the regularizers of weights here and nowhere else.
         if not scope.in_step(self):
             return super()._get_regularization_losses()
         with scope.treating(functools.partial(self.solver.penalty, self)):
@@ -196,7 +221,28 @@ class ProximalMixin:
 class ProximalModel(ProximalMixin, keras.Model):
     """A functional `keras.Model` whose `fit` gives exact zeros.
 
-    `ProximalModel(inputs, outputs)`, then `compile` and `fit` as always.
+    Its `compile` takes two more arguments, `solver` and `coupled`; see
+    `ProximalMixin.compile`. Everything else is Keras': `fit`, `evaluate`,
+    `save`, callbacks. The logged loss is data loss + penalty.
+
+    Args:
+        *args: The arguments of `keras.Model`: `inputs` and `outputs`, tensors
+            of a graph of layers that begins at `keras.Input`, or structures
+            of them.
+        **kwargs: The keyword arguments of `keras.Model`, such as `name`.
+
+    Example:
+    ```python
+    inputs = keras.Input((28, 28, 1))
+    x = keras.layers.Conv2D(
+        32, 3, kernel_regularizer=knc.SparseGroupTL1(1e-4, a=1.0)
+    )(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    outputs = keras.layers.Dense(10, activation="softmax")(x)
+    model = knc.ProximalModel(inputs, outputs)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(x_train, y_train, epochs=20)
+    ```
     """
 
 
@@ -214,7 +260,7 @@ def _with_hooks(callbacks, model):
 
 
 class _Hooks(keras.callbacks.Callback):
-    """Tells the solver of epochs; goes back where the loss is no number."""
+    """Calls the solver around epochs; undoes an epoch whose loss is NaN."""
 
     def on_train_begin(self, logs=None):
         with strategy_scope(self.model):

@@ -3,27 +3,33 @@
 import keras
 from keras import ops
 
-from keras_nonconvex import callbacks as callbacks_
+from keras_nonconvex import callbacks
 from keras_nonconvex import checks
 from keras_nonconvex import data_loss
 from keras_nonconvex import graph
 
 
 def recalibrate(model, x, batch_size=128):
-    """Sets the moving statistics of batch normalization anew from data.
+    """Computes the moving statistics of batch normalization anew from data.
 
-    Pruning changes what every layer sees, and the averages from before are
-    then wrong. They become the plain means over the batches of `x`; nothing
-    else changes. Dropout is off meanwhile.
+    Pruning changes what every layer sees, so the averages from before are
+    wrong. They become the plain means over the batches of `x`. Nothing else
+    changes, and dropout is off meanwhile.
 
     Args:
         model: A built model, changed in place.
-        x: Input samples: an array (or arrays), or a dataset of batches of
-            inputs or of (inputs, targets).
-        batch_size: For arrays; the last, smaller batch is left out.
+        x: Input samples: an array of shape (samples, ...), a structure of
+            such arrays, or a dataset of batches of inputs or of (inputs,
+            targets).
+        batch_size: A whole number >= 1, the samples per batch where `x` is
+            an array. The last batch is left out if it is smaller. Defaults
+            to `128`.
 
     Returns:
         The model.
+
+    Example:
+    >>> small = knc.recalibrate(knc.prune(model), x_train)
     """
     batch_size = checks.whole("batch_size", batch_size, 1)
     norms = [
@@ -60,27 +66,50 @@ def fine_tune(
     keep_zeros=False,
     **fit_options,
 ):
-    """Trains a pruned model, if wanted with the dense one as its teacher.
+    """Trains a pruned model, optionally with the dense one as its teacher.
 
     With a teacher the loss is (1 - teacher_weight) loss + teacher_weight
-    T^2 KL(teacher || model), both softened by the temperature T
-    (`keras.distillation`; Hinton, Vinyals, Dean, 2015). Models that end in a
-    softmax and models that give logits are told apart by their last layer.
+    T^2 KL(teacher || model), with the outputs of both softened by the
+    temperature T (`keras.distillation`). The last layers tell whether the
+    outputs are probabilities of a softmax or logits.
 
     Args:
-        model: A built model, changed in place.
-        x, y: As in `fit`.
-        epochs: As in `fit`.
-        optimizer, loss, metrics: As in `compile`.
+        model: A built model, compiled and trained in place.
+        x: Training inputs, as in `fit`.
+        y: Targets, as in `fit`. None where `x` is a dataset of (inputs,
+            targets). Defaults to `None`.
+        epochs: A whole number >= 1. Defaults to `5`.
+        optimizer: An optimizer or its name, as in `compile`. Defaults to
+            `"adam"`.
+        loss: A loss or its name, as in `compile`. Defaults to
+            `"sparse_categorical_crossentropy"`.
+        metrics: A list or tuple of metrics, as in `compile`. Defaults to
+            `("accuracy",)`.
         teacher: A model with the same inputs and one output, a softmax or
-            logits; unchanged.
-        teacher_weight: Fraction of the loss, in [0, 1].
-        temperature: Number above 0.
-        keep_zeros: Whether weights that are zero stay zero.
-        **fit_options: Passed on to `fit`.
+            logits, which shares no layer with `model` and stays unchanged;
+            or None for no teacher. Defaults to `None`.
+        teacher_weight: A number in [0, 1], the teacher's part of the loss.
+            Defaults to `0.5`.
+        temperature: A number above 0 by which logits are divided before
+            their softmax. Defaults to `3.0`.
+        keep_zeros: True or False, whether weights that are zero stay zero.
+            Defaults to `False`.
+        **fit_options: Further arguments of `fit`, such as `batch_size`,
+            `validation_data`, `callbacks` and `verbose`.
 
     Returns:
-        The `History` of `fit`. The model is compiled with the optimizer.
+        Keras' `History`.
+
+    Example:
+    ```python
+    small = knc.prune(dense)
+    knc.fine_tune(
+        small, x, y, epochs=5, teacher=dense, batch_size=128, keep_zeros=True
+    )
+    ```
+
+    Reference: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural
+    Network, 2015.
     """
     if teacher is not None:
         teacher_weight = checks.number(
@@ -94,7 +123,7 @@ def fine_tune(
     given = fit_options.pop("callbacks", None)
     given = [] if given is None else keras.tree.flatten(given)
     if keep_zeros:
-        given = [*given, callbacks_.Freeze(model)]
+        given = [*given, callbacks.Freeze(model)]
     if teacher is None:
         return model.fit(x, y, epochs=epochs, callbacks=given, **fit_options)
     trained = keras.distillation.Distiller(
@@ -117,8 +146,9 @@ def _check_teacher(model, teacher):
         )
     if getattr(model, "solver", None) and model.solver.targets(model):
         raise ValueError(
-            "A teacher's model trains without the penalties' prox: take them "
-            f"off with knc.strip(model). Received: model={model.name!r}"
+            "Training with a teacher cannot apply the prox of penalties: "
+            "remove them with knc.strip(model). "
+            f"Received: model={model.name!r}"
         )
     if len(model.outputs) != 1:
         raise ValueError(
@@ -129,19 +159,19 @@ def _check_teacher(model, teacher):
 
 
 def _gives_probabilities(model):
-    """Whether a model ends in a softmax; refuses other than logits."""
-    found = data_loss.gives_probabilities(model)
-    if found is None:
+    """Whether a model ends in a softmax; if not, it must end in logits."""
+    probabilities = data_loss.gives_probabilities(model)
+    if probabilities is None:
         raise ValueError(
             "Argument `teacher` needs a model that ends in a softmax or in a "
             "linear layer of several logits. Received: last layer "
             f"{model.outputs[0]._keras_history.operation.name!r}"
         )
-    return found
+    return probabilities
 
 
 def _frozen_copy(model):
-    """A model that can be frozen while the given one stays as it is."""
+    """A copy, to be frozen while the given model stays as it is."""
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
     return copy
@@ -151,14 +181,14 @@ class _SoftTargets(keras.distillation.LogitsDistillation):
     """Keras' distillation of logits, also for outputs of a softmax."""
 
     def __init__(self, probabilities, temperature):
-        # By the name that is its default, Keras 3.15 takes the divergence of
-        # the logits themselves.
+        # With its default, a name, Keras 3.15 computes the divergence of the
+        # logits themselves.
         super().__init__(temperature, keras.losses.KLDivergence())
         self.probabilities = probabilities
 
     def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
         if self.probabilities:
-            # Logits up to a constant, which a softmax does not see.
+            # These are the logits up to a constant, which a softmax ignores.
             teacher_outputs, student_outputs = (
                 keras.tree.map_structure(
                     lambda p: ops.log(ops.maximum(p, 1e-7)), outputs
@@ -173,7 +203,9 @@ def _batches(x, batch_size):
     arrays = keras.tree.flatten(x)
     if all(hasattr(array, "shape") for array in arrays):
         if not len(arrays[0]):
-            raise ValueError("Argument `x` must not be empty. Received: none")
+            raise ValueError(
+                "Argument `x` must have samples in it. Received: x of length 0"
+            )
         size = min(batch_size, len(arrays[0]))
         for start in range(0, len(arrays[0]) - size + 1, size):
             yield keras.tree.map_structure(

@@ -1,4 +1,4 @@
-"""Which strength? Where all is zero, and what lies below."""
+"""How strong a penalty should be: where all is zero, and a path below it."""
 
 import csv
 import io
@@ -23,28 +23,36 @@ from keras_nonconvex.solvers import step_size
 def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
     """The strength from which on everything that is penalised stays zero.
 
-    Zero is where prox(-step * gradient) = 0, with the gradient of the data
-    loss over all of `x`: for the lasso, max |X'y| / n. It is taken at zero
-    weights; where a weight's gradient vanishes there, as the layers of a deep
-    network hide each other at zero, at the weights that the model has now. So
-    for linear models the answer is exact, and for deep ones a scale: a search
-    may start there and go down.
+    A weight stays zero where prox(-step * gradient) = 0, with the gradient of
+    the mean data loss over all of `x`; for the lasso this gives max |X'y| / n.
+    The gradient is taken at zero weights. In a deep network it can vanish
+    there, because the layers hide each other; it is then taken at the weights
+    that the model has now. So the answer is exact for linear models and a
+    scale for deep ones: a search may start there and go down.
 
-    All strengths of a regularizer grow together; the answer is the
-    `strength` of the one that is zero last.
+    All strengths of a regularizer grow together; the answer is the `strength`
+    of the regularizer whose weights become zero last.
 
     Args:
-        model: A compiled `ProximalModel`.
-        x: Inputs, an array or arrays.
-        y: Targets.
-        batch_size: Samples per gradient; the sum is over all of them.
-        step: The step of the prox; that of the model's optimizer if None.
-            Penalties with a finite slope at zero do not depend on it, others
-            (L0, Lp) do.
-        per_weight: Whether to return a strength for each weight instead.
+        model: A compiled `ProximalModel` with at least one penalty of
+            strength above 0.
+        x: Inputs: an array of shape (samples, ...) or a structure of arrays,
+            no dataset.
+        y: Targets, an array or arrays. Defaults to `None`.
+        batch_size: A whole number >= 1, the samples per gradient; the answer
+            is about all of them together. Defaults to `128`.
+        step: A number above 0, the step of the prox. None means the one that
+            the model's optimizer leads to. It matters for penalties with an
+            infinite slope at zero (L0, Lp) only. Defaults to `None`.
+        per_weight: True or False, whether to return one strength for each
+            weight. Defaults to `False`.
 
     Returns:
-        A number, or a dict of weight path -> number.
+        A number; with `per_weight` a dict of weight path -> number.
+
+    Example:
+    >>> top = knc.strength_max(model, x_train, y_train)
+    >>> strengths = [top / 10, top / 100, top / 1000]
     """
     targets = _targets(model)
     batch_size = checks.whole("batch_size", batch_size, 1)
@@ -52,7 +60,7 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
     if not all(hasattr(a, "shape") and len(a) for a in arrays):
         raise ValueError(
             "Argument `x` must be an array or arrays with samples in them, no "
-            f"dataset. Received: {type(x).__name__}"
+            f"dataset. Received: x of type {type(x).__name__}"
         )
     if step is None:
         optimizer = step_size.innermost(model.optimizer)
@@ -61,22 +69,22 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
     step = checks.number(
         "step",
         step,
-        "a number above 0 (None takes the optimizer's rate of the moment)",
+        "a number above 0 (None takes the optimizer's current rate)",
         lambda v: v > 0.0,
     )
     zeroed = {id(variable) for variable, _ in targets}
     at_zero = data_loss.mean(model, x, y, batch_size, zeroed)
     here = None
-    found = []
+    strengths = {}
     for variable, reg in targets:
         gradient = at_zero[id(variable)]
         if not np.any(gradient):
             if here is None:
                 here = data_loss.mean(model, x, y, batch_size)
             gradient = here[id(variable)]
-        least = reg.strength * _least_multiplier(reg, gradient, step)
-        found.append((variable.path, least))
-    return dict(found) if per_weight else max(least for _, least in found)
+        multiplier = _least_multiplier(reg, gradient, step)
+        strengths[variable.path] = reg.strength * multiplier
+    return strengths if per_weight else max(strengths.values())
 
 
 def strength_path(
@@ -91,21 +99,40 @@ def strength_path(
 ):
     """Trains at ever larger strengths, each from where the last one ended.
 
+    The strengths of the model come back at the end, also when training is
+    interrupted.
+
     Args:
-        model: A compiled `ProximalModel`; trained in place.
-        x, y: As in `fit`.
-        validation_data: As in `fit`; what each point is measured on. The
-            training data if None.
-        multipliers: Factors on the strengths of the model, in the order in
-            which they are trained; 0 and ten from 1/30 to 30 if None.
-        epochs: Of each point.
+        model: A compiled `ProximalModel`, trained in place. Start from a
+            trained one, or the first points mix training with thinning.
+        x: Training inputs, as in `fit`.
+        y: Targets, as in `fit`. None where `x` is a dataset of (inputs,
+            targets). Defaults to `None`.
+        validation_data: (x, y) or a dataset, as in `fit`: the data on which
+            each point is measured. None means the training data. Defaults to
+            `None`.
+        multipliers: Numbers >= 0, the factors on the model's strengths in
+            the order in which they are trained. None means 0 and ten factors
+            from 1/30 to 30. Defaults to `None`.
+        epochs: A whole number >= 1, the epochs for each point. Defaults to
+            `5`.
         out: A folder for `curve.csv`, `curve.png` and the weights of each
-            point. A point whose file is there is not trained again.
-        **fit_options: Passed on to `fit`.
+            point, or None to write nothing. A point whose weights are there
+            is not trained again. Defaults to `None`.
+        **fit_options: Further arguments of `fit`, such as `batch_size`,
+            `callbacks` and `verbose`.
 
     Returns:
-        A list of dicts: multiplier, the metrics of `evaluate`, zero_weights,
-        zero_filters, zero_groups and macs_left.
+        A list with one dict for each multiplier: `multiplier`, the metrics of
+        `evaluate`, `zero_weights`, `zero_filters`, `zero_groups` and
+        `macs_left`.
+
+    Example:
+    ```python
+    points = knc.strength_path(
+        model, x, y, validation_data=(x_val, y_val), epochs=3, out="path"
+    )
+    ```
     """
     _targets(model)
     epochs = checks.whole("epochs", epochs, 1)
@@ -123,8 +150,8 @@ def strength_path(
         for c in used
     ):
         raise ValueError(
-            "strength_path sets the strength itself: leave StrengthSchedule "
-            f"and TargetSparsity out. Received: callbacks={used!r}"
+            "strength_path sets the strength itself: remove StrengthSchedule "
+            f"and TargetSparsity. Received: callbacks={used!r}"
         )
     out = None if out is None else pathlib.Path(out)
     if out:
@@ -142,23 +169,25 @@ def strength_path(
     before = ops.convert_to_numpy(model.solver_state.strength)
     measured = validation_data if validation_data is not None else (x, y)
     points = []
-    for index, multiplier in enumerate(multipliers):
-        weights = out and out / f"{index:02d}.weights.h5"
-        if weights and weights.exists():
-            model.load_weights(weights)
-        else:
-            model.solver_state.strength.assign(multiplier)
-            model.fit(x, y, epochs=epochs, **fit_options)
-            if weights:
-                with files.replacing(weights) as path:
-                    model.save_weights(path)
-        point = {"multiplier": multiplier}
-        point.update(_evaluate(model, measured))
-        point.update(sparsity.sparsity(model))
-        points.append(point)
-        if out:
-            _write(out, points)
-    model.solver_state.strength.assign(before)
+    try:
+        for index, multiplier in enumerate(multipliers):
+            weights = out and out / f"{index:02d}.weights.h5"
+            if weights and weights.exists():
+                model.load_weights(weights)
+            else:
+                model.solver_state.strength.assign(multiplier)
+                model.fit(x, y, epochs=epochs, **fit_options)
+                if weights:
+                    with files.replacing(weights) as path:
+                        model.save_weights(path)
+            point = {"multiplier": multiplier}
+            point.update(_evaluate(model, measured))
+            point.update(sparsity.sparsity(model))
+            points.append(point)
+            if out:
+                _write(out, points)
+    finally:
+        model.solver_state.strength.assign(before)
     return points
 
 
@@ -199,8 +228,9 @@ def _write(out, points):
         color="#2a6f97",
     )
     for point, following in zip(points, [*points[1:], None], strict=True):
+        # Of several points at one place only the last gets its label.
         if following and abs(following[cost] - point[cost]) < 0.01:
-            continue  # Where several are at one place, the last is named.
+            continue
         axes.annotate(
             f"{point['multiplier']:.2g}",
             (point[cost], point[quality]),
@@ -220,7 +250,7 @@ def _write(out, points):
 
 
 def _targets(model):
-    """The penalised weights of a compiled model, or what is missing."""
+    """The penalised weights of a compiled model; an error if it has none."""
     if getattr(model, "solver_state", None) is None:
         raise ValueError(
             "Argument `model` must be a compiled knc.ProximalModel; "
@@ -259,7 +289,7 @@ def _least_multiplier(reg, gradient, step):
         if high > 1e15:
             raise ValueError(
                 "This regularizer leaves some weights alive at any strength "
-                f"(an envelope keeps k groups). Received: {reg!r}"
+                f"(an envelope keeps k groups). Received: regularizer={reg!r}"
             )
     while dead(high / 4.0) and high > 1e-15:
         high /= 4.0
