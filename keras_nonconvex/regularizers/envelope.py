@@ -46,8 +46,9 @@ class GroupSparseEnvelope(Regularizer):
             groups or fewer, without shrinkage of the survivors (the quadratic
             envelope of Larsson & Olsson 2016, Carlsson 2019). Weakly convex.
             Where step * strength * d_j >= 1 for some j the prox keeps the k
-            largest groups (shrinking the last one, for a k that is not
-            whole); that is exact for equal d_j.
+            groups with the largest ||w_j||^2 / step (shrinking the last one,
+            for a k that is not whole). That is exact for equal d_j where it
+            holds for all j: always, unless each group has its own step.
     """
 
     def __init__(
@@ -103,7 +104,8 @@ class GroupSparseEnvelope(Regularizer):
             safe = maximum(slack, _LEAST_SLACK)
             u = ops.cond(
                 ops.any(slack < _LEAST_SLACK),
-                lambda: _share_of_largest(norms, k),
+                # A group that goes costs ||t_j||^2 / (2 step).
+                lambda: _share_of_largest(norms / ops.sqrt(step), k),
                 lambda: saturation(b / safe, level / safe, k),
             )
             total = u * slack + level
