@@ -17,7 +17,7 @@ from keras import layers
 import keras_nonconvex as knc
 from keras_nonconvex import penalties
 from keras_nonconvex import regularizers
-from keras_nonconvex import sparse_group
+from keras_nonconvex.regularizers import joint_prox
 from keras_nonconvex.regularizers import lookup
 
 NAMES = sorted(regularizers.REGISTRY)
@@ -168,7 +168,7 @@ def radial(penalty, column, strength, step):
 def jointly(penalty, column, strength, group_strength, step):
     """A penalty of one group's weights and its norm, likewise."""
     value, _ = alone(penalty, column, strength, step)
-    x = sparse_group.prox(
+    x = joint_prox.prox(
         with_knots(penalty, strength),
         keras.ops.convert_to_tensor(np.abs(column[:, None])),
         *np.array([step * strength, step * group_strength]),
