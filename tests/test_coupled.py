@@ -4,6 +4,8 @@ import keras
 import models
 import numpy as np
 import pytest
+import strategies
+import sweeps
 from keras import layers
 from keras import ops
 
@@ -50,38 +52,98 @@ def test_groups_are_the_classes_of_the_channel_graph():
     )
 
 
-@pytest.mark.parametrize(
-    "penalty",
-    [penalties.L1(), penalties.TransformedL1(1.0), penalties.MCP(3.0, 1.0)],
-)
-def test_the_prox_beats_its_neighbours(penalty):
-    coupled = knc.CoupledGroups(residual(), penalty, 0.2)
-    values = values_of(coupled)
-    step = 0.5
-    new = [ops.convert_to_numpy(v) for v in coupled.proximal(values, step)]
+def times(coupled, values, factors, parts=None):
+    """Each weight times the factors of all groups that it is in."""
+    places = [id(variable) for variable in coupled.variables]
+    found = dict(zip(places, map(np.copy, values), strict=True))
+    for part in parts or coupled.parts:
+        rows = np.moveaxis(found[id(part.variable)], part.axis, 0)
+        for row, group in enumerate(part.groups):
+            if group < coupled.count:
+                rows[row] *= factors[group]
+    return list(found.values())
 
-    def objective(points):
-        distance = sum(
-            float(((a - b).astype("float64") ** 2).sum())
-            for a, b in zip(points, values, strict=True)
-        )
-        return step * float(coupled.value(points)) + distance / 2
 
-    best = objective(new)
-    rng = np.random.default_rng(0)
-    for scale in (1e-3, 1e-2, 1e-1):
-        for _ in range(5):
-            near = [
-                v + scale * rng.normal(size=v.shape).astype("float32")
-                for v in new
-            ]
-            assert objective(near) >= best - 1e-5 * abs(best)
-    for factor in (0.0, 0.9, 1.1):
-        assert objective([factor * v for v in new]) >= best - 1e-5 * abs(best)
+def spread(coupled):
+    """Weights in float64 whose classes differ by decades, one of them zero."""
+    values = [v.astype("float64") for v in values_of(coupled)]
+    factors = np.geomspace(1e-3, 30.0, coupled.count)
+    factors[2] = 0.0
+    return times(coupled, values, np.random.default_rng(0).permutation(factors))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return residual()
+
+
+@pytest.mark.parametrize("weights", ["sqrt_size", None])
+@pytest.mark.parametrize("name", strategies.SCALAR)
+def test_value_and_prox_are_the_penaltys_of_each_class(name, weights, model):
+    """Over all regimes of the step; the directions of the classes stay.
+
+    The strengths of the classes are float32.
+    """
+    base = penalties.REGISTRY[name]()
+    for consumers in (False, True):
+        coupled = knc.CoupledGroups(model, base, 0.3, consumers, weights)
+        values = spread(coupled)
+        vectors = classes(coupled, values)
+        norms = np.array([np.linalg.norm(v) for v in vectors])
+        sizes = np.array([len(v) for v in vectors])
+        multiplier = 0.5 if consumers else 1.0
+        strength = 0.3 * multiplier * (np.sqrt(sizes) if weights else 1.0)
+        strength = np.broadcast_to(strength, norms.shape)
+        penalty = base
+        if getattr(base, "knee", 1.0) is None:
+            knee = ops.convert_to_tensor(strength, "float64")
+            penalty = base.at(knee)
+        value = (strength * sweeps.value(penalty, norms)).sum()
+        found = float(coupled.value(values, multiplier))
+        assert found == pytest.approx(value, rel=1e-6)
+        for step in (0.0, 1e-3, 0.1, 1.0, 5.0, np.geomspace(1e-3, 9, 18)):
+            new = sweeps.prox(penalty, norms, step * strength)
+            factors = new / np.where(norms > 0, norms, 1.0)
+            if not np.ndim(step):
+                tensor = step
+            else:
+                tensor = ops.convert_to_tensor(step, "float64")
+            found = coupled.proximal(values, tensor, multiplier)
+            expected = times(coupled, values, factors)
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_allclose(
+                    ops.convert_to_numpy(a), b, rtol=1e-5, atol=1e-6
+                )
 
 
 @pytest.mark.parametrize("consumers", [False, True])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_the_step_of_a_class_is_the_inverse_of_its_mean_metric(
+    consumers, model
+):
+    coupled = knc.CoupledGroups(model, penalties.L1(), 0.3, consumers=consumers)
+    rng = np.random.default_rng(0)
+    before, now, metrics = (
+        [rng.uniform(0.1, 3.0, v.shape) for v in coupled.variables]
+        for _ in range(3)
+    )
+    points, steps = coupled.points_and_steps(before, now, metrics)
+    expected = [1 / m.mean() for m in classes(coupled, metrics)]
+    np.testing.assert_allclose(ops.convert_to_numpy(steps), expected)
+    # With consumers, a weight moves with the group that makes it.
+    first = {}
+    for part in coupled.parts:
+        first.setdefault(id(part.variable), part)
+    stretch = times(coupled, metrics, expected, list(first.values()))
+    for point, a, b, s in zip(points, before, now, stretch, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(point), a + (b - a) * s, rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize(
+    "optimizer, consumers",
+    [("sgd", True), ("momentum", False), ("adam", False), ("adam", True)],
+)
 def test_whole_classes_die_in_training_and_are_removed(optimizer, consumers):
     keras.utils.set_random_seed(0)
     model = residual()

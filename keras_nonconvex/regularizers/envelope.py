@@ -51,9 +51,10 @@ class GroupSparseEnvelope(Regularizer):
             subtracted. The penalty is then zero on k groups or fewer, so the
             groups that stay are not shrunk (the quadratic envelope of Larsson
             & Olsson 2016, Carlsson 2019). It is weakly convex: where step *
-            strength * d_j >= 1 for some j, the prox keeps the k largest
-            groups (and shrinks the last one if k is not whole), which is
-            exact for equal d_j. Defaults to `False`.
+            strength * d_j >= 1 for some j, the prox keeps the k groups with
+            the largest ||w_j||^2 / step (and shrinks the last one if k is not
+            whole). That is exact for equal d_j where it holds for all j:
+            always, unless each group has its own step. Defaults to `False`.
 
     Example:
     ```python
@@ -116,7 +117,8 @@ class GroupSparseEnvelope(Regularizer):
             safe = maximum(slack, _LEAST_SLACK)
             u = ops.cond(
                 ops.any(slack < _LEAST_SLACK),
-                lambda: _share_of_largest(norms, k),
+                # A group that goes costs ||t_j||^2 / (2 step).
+                lambda: _share_of_largest(norms / ops.sqrt(step), k),
                 lambda: saturation(b / safe, level / safe, k),
             )
             total = u * slack + level

@@ -1,0 +1,378 @@
+"""Stratified points for the sweeps: every regime, both sides of each threshold.
+
+A prox is a case distinction, and its cases can be narrow: SCAD with a = 100
+has one between steps of 99 and 101 knees. Random draws miss those. Here the
+cases are sought out: parameters near both ends of their legal range, steps at
+and just beside every number at which a rule may change, magnitudes on both
+sides of the places where the prox leaves zero and where it jumps. All points
+of one penalty are computed in one call.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+import zlib
+
+import numpy as np
+from keras import ops
+
+from keras_nonconvex import penalties
+
+# Just beside a number, and on it.
+BESIDE = 1.0 + np.array([-1e-3, -1e-9, 0.0, 1e-9, 1e-3])
+
+
+def value(penalty, t):
+    t = ops.convert_to_tensor(np.asarray(t), "float64")
+    return ops.convert_to_numpy(penalty.value(t))
+
+
+def prox(penalty, t, step, dtype="float64"):
+    t = ops.convert_to_tensor(np.asarray(t), dtype)
+    return ops.convert_to_numpy(penalty.prox(t, step))
+
+
+def generator(name):
+    """Random numbers that depend on a name alone."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+# ---- parameters
+
+
+def legal(field, share):
+    """A legal value of a penalty's field: 0 near its low end, 1 near its high.
+
+    Ranges of many decades are passed through by their logarithm.
+    """
+    low, high = field.metadata["above"], field.metadata["below"]
+    if field.metadata["closed"]:
+        return low + share * (high - low)
+    if math.isinf(high):
+        return low + 10.0 ** (6.0 * share - 3.0)
+    if low > 0:
+        return low * (high / low) ** (1e-3 + 0.998 * share)
+    return low + (0.01 + 0.98 * share) * (high - low)
+
+
+def instances(cls, count=2):
+    """The default, each parameter near both its ends, and some random ones."""
+    fields, rng = dataclasses.fields(cls), generator(cls.__name__)
+    found = [cls()]
+    for field, end in itertools.product(fields, (0.0, 1.0)):
+        found.append(cls(**{field.name: legal(field, end)}))
+    for _ in range(count if fields else 0):
+        found.append(cls(**{f.name: legal(f, rng.random()) for f in fields}))
+    return list(dict.fromkeys(found))
+
+
+# ---- steps
+
+
+def knots(penalty):
+    """The numbers at which something may change: plain functions of the
+    parameters, and the step at which the objective ceases to be convex.
+    """
+    numbers = [1.0 if v is None else v for v in dataclasses.astuple(penalty)]
+    found = {1.0}
+    for a, b in itertools.product(numbers, [*numbers, 1.0]):
+        found |= {a, 2.0 * a, a * b, (a - 1.0) * b, (a + 1.0) * b}
+    rho = penalty.weak_convexity
+    if 0 < rho < math.inf:
+        found.add(1.0 / rho)
+    return np.array(sorted(k for k in found if 1e-12 < k < 1e12))
+
+
+def steps(penalty):
+    """Steps of all sizes, and at and just beside each knot."""
+    return np.unique(
+        np.concatenate(
+            [
+                np.geomspace(1e-9, 1e3, 37),
+                np.ravel(np.outer(knots(penalty), BESIDE)),
+            ]
+        )
+    )
+
+
+# ---- magnitudes
+
+
+def _located(penalty, step, interval, dtype="float64"):
+    """Where something happens along t, for each step: by zooming in.
+
+    `interval` says in which interval of a grid, from the grid and its prox.
+    """
+    rows = np.arange(len(step))
+    low, high = np.full((2, len(step), 1), [[[1e-12]], [[1e12]]])
+    for _ in range(5):
+        t = low * (high / low) ** np.linspace(0.0, 1.0, 300)
+        index = interval(t, prox(penalty, t, step, dtype))
+        low, high = t[rows, index, None], t[rows, index + 1, None]
+    return high
+
+
+def _leaves_zero(t, x):
+    return np.clip((x == 0).sum(axis=1) - 1, 0, t.shape[1] - 2)
+
+
+def threshold(penalty, step, dtype="float64"):
+    """The magnitudes up to which the prox is 0, one per step."""
+    return _located(penalty, step, _leaves_zero, dtype)
+
+
+def _jumps(t, x):
+    rise = np.where(x[:, :-1] > 0, np.diff(x) / t[:, 1:], 0.0)
+    return rise.argmax(axis=1)
+
+
+def magnitudes(penalty, step):
+    """Magnitudes for each step: one row per step, sorted.
+
+    On both sides of where the prox leaves zero and of where it jumps, of each
+    knot and each knot plus the step, and of all sizes.
+    """
+    step = step[:, None]
+    zero = threshold(penalty, step)
+    jump = _located(penalty, step, _jumps)
+    near = 1.0 + np.outer([-1, 1], [1e-10, 1e-7, 1e-4, 1e-2, 0.2]).ravel()
+    own = knots(penalty)
+    own = own[:: max(len(own) // 4, 1)]
+    parts = [
+        zero * near,
+        jump * near,
+        np.broadcast_to(own, (len(step), len(own))),
+        own + step * (1 - 1e-6),
+        own + step * (1 + 1e-6),
+        zero + (np.maximum(zero, own.max()) + step) * np.linspace(0, 1, 7),
+        np.broadcast_to(np.geomspace(1e-7, 1e4, 23), (len(step), 23)),
+    ]
+    return np.sort(np.clip(np.concatenate(parts, axis=1), 1e-12, 1e12))
+
+
+@functools.cache
+def scalar_points(cls):
+    """All of it for a penalty class: (penalty, magnitudes, steps) each."""
+    found = []
+    for penalty in instances(cls):
+        step = steps(penalty)
+        found.append((penalty, magnitudes(penalty, step), step[:, None]))
+    return found
+
+
+# ---- the best point, by brute force
+
+
+FRACTIONS = np.unique(
+    np.concatenate(
+        [
+            [0.0],
+            np.geomspace(1e-9, 1.0, 40),
+            np.linspace(0.0, 1.0, 60),
+            1.0 - np.geomspace(1e-9, 0.1, 20),
+        ]
+    )
+)
+
+
+def least(objective, t, rounds=4):
+    """The least objective on [0, t], by a grid that is refined where it is
+    least; `objective` takes points along a further axis.
+    """
+    t = t[..., None]
+    points = FRACTIONS * t
+    best = np.full(t.shape[:-1], np.inf)
+    for _ in range(rounds + 1):
+        values = objective(points)
+        best = np.minimum(best, values.min(axis=-1))
+        index = values.argmin(axis=-1)[..., None]
+        points = _closer(points, index)
+    return best
+
+
+# ---- vectors, as columns
+
+
+def vectors(rng, size, count):
+    """Columns with largest entry 1, in all kinds: spread, nearly zero, with
+    zeros, with ties for the largest entry and almost with them.
+    """
+    t = rng.uniform(size=(size, count)) ** rng.choice([0.3, 1, 4], size=count)
+    t /= t.max(axis=0)
+    kind = rng.integers(0, 5, size=(size, count))
+    common = rng.random(count) < 0.5
+    t = np.where((kind == 0) & common, 0.0, t)
+    t = np.where((kind == 1) & common, 1.0, t)
+    t = np.where((kind == 2) & common, 1.0 - 1e-9, t)
+    t[rng.integers(0, size, size=count), np.arange(count)] = 1.0
+    return t
+
+
+@functools.cache
+def vector_points(cls, sizes=(1, 2, 3, 6)):
+    """(penalty, columns, one step per column): the largest entry below, at,
+    beside and above the step, and multiples of it by each knot.
+    """
+    found, rng = [], generator(cls.__name__)
+    for penalty, size in itertools.product(instances(cls), sizes):
+        ratio = np.concatenate(
+            [
+                np.ravel(np.outer(knots(penalty), BESIDE)),
+                np.geomspace(0.01, 1e3, 30),
+            ]
+        )
+        ratio = np.repeat(ratio, 6)
+        step = 10.0 ** rng.uniform(-4, 2, size=(1, len(ratio)))
+        t = vectors(rng, size, len(ratio)) * ratio * step
+        found.append((penalty, t, step))
+    return found
+
+
+def search(objective, starts, t, rng):
+    """The least objective per column that a search finds: from the `starts`,
+    from what is left of `t` above a level, and from its largest entries alone.
+
+    `objective` takes points (size, columns, candidates).
+    """
+    rank = np.argsort(np.argsort(-t, axis=0, kind="stable"), axis=0)
+    scale = t.max(axis=0)[:, None]
+    points = [np.stack([np.zeros_like(t), *starts], axis=-1)]
+    for count in range(1, len(t) + 1):
+        kept = np.where(rank < count, t, 0.0)[..., None]
+        levels = kept.max(axis=0) * np.linspace(0.0, 1.0, 12)
+        points.append(np.maximum(kept - levels, 0.0))
+    least, found = _best(objective, np.concatenate(points, axis=-1))
+    for width in np.geomspace(0.3, 1e-7, 14):
+        around = np.stack([found, *starts], axis=-1).repeat(4, axis=-1)
+        move = width * scale * rng.normal(size=around.shape)
+        move *= rng.random(around.shape) < 0.6
+        new, point = _best(objective, np.maximum(around + move, 0.0))
+        found = np.where(new < least, point, found)
+        least = np.minimum(least, new)
+    return least
+
+
+def _best(objective, points):
+    """The least objective of each column, and the point where it is."""
+    values = objective(points)
+    index = values.argmin(axis=-1)[:, None]
+    least = np.take_along_axis(values, index, -1)[:, 0]
+    return least, np.take_along_axis(points, index[None], -1)[..., 0]
+
+
+# ---- groups, as columns, with a group term
+
+
+def whole(penalty, t, step, group_step):
+    """step * sum_i r(x_i) + group_step * ||x|| + ||x - t||^2 / 2, per column,
+    as a function of points (size, columns, candidates).
+    """
+
+    def objective(x):
+        x = ops.convert_to_tensor(x)
+        values = ops.convert_to_numpy(penalty.weights_value(x, (0,)))[0]
+        x = ops.convert_to_numpy(x)
+        norm = np.sqrt((x**2).sum(axis=0))
+        distance = ((x - t[..., None]) ** 2).sum(axis=0) / 2
+        return (
+            step[0, :, None] * values + group_step[0, :, None] * norm + distance
+        )
+
+    return objective
+
+
+def by_radius(penalty, t, step, group_step, rounds=4):
+    """The minimiser of `whole`, by brute force over its norm R.
+
+    ||x|| = min_R (||x||^2 / R + R) / 2, so the best x for a given R has the
+    scalar prox in each entry; the whole minimum is that for the best R.
+    """
+    objective = whole(penalty, t, step, group_step)
+    step, group_step = step[..., None], group_step[..., None]
+    norm = np.linalg.norm(t, axis=0)[:, None]
+    radius = np.unique(
+        np.concatenate([np.geomspace(1e-6, 1, 30), np.linspace(0.02, 1, 50)])
+    )
+    radius = np.maximum(norm * radius, 1e-300)
+    best, found = (t**2).sum(axis=0) / 2, np.zeros_like(t)
+    for _ in range(rounds + 1):
+        share = radius / (radius + group_step)
+        x = ops.convert_to_numpy(
+            penalty.weights_prox(
+                ops.convert_to_tensor(share * t[..., None]),
+                ops.convert_to_tensor(share * step),
+                (0,),
+            )
+        )
+        values = objective(x)
+        index = values.argmin(axis=-1)[:, None]
+        least = np.take_along_axis(values, index, -1)[:, 0]
+        point = np.take_along_axis(x, index[None], -1)[..., 0]
+        found = np.where(least < best, point, found)
+        best = np.minimum(best, least)
+        radius = _closer(radius, index)
+    return best, found
+
+
+def _closer(points, index):
+    """A grid between the two neighbours of the point at `index`."""
+    last = points.shape[-1] - 1
+    low = np.take_along_axis(points, np.maximum(index - 1, 0), -1)
+    high = np.take_along_axis(points, np.minimum(index + 1, last), -1)
+    return low + (high - low) * np.linspace(0.0, 1.0, 17)
+
+
+def critical_group_step(penalty, t, step, rounds=5):
+    """The group step from which on 0 is the minimiser, one per column.
+
+    It is the largest (gain of x over 0, but for the group term) / ||x||;
+    Dinkelbach's method: the best x for the last ratio gives the next.
+    """
+    ratio = np.zeros((1, t.shape[1]))
+    for _ in range(rounds):
+        best, x = by_radius(penalty, t, step, ratio, rounds=1)
+        norm = np.linalg.norm(x, axis=0)
+        gain = (t**2).sum(axis=0) / 2 - best + ratio[0] * norm
+        better = np.where(norm > 0, gain / np.where(norm > 0, norm, 1.0), 0.0)
+        ratio = np.maximum(ratio, better)
+    return ratio
+
+
+def joint_steps(penalty):
+    """Steps up to the critical one, and all: two lists, the first empty for a
+    penalty that is not weakly convex.
+    """
+    rho = penalty.weak_convexity
+    if rho == 0 or math.isinf(rho):
+        return [np.geomspace(1e-4, 10.0, 9)]
+    below = [1e-4, 0.03, 0.3, 0.7, 0.95, 1 - 1e-3, 1 - 1e-9, 1.0]
+    beyond = [1 + 1e-9, 1 + 1e-3, 1.1, 1.5, 3.0, 30.0]
+    return [np.array(below) / rho, np.array([0.3, *beyond]) / rho]
+
+
+@functools.cache
+def joint_points(cls, sizes=(5, 1, 2, 3)):
+    """(penalty, columns, steps, group steps): the largest entry on both sides
+    of the threshold, the group step on both sides of where the group dies.
+    """
+    found, rng = [], generator(cls.__name__)
+    regimes = [(penalty, joint_steps(penalty)) for penalty in instances(cls, 1)]
+    cases = [(regimes[0][0], step) for step in regimes[0][1]]
+    # The rest in turns: below the critical step, around and beyond it.
+    cases += [(p, s[i % len(s)]) for i, (p, s) in enumerate(regimes[1:])]
+    for (penalty, step), size in zip(cases, itertools.cycle(sizes)):
+        height = [0.9, 1 - 1e-6, 1 + 1e-6, 1.1, 1.5, 3.0, 20.0]
+        share = [0.0, 1e-3, 0.3, 0.9, 1 - 1e-6, 1 + 1e-6, 1.2, 5.0]
+        step, height, share = (
+            grid.ravel() for grid in np.meshgrid(step, height, share)
+        )
+        step = step[None]
+        vector = isinstance(penalty, penalties.VectorPenalty)
+        unit = step if vector else threshold(penalty, step.T).T
+        t = vectors(rng, size, step.size) * height * unit
+        critical = critical_group_step(penalty, t, step)
+        other = 0.1 * np.linalg.norm(t, axis=0)
+        group_step = share * np.where(critical > 0, critical, other)
+        found.append((penalty, t, step, group_step))
+    return found
