@@ -19,8 +19,21 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STORE = ROOT.parent / "shared" / "data" / "make_cache.py"
 CACHE = ROOT / ".cache" / "tfds"
 
+# Of each property in `make test`; costly ones say `@helpers.examples(n)`.
+EXAMPLES = 15
+
+# What HYPOTHESIS_PROFILE may be.
 hypothesis.settings.register_profile(
-    "ci", deadline=None, derandomize=True, max_examples=6
+    "ci", deadline=None, derandomize=True, max_examples=EXAMPLES
+)
+# `make fuzz`: other examples in every run, and how to have a failure again.
+hypothesis.settings.register_profile(
+    "fuzz",
+    deadline=None,
+    derandomize=False,
+    max_examples=200,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 # For work in progress: no minutes spent on shrinking a failure.
 hypothesis.settings.register_profile(
