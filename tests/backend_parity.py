@@ -42,17 +42,28 @@ def instances():
             yield f"{base} {wrap}", reg
 
 
+def compiled(function):
+    """On JAX compiled as a whole, as in training; else each operation is."""
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
+
+
 def compute():
     """name -> array: values, proxes at two steps, projections."""
     found = {}
     for dtype in ("float64", "float32"):
         w = ops.convert_to_tensor(W, dtype)
         for name, reg in instances():
-            found[f"{name} {dtype} value"] = reg(w)
+            found[f"{name} {dtype} value"] = compiled(reg.__call__)(w)
             if reg.has_prox:
+                proximal = compiled(reg.proximal)
                 for step in (0.01, 2.0):
                     key = f"{name} {dtype} prox {step}"
-                    found[key] = reg.proximal(w, step)
+                    step = ops.convert_to_tensor(step, dtype)
+                    found[key] = proximal(w, step)
         for k in (1, 2, 7):
             keep = knc.constraints.MaxNonzero(k)
             found[f"nonzero {dtype} {k}"] = keep(w)
