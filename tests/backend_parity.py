@@ -20,6 +20,7 @@ SHAPE = (3, 3, 4, 6)
 W = np.random.default_rng(0).normal(size=SHAPE)
 W[..., 0] = 0.0
 W[:, :, 1, 2] = 1.0
+GENERIC = (knc.Elementwise, knc.Group, knc.SparseGroup)
 
 
 def instances():
@@ -31,15 +32,25 @@ def instances():
             yield f"elementwise {name}", knc.Elementwise(cls(), 0.1)
             yield f"group {name}", knc.Group(cls(), 0.1)
         yield f"sparse group {name}", knc.SparseGroup(cls(), 0.1)
-    generic = (knc.Elementwise, knc.Group, knc.SparseGroup)
     for name, cls in sorted(regularizers.REGISTRY.items()):
-        if cls not in generic:
+        if cls not in GENERIC:
             yield name, cls(strength=0.1)
     yield "debiased", knc.GroupSparseEnvelope(2, 0.1, debiased=True)
     for base in ("group_lasso", "exclusive", "group_half"):
         for wrap in ("none", "root", "square"):
             reg = knc.HierarchicalGroup(base, wrap, strength=0.1)
             yield f"{base} {wrap}", reg
+
+
+def distinct():
+    """Without those that only give a name to one before them."""
+    known = set()
+    for name, reg in instances():
+        cls = type(reg)
+        computes = cls.__call__, cls.proximal, repr(vars(reg))
+        if computes not in known:
+            known.add(computes)
+            yield name, reg
 
 
 def compiled(function):
@@ -56,7 +67,7 @@ def compute():
     found = {}
     for dtype in ("float64", "float32"):
         w = ops.convert_to_tensor(W, dtype)
-        for name, reg in instances():
+        for name, reg in distinct():
             found[f"{name} {dtype} value"] = compiled(reg.__call__)(w)
             if reg.has_prox:
                 proximal = compiled(reg.proximal)

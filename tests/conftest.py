@@ -1,6 +1,7 @@
 """Data for the tests: real images, or a skip with the reason."""
 
 import contextlib
+import json
 import os
 import pathlib
 import subprocess
@@ -57,6 +58,29 @@ def _prepare(name):
         )
         with contextlib.suppress(OSError):  # Another was first.
             os.rename(pathlib.Path(folder) / name, CACHE / name)
+
+
+@pytest.fixture(scope="module")
+def converts_here():
+    """Files are converted in this process, where TensorFlow has started.
+
+    `test_conversion.py` shows that a process of its own writes the same.
+    """
+    from tflite_export.processes import child
+    from tflite_export.processes import converter
+
+    start = child.run
+
+    def run(script, folder, job, told=None):
+        if script != converter.__file__:
+            return start(script, folder, job, told)
+        (folder / "job.json").write_text(json.dumps(job))
+        converter._main(folder)
+        return json.loads((folder / "result.json").read_text())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "run", run)
+        yield
 
 
 @pytest.fixture(scope="session")
