@@ -1,7 +1,9 @@
 # make demo   train, prune and export LeNet-5; writes runs/demo/report.html
 # make test   the tests
-# make fuzz   removal on 5,000 random graphs (FUZZ_GRAPHS=n for another number)
-#             and on every family of keras.applications; all training on JAX
+# make fuzz   the tests, with more of all that is drawn at random: 200 examples
+#             of each property, others in every run, 5,000 random graphs
+#             (FUZZ_GRAPHS=n for another number), every family of
+#             keras.applications, all training on JAX
 # make arm    the exported files by real Arm code (qemu), against this machine
 #             (FILES="runs/demo other.tflite" for others, CPU=neoverse-n1)
 # make setup  the environment alone (.venv)
@@ -34,7 +36,7 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 fuzz: .venv/installed-dev
-	FUZZ_GRAPHS=$${FUZZ_GRAPHS:-5000} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal tests/test_random_graphs.py tests/test_architectures.py tests/test_backends.py
+	HYPOTHESIS_PROFILE=fuzz FUZZ_GRAPHS=$${FUZZ_GRAPHS:-5000} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 arm: .venv/installed
 	PYTHONPATH=tests $(BIN)/python -m arm $(FILES) $(if $(CPU),--cpu $(CPU))

@@ -20,6 +20,7 @@ SHAPE = (3, 3, 4, 6)
 W = np.random.default_rng(0).normal(size=SHAPE)
 W[..., 0] = 0.0
 W[:, :, 1, 2] = 1.0
+GENERIC = (knc.Elementwise, knc.Group, knc.SparseGroup)
 
 
 def instances():
@@ -31,9 +32,8 @@ def instances():
             yield f"elementwise {name}", knc.Elementwise(cls(), 0.1)
             yield f"group {name}", knc.Group(cls(), 0.1)
         yield f"sparse group {name}", knc.SparseGroup(cls(), 0.1)
-    generic = (knc.Elementwise, knc.Group, knc.SparseGroup)
     for name, cls in sorted(regularizers.REGISTRY.items()):
-        if cls not in generic:
+        if cls not in GENERIC:
             yield name, cls(strength=0.1)
     yield "debiased", knc.GroupSparseEnvelope(2, 0.1, debiased=True)
     for base in ("group_lasso", "exclusive", "group_half"):
@@ -42,17 +42,39 @@ def instances():
             yield f"{base} {wrap}", reg
 
 
+def distinct():
+    """Without those that only give a name to one before them."""
+    known = set()
+    for name, reg in instances():
+        cls = type(reg)
+        computes = cls.__call__, cls.proximal, repr(vars(reg))
+        if computes not in known:
+            known.add(computes)
+            yield name, reg
+
+
+def compiled(function):
+    """On JAX compiled as a whole, as in training; else each operation is."""
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
+
+
 def compute():
     """name -> array: values, proxes at two steps, projections."""
     found = {}
     for dtype in ("float64", "float32"):
         w = ops.convert_to_tensor(W, dtype)
-        for name, reg in instances():
-            found[f"{name} {dtype} value"] = reg(w)
+        for name, reg in distinct():
+            found[f"{name} {dtype} value"] = compiled(reg.__call__)(w)
             if reg.has_prox:
+                proximal = compiled(reg.proximal)
                 for step in (0.01, 2.0):
                     key = f"{name} {dtype} prox {step}"
-                    found[key] = reg.proximal(w, step)
+                    step = ops.convert_to_tensor(step, dtype)
+                    found[key] = proximal(w, step)
         for k in (1, 2, 7):
             keep = knc.constraints.MaxNonzero(k)
             found[f"nonzero {dtype} {k}"] = keep(w)

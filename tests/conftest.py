@@ -1,6 +1,7 @@
 """Data for the tests: real images, or a skip with the reason."""
 
 import contextlib
+import json
 import os
 import pathlib
 import subprocess
@@ -19,8 +20,21 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STORE = ROOT.parent / "shared" / "data" / "make_cache.py"
 CACHE = ROOT / ".cache" / "tfds"
 
+# Of each property in `make test`; costly ones say `@helpers.examples(n)`.
+EXAMPLES = 15
+
+# What HYPOTHESIS_PROFILE may be.
 hypothesis.settings.register_profile(
-    "ci", deadline=None, derandomize=True, max_examples=6
+    "ci", deadline=None, derandomize=True, max_examples=EXAMPLES
+)
+# `make fuzz`: other examples in every run, and how to have a failure again.
+hypothesis.settings.register_profile(
+    "fuzz",
+    deadline=None,
+    derandomize=False,
+    max_examples=200,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 # For work in progress: no minutes spent on shrinking a failure.
 hypothesis.settings.register_profile(
@@ -44,6 +58,29 @@ def _prepare(name):
         )
         with contextlib.suppress(OSError):  # Another was first.
             os.rename(pathlib.Path(folder) / name, CACHE / name)
+
+
+@pytest.fixture(scope="module")
+def converts_here():
+    """Files are converted in this process, where TensorFlow has started.
+
+    `test_conversion.py` shows that a process of its own writes the same.
+    """
+    from tflite_export.processes import child
+    from tflite_export.processes import converter
+
+    start = child.run
+
+    def run(script, folder, job, told=None):
+        if script != converter.__file__:
+            return start(script, folder, job, told)
+        (folder / "job.json").write_text(json.dumps(job))
+        converter._main(folder)
+        return json.loads((folder / "result.json").read_text())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "run", run)
+        yield
 
 
 @pytest.fixture(scope="session")

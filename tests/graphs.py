@@ -21,6 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from helpers import images
+from helpers import run
 from keras import layers
 from keras import ops
 from keras.utils import get_source_inputs
@@ -1014,15 +1016,6 @@ def random_options(rng):
     }
 
 
-def images(model, rng, n=3):
-    return [rng.normal(size=(n, *t.shape[1:])) for t in model.inputs]
-
-
-def run(model, x):
-    outputs = model(x if len(x) > 1 else x[0], training=False)
-    return [ops.convert_to_numpy(y) for y in keras.tree.flatten(outputs)]
-
-
 def difference(first, second):
     """The greatest one, in units of the greatest value of each output."""
     return max(
@@ -1072,7 +1065,7 @@ class Check:
     def __init__(self, model, rng):
         self.model = model
         self.rng = rng
-        self.x = images(model, rng)
+        self.x = images(model, 3, rng, "float64")
         self.before = [w.numpy().copy() for w in model.variables]
         self.outputs = run(model, self.x)
         for y in self.outputs:

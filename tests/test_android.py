@@ -43,7 +43,7 @@ def classifier(filters):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     images = np.random.default_rng(0).random((20, 12, 10, 1), "float32")
     metrics = {"tflite": {}, "dense": {"macs": 7200}, "small": {"macs": 1800}}
@@ -61,8 +61,8 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def copied(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "run")
+def copied(run_folder, tmp_path):
+    return shutil.copytree(run_folder, tmp_path / "run")
 
 
 def entries(project):
@@ -70,8 +70,8 @@ def entries(project):
     return dict(line.split("=", 1) for line in lines)
 
 
-def test_project_is_the_template_with_the_networks(run, tmp_path):
-    project = android_project.write(run, tmp_path / "apps" / "tiny")
+def test_project_is_the_template_with_the_networks(run_folder, tmp_path):
+    project = android_project.write(run_folder, tmp_path / "apps" / "tiny")
     files = {p.relative_to(project) for p in project.rglob("*") if p.is_file()}
     template = android_project.TEMPLATE
     expected = {
@@ -82,7 +82,7 @@ def test_project_is_the_template_with_the_networks(run, tmp_path):
     assert files == expected | {assets / name for name in added}
     for name in ("dense.int8.tflite", "small.int8.tflite"):
         written = (project / assets / name).read_bytes()
-        assert written == (run / name).read_bytes()
+        assert written == (run_folder / name).read_bytes()
     card = entries(project)
     assert [card[k] for k in ("height", "width", "channels")] == [
         "12",
@@ -115,13 +115,13 @@ def test_precision_is_the_best_common_one_or_the_one_asked_for(
     assert not (tmp_path / "c").exists()
 
 
-def test_force_replaces_projects_only(run, tmp_path):
+def test_force_replaces_projects_only(run_folder, tmp_path):
     out = tmp_path / "app"
-    project = android_project.write(run, out)
+    project = android_project.write(run_folder, out)
     with pytest.raises(ValueError, match="exists; use --force"):
-        android_project.write(run, out)
+        android_project.write(run_folder, out)
     (project / "local.properties").write_text("sdk.dir=/sdk")
-    android_project.write(run, out, precision="float32", force=True)
+    android_project.write(run_folder, out, precision="float32", force=True)
     assert entries(out)["precision"] == "float32"
     assert not (out / "local.properties").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["app"]
@@ -129,7 +129,7 @@ def test_force_replaces_projects_only(run, tmp_path):
     other.mkdir()
     (other / "work.txt").write_text("years of it")
     with pytest.raises(ValueError, match="this is something else"):
-        android_project.write(run, other, force=True)
+        android_project.write(run_folder, other, force=True)
     assert [path.name for path in other.iterdir()] == ["work.txt"]
 
 
@@ -408,10 +408,10 @@ def reference(image, height, width, channels, mean, std, invert):
     ids=["grey", "inverted", "rgb", "portrait", "enlarged", "same"],
 )
 def test_preprocessing_equals_keras(
-    java, run, tmp_path, cut, height, width, channels, mean, std, invert
+    java, run_folder, tmp_path, cut, height, width, channels, mean, std, invert
 ):
     image = sklearn.datasets.load_sample_image("china.jpg")[cut]
-    card = entries(android_project.write(run, tmp_path / "app"))
+    card = entries(android_project.write(run_folder, tmp_path / "app"))
     card |= {"height": height, "width": width, "channels": channels}
     for key, values in (("mean", mean), ("std", std)):
         card[key] = ",".join(map(str, values))

@@ -28,7 +28,7 @@ CACHE = ROOT / ".cache"
 
 
 @pytest.fixture(scope="module")
-def run(digits, tmp_path_factory):
+def run_folder(digits, tmp_path_factory):
     """What the page reads of a run folder; the networks are trained."""
     folder = tmp_path_factory.mktemp("browser") / "run"
     folder.mkdir()
@@ -79,8 +79,8 @@ def litert(tmp_path):
 # ---- the files
 
 
-def test_the_folder(run, litert, digits, tmp_path):
-    index = browser_page.write(run, tmp_path / "page", litert=litert)
+def test_the_folder(run_folder, litert, digits, tmp_path):
+    index = browser_page.write(run_folder, tmp_path / "page", litert=litert)
     page = index.parent
     demo = json.loads((page / "demo.json").read_text())
     assert demo["litert"] == "1.2.3"
@@ -89,7 +89,7 @@ def test_the_folder(run, litert, digits, tmp_path):
     assert list(demo["files"]) == list(PRECISIONS)
     for precision, pair in demo["files"].items():
         for name, entry in pair.items():
-            given = run / f"{name}.{precision}.tflite"
+            given = run_folder / f"{name}.{precision}.tflite"
             assert (page / entry["path"]).read_bytes() == given.read_bytes()
             assert (entry["mean"], entry["std"]) == ([0.0], [255.0])
     assert (page / "images.bin").stat().st_size == 200 * 28 * 28
@@ -113,8 +113,10 @@ def test_the_images_are_those_of_the_data(digits):
     assert list(pixels) == [0, 128, 255, 100, 255]
 
 
-def test_nothing_comes_from_elsewhere(run, litert, tmp_path):
-    page = browser_page.write(run, tmp_path / "page", litert=litert).parent
+def test_nothing_comes_from_elsewhere(run_folder, litert, tmp_path):
+    page = browser_page.write(
+        run_folder, tmp_path / "page", litert=litert
+    ).parent
     index = (page / "index.html").read_text()
     (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', index)
     assert policy.startswith("default-src 'none';")
@@ -149,16 +151,16 @@ def test_the_lock_pins_what_is_installed():
         ({"litert": "nowhere"}, "core/package.json is missing"),
     ],
 )
-def test_bad_arguments(run, litert, tmp_path, change, message):
-    arguments = {"run": run, "litert": litert, **change}
+def test_bad_arguments(run_folder, litert, tmp_path, change, message):
+    arguments = {"run": run_folder, "litert": litert, **change}
     with pytest.raises(ValueError, match=f"{message}.*Received: "):
         browser_page.write(out=tmp_path / "page", **arguments)
     assert not (tmp_path / "page").exists()
 
 
-def test_files_that_cannot_be_shown(run, litert, digits, tmp_path):
+def test_files_that_cannot_be_shown(run_folder, litert, digits, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(run, copy)
+    shutil.copytree(run_folder, copy)
     inputs = keras.Input((28, 28, 3))
     outputs = layers.GlobalMaxPooling2D()(inputs)
     path = copy / "dense.float32.tflite"
@@ -176,15 +178,15 @@ def test_files_that_cannot_be_shown(run, litert, digits, tmp_path):
     assert not (tmp_path / "page").exists()
 
 
-def test_npm_is_missing(run, tmp_path, monkeypatch):
+def test_npm_is_missing(run_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match=r"npm, which is not installed: "):
-        browser_page.write(run, tmp_path / "page")
+        browser_page.write(run_folder, tmp_path / "page")
     assert not list(tmp_path.iterdir())
 
 
-def test_npm_fails(run, tmp_path, monkeypatch):
+def test_npm_fails(run_folder, tmp_path, monkeypatch):
     npm = tmp_path / "bin" / "npm"
     npm.parent.mkdir()
     npm.write_text("#!/bin/sh\necho 'npm error code EINTEGRITY' >&2\nexit 1\n")
@@ -192,28 +194,30 @@ def test_npm_fails(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(npm.parent), prepend=":")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match=r"LiteRT.js \(code EINTEGRITY\)"):
-        browser_page.write(run, tmp_path / "page")
+        browser_page.write(run_folder, tmp_path / "page")
     assert not list((tmp_path / "cache" / "keras-nonconvex").iterdir())
 
 
-def test_only_pages_are_replaced(run, litert, tmp_path, monkeypatch):
+def test_only_pages_are_replaced(run_folder, litert, tmp_path, monkeypatch):
     out = tmp_path / "page"
     out.mkdir()
     (out / "diary.txt").write_text("mine")
     with pytest.raises(ValueError, match="this is something else"):
-        browser_page.write(run, out, litert=litert, force=True)
+        browser_page.write(run_folder, out, litert=litert, force=True)
     (out / "diary.txt").unlink()
-    browser_page.write(run, out, litert=litert, force=True)
+    browser_page.write(run_folder, out, litert=litert, force=True)
     with pytest.raises(ValueError, match="use --force to replace it"):
-        browser_page.write(run, out, litert=litert)
+        browser_page.write(run_folder, out, litert=litert)
 
     # A write that fails leaves the page that was there.
     before = (out / "images.bin").read_bytes()
     with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
         patch.setattr(browser_page, "pixels", disk_is_full)
-        browser_page.write(run, out, images=10, litert=litert, force=True)
+        browser_page.write(
+            run_folder, out, images=10, litert=litert, force=True
+        )
     assert (out / "images.bin").read_bytes() == before
-    browser_page.write(run, out, ["int8"], 10, litert, force=True)
+    browser_page.write(run_folder, out, ["int8"], 10, litert, force=True)
     assert (out / "images.bin").read_bytes() != before
     assert sorted(path.name for path in (out / "models").iterdir()) == [
         "dense.int8.tflite",
@@ -294,14 +298,14 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def page(run):
+def page(run_folder):
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed.")
-    out = run.with_name("page")
+    out = run_folder.with_name("page")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(CACHE))
         try:
-            return browser_page.write(run, out, images=IMAGES).parent
+            return browser_page.write(run_folder, out, images=IMAGES).parent
         except ValueError as error:
             if re.search("ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT", str(error)):
                 pytest.skip(f"npm's registry is out of reach: {error}")
@@ -330,7 +334,7 @@ def shown(page):
     "precision,tolerance", [("float32", 1e-5), ("int8", 1.01 / 256)]
 )
 def test_the_page_computes_what_python_does(
-    visit, run, shown, precision, tolerance
+    visit, run_folder, shown, precision, tolerance
 ):
     images, labels = shown
     visit.tab.check(f"input[value={precision}]")
@@ -339,7 +343,7 @@ def test_the_page_computes_what_python_does(
     assert found["precision"] == precision
     answers = {}
     for name in ("dense", "small"):
-        path = run / f"{name}.{precision}.tflite"
+        path = run_folder / f"{name}.{precision}.tflite"
         expected = runtime.predict(path, images)
         outputs = np.array(found[name]["outputs"])
         np.testing.assert_allclose(outputs, expected, rtol=0, atol=tolerance)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers import images
 from keras import layers
 from keras import ops
 
@@ -27,13 +28,12 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def images():
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(200, 12, 12, 2)).astype("float32")
+def samples(model):
+    return images(model, 200)
 
 
 @pytest.fixture(scope="module")
-def written(model, images, tmp_path_factory):
+def written(model, samples, tmp_path_factory):
     """All precisions, each in a process of its own."""
     folder = tmp_path_factory.mktemp("tflite")
     done = []
@@ -42,7 +42,7 @@ def written(model, images, tmp_path_factory):
             model,
             folder / "small.{precision}.tflite",
             conversion.PRECISIONS,
-            images,
+            samples,
             progress=done.append,
         )
     assert done == made
@@ -50,10 +50,10 @@ def written(model, images, tmp_path_factory):
 
 
 @pytest.mark.parametrize("precision", conversion.PRECISIONS)
-def test_parity(model, images, written, precision):
+def test_parity(model, samples, written, precision):
     made = written[precision]
-    labels = model.predict(images, verbose=0).argmax(-1)
-    parity = tflite_export.check_parity(model, made.path, images, labels)
+    labels = model.predict(samples, verbose=0).argmax(-1)
+    parity = tflite_export.check_parity(model, made.path, samples, labels)
     assert parity.precision == precision
     assert parity.met, parity
     assert parity.keras_accuracy == 1.0
@@ -76,62 +76,64 @@ def test_files_are_small_fixed_and_builtin(written):
     assert written["int8"].ops["QUANTIZE"] == 1
 
 
-def test_a_process_of_its_own_writes_the_same(model, images, written, tmp_path):
+def test_a_process_of_its_own_writes_the_same(
+    model, samples, written, tmp_path
+):
     for precision in ("float32", "int8"):
         path = tmp_path / "here.tflite"
-        tflite_export.convert(model, path, precision, images)
+        tflite_export.convert(model, path, precision, samples)
         other = written[precision].path
         assert np.array_equal(
-            runtime.predict(path, images[:20]),
-            runtime.predict(other, images[:20]),
+            runtime.predict(path, samples[:20]),
+            runtime.predict(other, samples[:20]),
         )
 
 
 @pytest.mark.parametrize("io", ["int8", "uint8"])
-def test_quantized_input_and_output(model, images, written, tmp_path, io):
+def test_quantized_input_and_output(model, samples, written, tmp_path, io):
     path = tmp_path / "model.tflite"
-    made = tflite_export.convert(model, path, "int8", images, io=io)
+    made = tflite_export.convert(model, path, "int8", samples, io=io)
     runner = runtime.interpreter(path)
     for details in (runner.get_input_details(), runner.get_output_details()):
         assert details[0]["dtype"] == np.dtype(io)
     # What stands at the ends is the same quantization.
-    expected = runtime.predict(written["int8"].path, images)
+    expected = runtime.predict(written["int8"].path, samples)
     step = runner.get_output_details()[0]["quantization"][0]
-    difference = np.abs(runtime.predict(path, images) - expected)
+    difference = np.abs(runtime.predict(path, samples) - expected)
     assert difference.max() <= 1.01 * step
     assert made.ops.get("DEQUANTIZE", 0) == 0
 
 
 @pytest.mark.parametrize("batch_size", [3, None])
-def test_batch_size(model, images, tmp_path, batch_size):
+def test_batch_size(model, samples, tmp_path, batch_size):
     path = tmp_path / "model.tflite"
-    tflite_export.convert(model, path, "int8", images, batch_size=batch_size)
-    assert tflite_export.check_parity(model, path, images[:7]).met
+    tflite_export.convert(model, path, "int8", samples, batch_size=batch_size)
+    assert tflite_export.check_parity(model, path, samples[:7]).met
     tflite_export.convert(model, path, batch_size=batch_size)
     (details,) = runtime.interpreter(path).get_input_details()
     assert details["shape_signature"][0] == (batch_size or -1)
-    found = runtime.predict(path, images[:7])
-    expected = model.predict(images[:7], verbose=0)
+    found = runtime.predict(path, samples[:7])
+    expected = model.predict(samples[:7], verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_representative_data_in_every_form(model, images, tmp_path):
+def test_representative_data_in_every_form(model, samples, tmp_path):
     import tensorflow as tf
 
     dataset = tf.data.Dataset.from_tensor_slices(
-        (images, np.zeros(len(images)))
+        (samples, np.zeros(len(samples)))
     )
     outputs = []
     for data in (
-        images,
+        samples,
         dataset,
         dataset.batch(64),
         dataset.map(lambda x, y: x).batch(50),
-        list(images),
+        list(samples),
     ):
         path = tmp_path / "model.tflite"
         tflite_export.convert(model, path, "int8", data)
-        outputs.append(runtime.predict(path, images[:10]))
+        outputs.append(runtime.predict(path, samples[:10]))
     for one in outputs[1:]:
         assert np.array_equal(one, outputs[0])
 
@@ -268,9 +270,9 @@ def test_variables_in_the_file_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_files_that_the_runtime_refuses(images, tmp_path):
+def test_files_that_the_runtime_refuses(samples, tmp_path):
     # With such small activations, the bound 6 overflows in steps of int16.
-    inputs = keras.Input(images.shape[1:])
+    inputs = keras.Input(samples.shape[1:])
     conv = layers.Conv2D(4, 3, activation="relu6")
     outputs = layers.GlobalAveragePooling2D()(conv(inputs))
     model = keras.Model(inputs, outputs, name="tiny")
@@ -283,12 +285,12 @@ def test_files_that_the_runtime_refuses(images, tmp_path):
             model,
             tmp_path / "model.tflite",
             "int16x8",
-            representative_data=images,
+            representative_data=samples,
         )
     assert not list(tmp_path.iterdir())
 
 
-def test_files_that_are_none(model, images, tmp_path):
+def test_files_that_are_none(model, samples, tmp_path):
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"not a model at all")
     cut = tmp_path / "cut.tflite"
@@ -300,6 +302,6 @@ def test_files_that_are_none(model, images, tmp_path):
             function(bad)
     for path in (bad, cut):
         with pytest.raises(ValueError, match="Not a LiteRT file|is damaged"):
-            tflite_export.check_parity(model, path, images)
+            tflite_export.check_parity(model, path, samples)
         with pytest.raises(ValueError, match="cannot load this file"):
             tflite_export.benchmark(path)

@@ -12,6 +12,8 @@ from keras_nonconvex import cli
 from tflite_export import cli as export_cli
 from tflite_export import runtime
 
+pytestmark = pytest.mark.usefixtures("converts_here")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, digits):
@@ -33,7 +35,7 @@ def folder(tmp_path_factory, digits):
 
 
 @pytest.fixture(scope="module")
-def exported(folder):
+def exported(folder, converts_here):
     command = ["export", str(folder / "model.keras"), "--data", "digits"]
     assert cli.main([*command, "--precision", "float32", "int8"]) == 0
     return [

@@ -17,12 +17,12 @@ LABELS = tuple(f"klasse {i} äöü" for i in range(5))
 
 
 @pytest.fixture
-def images():
+def samples():
     return np.random.default_rng(0).random((20, 16, 16, 3)).astype("float32")
 
 
 @pytest.fixture(params=["float32", "int8", "uint8 io"])
-def path(request, images, tmp_path):
+def path(request, samples, tmp_path):
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(8, 3, activation="relu")(inputs)
     x = layers.Dense(5, activation="softmax")(layers.Flatten()(x))
@@ -32,13 +32,13 @@ def path(request, images, tmp_path):
         {"precision": "int8", "io": "uint8"} if io else {"precision": precision}
     )
     tflite_export.convert(
-        keras.Model(inputs, x), path, representative_data=images, **settings
+        keras.Model(inputs, x), path, representative_data=samples, **settings
     )
     return path
 
 
-def test_round_trip(path, images):
-    before = runtime.predict(path, images)
+def test_round_trip(path, samples):
+    before = runtime.predict(path, samples)
     assert metadata.read(path) is None
     first = tflite_export.Metadata(LABELS, [1, 2, 3], [4, 5, 6.5], "a", "b")
     for given in (first, tflite_export.Metadata(LABELS[::-1]), first):
@@ -51,7 +51,7 @@ def test_round_trip(path, images):
         entries = flatfile.read(path).metadata
         names = [entry.name for entry in entries]
         assert names.count(b"TFLITE_METADATA") == 1
-        assert np.array_equal(runtime.predict(path, images), before)
+        assert np.array_equal(runtime.predict(path, samples), before)
     assert [p.name for p in path.parent.iterdir()] == ["model.tflite"]
 
 
@@ -77,7 +77,7 @@ def test_weights_stay_aligned(path):
     assert checked >= 4
 
 
-def test_converting_with_metadata(images, tmp_path):
+def test_converting_with_metadata(samples, tmp_path):
     inputs = keras.Input((16, 16, 3))
     x = layers.Dense(5)(layers.Flatten()(inputs))
     path = tmp_path / "model.tflite"
@@ -123,7 +123,7 @@ def test_metadata_that_does_not_fit(path):
     assert path.read_bytes() == content
 
 
-def test_mediapipe_reads_it(path, images):
+def test_mediapipe_reads_it(path, samples):
     tasks = pytest.importorskip("mediapipe.tasks.python.vision")
     import mediapipe
 
@@ -132,7 +132,7 @@ def test_mediapipe_reads_it(path, images):
         base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(path))
     )
     with tasks.ImageClassifier.create_from_options(options) as classifier:
-        for image in images[:5]:
+        for image in samples[:5]:
             pixels = np.round(255 * image).astype("uint8")
             found = classifier.classify(
                 mediapipe.Image(

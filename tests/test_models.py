@@ -6,6 +6,8 @@ import math
 import keras
 import numpy as np
 import pytest
+from helpers import images
+from helpers import run
 from keras import layers
 
 import keras_nonconvex as knc
@@ -76,12 +78,6 @@ def flops(layer):
         case layers.GlobalAveragePooling2D():
             return math.prod(layer.input.shape[1:])
     return 0
-
-
-def run(model):
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(2, *model.input_shape[1:])).astype("float32")
-    return images, keras.ops.convert_to_numpy(model(images))
 
 
 def test_every_network_is_counted():
@@ -211,7 +207,8 @@ def test_mobilenet_stem(side, strides):
     ],
 )
 def test_probabilities_of_grey_images(build):
-    _, y = run(build(input_shape=(28, 28, 1), classes=7))
+    model = build(input_shape=(28, 28, 1), classes=7)
+    (y,) = run(model, images(model, 2))
     assert y.shape == (2, 7) and np.all(y >= 0)
     assert np.allclose(y.sum(-1), 1, atol=1e-5)
 
@@ -219,11 +216,10 @@ def test_probabilities_of_grey_images(build):
 @pytest.mark.parametrize("name", ["resnet20", "densenet40"])
 def test_saved_and_loaded(name, tmp_path):
     model = built(name)
-    images, expected = run(model)
+    x = images(model, 2)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    found = keras.ops.convert_to_numpy(loaded(images))
-    assert np.array_equal(found, expected)
+    np.testing.assert_array_equal(run(loaded, x), run(model, x))
 
 
 @pytest.mark.parametrize(

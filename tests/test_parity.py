@@ -4,16 +4,11 @@ import keras
 import models
 import numpy as np
 import pytest
+from helpers import images
 from keras import layers
 
 import tflite_export
 from tflite_export import flatfile
-
-
-@pytest.fixture(scope="module")
-def images():
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(40, 12, 12, 2)).astype("float32")
 
 
 @pytest.fixture(scope="module")
@@ -22,38 +17,43 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def path(model, images, tmp_path_factory):
+def samples(model):
+    return images(model, 40)
+
+
+@pytest.fixture(scope="module")
+def path(model, samples, tmp_path_factory):
     path = tmp_path_factory.mktemp("parity") / "model.tflite"
-    tflite_export.convert(model, path, "int8", images)
+    tflite_export.convert(model, path, "int8", samples)
     return path
 
 
-def test_another_model_is_not_met(path, images):
+def test_another_model_is_not_met(path, samples):
     other = models.chain(seed=2)
-    found = tflite_export.check_parity(other, path, images)
+    found = tflite_export.check_parity(other, path, samples)
     assert not found.met and "NOT met" in str(found)
 
 
-def test_limits_decide(model, path, images):
+def test_limits_decide(model, path, samples):
     for limits, met in (
         (tflite_export.Limits(error=1.0, agreement=0.0), True),
         (tflite_export.Limits(error=1e-9, agreement=0.0), False),
         (tflite_export.Limits(error=1.0, agreement=1.01), False),
     ):
-        found = tflite_export.check_parity(model, path, images, limits=limits)
+        found = tflite_export.check_parity(model, path, samples, limits=limits)
         assert found.met is met
 
 
-def test_the_numbers_are_what_they_say(model, path, images):
-    found = tflite_export.check_parity(model, path, images)
-    expected = model.predict(images, verbose=0)
+def test_the_numbers_are_what_they_say(model, path, samples):
+    found = tflite_export.check_parity(model, path, samples)
+    expected = model.predict(samples, verbose=0)
     runner = tflite_export.runtime.interpreter(path)
     (source,), (target,) = (
         runner.get_input_details(),
         runner.get_output_details(),
     )
     outputs = []
-    for image in images:
+    for image in samples:
         runner.set_tensor(source["index"], image[None])
         runner.invoke()
         outputs.append(runner.get_tensor(target["index"])[0])
@@ -73,17 +73,17 @@ def test_the_numbers_are_what_they_say(model, path, images):
         ({"y": [1, 2]}, "`y` must hold 40 integer labels"),
     ],
 )
-def test_bad_arguments(model, path, images, change, message):
+def test_bad_arguments(model, path, samples, change, message):
     with pytest.raises(ValueError, match=message):
-        tflite_export.check_parity(model, path, **{"x": images, **change})
+        tflite_export.check_parity(model, path, **{"x": samples, **change})
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_every_layer_is_compared(images, tmp_path, precision):
+def test_every_layer_is_compared(samples, tmp_path, precision):
     model = models.chain(seed=1)
     path = tmp_path / "model.tflite"
-    tflite_export.convert(model, path, precision, images)
-    rows = tflite_export.compare_layers(model, path, images[:4])
+    tflite_export.convert(model, path, precision, samples)
+    rows = tflite_export.compare_layers(model, path, samples[:4])
     limit = {"float32": 1e-5, "int8": 0.15}[precision]
     assert all(row.error < limit for row in rows)
     assert all(row.added <= row.error for row in rows)
@@ -92,7 +92,7 @@ def test_every_layer_is_compared(images, tmp_path, precision):
     assert sum("CONV" in row.operation for row in rows) == 2
 
 
-def test_the_layer_that_drifts_is_found(images, tmp_path):
+def test_the_layer_that_drifts_is_found(samples, tmp_path):
     inputs = keras.Input((12, 12, 2))
     x = inputs
     for name in ("first", "second", "third"):
@@ -104,13 +104,13 @@ def test_the_layer_that_drifts_is_found(images, tmp_path):
     tflite_export.convert(model, path)
     kernel = model.get_layer("second").kernel
     kernel.assign(1.2 * kernel)  # The file has the old one.
-    rows = tflite_export.compare_layers(model, path, images[:4])
+    rows = tflite_export.compare_layers(model, path, samples[:4])
     errors = {row.layer: row.error for row in rows}
     assert errors["first"] < 1e-5 < 0.05 < errors["second"]
     assert max(rows, key=lambda row: row.added).layer == "second"
 
 
-def test_half_a_layer_is_not_compared(images, tmp_path):
+def test_half_a_layer_is_not_compared(samples, tmp_path):
     # No convolution is before it: the product stands alone in the file, the
     # sum is one with the ReLU.
     inputs = keras.Input((12, 12, 2))
@@ -121,7 +121,7 @@ def test_half_a_layer_is_not_compared(images, tmp_path):
     norm.moving_variance.assign([0.1, 4.0])
     path = tmp_path / "model.tflite"
     tflite_export.convert(model, path)
-    rows = tflite_export.compare_layers(model, path, images[:4])
+    rows = tflite_export.compare_layers(model, path, samples[:4])
     assert {"relu", "conv"} <= {row.layer for row in rows}
     assert all(row.error < 1e-5 for row in rows)
 

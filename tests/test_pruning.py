@@ -6,8 +6,10 @@ import keras
 import models
 import numpy as np
 import pytest
+from helpers import examples
+from helpers import images
+from helpers import run
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 from keras import layers
 
@@ -19,16 +21,6 @@ from keras_nonconvex.pruning import planning
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import Costs
-
-
-def run(model, x):
-    outputs = keras.tree.flatten(model(x, training=False))
-    return [keras.ops.convert_to_numpy(y) for y in outputs]
-
-
-def images(model, seed=0, n=4):
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, *model.inputs[0].shape[1:])).astype("float32")
 
 
 def assert_same(first, second, model, tolerance=1e-5):
@@ -46,7 +38,7 @@ def random_scores(seed):
 
 
 @pytest.mark.parametrize("graph", sorted(models.ZOO))
-@settings(max_examples=3)
+@examples(3)
 @given(
     seed=st.integers(0, 10**6),
     budget=st.floats(0.2, 0.9),

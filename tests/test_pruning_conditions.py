@@ -4,16 +4,12 @@ import keras
 import models
 import numpy as np
 import pytest
+from helpers import run
 from keras import layers
 from keras import ops
 
 import keras_nonconvex as knc
 from keras_nonconvex import pruning
-
-
-def run(model, x):
-    outputs = keras.tree.flatten(model(x, training=False))
-    return [ops.convert_to_numpy(y) for y in outputs]
 
 
 def assert_same(first, second, x, tolerance=1e-5):

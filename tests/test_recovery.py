@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from test_training import small_data
 
 import keras_nonconvex as knc
 
@@ -18,16 +19,8 @@ def net(filters=6, softmax=True):
     return keras.Model(inputs, layers.Softmax()(x) if softmax else x)
 
 
-def images(n=120, seed=0):
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 3, n)
-    x = rng.normal(size=(n, 8, 8, 1)) * 0.3
-    x[np.arange(n), y * 2, y * 2] += 2.0
-    return x.astype("float32"), y
-
-
 def test_recalibration_gives_the_mean_over_batches():
-    x, _ = images()
+    x, _ = small_data(120)
     model = net()
     norm, dropout = model.layers[2], model.layers[4]
     norm.moving_mean.assign(np.full(6, 7.0))
@@ -52,7 +45,7 @@ def test_recalibration_gives_the_mean_over_batches():
 
 
 def test_recalibration_takes_a_dataset_of_batches():
-    x, y = images()
+    x, y = small_data(120)
     first, second = net(), net()
     second.set_weights(first.get_weights())
     knc.recalibrate(first, x, batch_size=40)
@@ -67,7 +60,7 @@ def test_recalibration_takes_a_dataset_of_batches():
 def test_the_teacher_teaches_what_the_labels_do_not_say(softmax):
     # Random labels weigh nothing: the student learns the teacher's answers.
     keras.utils.set_random_seed(0)
-    x, y = images()
+    x, y = small_data(120)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not softmax)
     teacher = net(softmax=softmax)
     knc.fine_tune(teacher, x, y, 12, "adam", loss, verbose=0)
@@ -94,7 +87,7 @@ def test_the_teacher_teaches_what_the_labels_do_not_say(softmax):
 
 
 def test_fine_tuning_can_keep_zeros():
-    x, y = images()
+    x, y = small_data(120)
     model, teacher = net(), net()
     kernel = model.layers[1].kernel
     value = keras.ops.convert_to_numpy(kernel).copy()
@@ -109,7 +102,7 @@ def test_fine_tuning_can_keep_zeros():
 
 
 def test_teachers_that_cannot_teach_are_refused():
-    x, y = images()
+    x, y = small_data(120)
     model = net()
     with pytest.raises(ValueError, match="must not share layers"):
         same = keras.Model(model.inputs, model.outputs)

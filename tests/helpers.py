@@ -1,0 +1,47 @@
+"""What many tests do: run a model, draw its inputs, count examples."""
+
+import math
+
+import hypothesis
+import keras
+import numpy as np
+from conftest import EXAMPLES
+
+
+def run(model, x):
+    """The outputs of a model in inference mode: a list of arrays."""
+    outputs = keras.tree.flatten(model(x, training=False))
+    return [keras.ops.convert_to_numpy(y) for y in outputs]
+
+
+def images(model, n=4, seed=0, dtype="float32"):
+    """Random inputs of a model.
+
+    Args:
+        model: A built model.
+        n: How many samples.
+        seed: A seed, or a `numpy.random.Generator` to go on with.
+        dtype: Type of the values.
+
+    Returns:
+        An array (n, ...), or a list of them if the model has several inputs.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [
+        rng.normal(size=(n, *tensor.shape[1:])).astype(dtype)
+        for tensor in model.inputs
+    ]
+    return drawn if len(drawn) > 1 else drawn[0]
+
+
+def examples(n):
+    """Decorator: a property whose examples cost more, or less, than most.
+
+    Args:
+        n: How many it gets where others get `EXAMPLES`. Other profiles of
+            Hypothesis change this number in proportion.
+    """
+    profile = hypothesis.settings.default
+    return hypothesis.settings(
+        max_examples=math.ceil(n * profile.max_examples / EXAMPLES)
+    )
