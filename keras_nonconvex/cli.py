@@ -6,7 +6,6 @@ about LiteRT files are in `tflite_export.cli`.
 
 import argparse
 import dataclasses
-import inspect
 import pathlib
 import sys
 
@@ -16,6 +15,7 @@ import keras_nonconvex as knc
 import tflite_export
 from keras_nonconvex import files
 from keras_nonconvex import terminal
+from keras_nonconvex.pruning import criteria
 from tflite_export import cli as export_cli
 from tflite_export.profiling import ProfilingNotAvailable
 
@@ -293,8 +293,8 @@ def _criteria_without_data():
     """The criteria that rank channels by the weights of a file alone."""
     return [
         name
-        for name, criterion in knc.pruning.criteria.REGISTRY.items()
-        if "data" not in inspect.signature(criterion).parameters
+        for name, criterion in criteria.REGISTRY.items()
+        if not criteria.needs_data(criterion)
     ]
 
 
