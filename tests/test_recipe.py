@@ -65,7 +65,7 @@ BAD = [
     ({"precisions": ["float32", "int3"]}, "`precisions` must be"),
     ({"optimizer": {"name": "sgdd"}}, "`optimizer` must be"),
     ({"optimizer": "sgd"}, "`optimizer` must be"),
-    ({"model": "lenet"}, "Unknown network"),
+    ({"model": "lenet"}, "The networks are lenet5"),
     ({"offline": {"epochs": 3}}, "`offline` must be"),
     ({"offline": {"dataset": "digits", "epoch": 3}}, "no key `epoch`"),
     ({"budget": {"parms": 0.1}, "criterion": "group_norm"}, "`budget`"),
