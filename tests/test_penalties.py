@@ -3,15 +3,16 @@
 import dataclasses
 import math
 
+import brute_force
 import numpy as np
 import pytest
 import strategies
 import sweeps
+from brute_force import prox
+from brute_force import value
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
-from sweeps import prox
-from sweeps import value
 
 from keras_nonconvex import penalties
 from keras_nonconvex.penalties import L0
@@ -37,7 +38,7 @@ def excess(penalty, t, step):
     to t^2 / 2; t and step in shapes that broadcast.
     """
     t, step = np.broadcast_arrays(np.asarray(t, "float64"), step)
-    best = sweeps.least(
+    best = brute_force.least(
         lambda x: objective(penalty, x, t[..., None], step[..., None]), t
     )
     found = objective(penalty, prox(penalty, t, step), t, step)
@@ -212,15 +213,15 @@ class TestEveryVectorPenalty:
         for penalty, t, step in sweeps.vector_points(REGISTERED[name]):
             x = vector_prox(penalty, t, step)
             assert np.all((x >= 0) & (x <= t + 1e-12 * t.max(axis=0)))
-            objective = sweeps.whole(penalty, t, step, 0.0 * step)
-            best = sweeps.search(objective, [x], t, rng)
+            objective = brute_force.whole(penalty, t, step, 0.0 * step)
+            best = brute_force.search(objective, [x], t, rng)
             found = objective(x[..., None])[:, 0]
             assert np.all(found - best <= 1e-11 * (t**2).sum(axis=0)), penalty
 
     def test_float32_reaches_the_minimum_in_any_regime(self, name):
         for penalty, t, step in sweeps.vector_points(REGISTERED[name]):
             t, step = single(t), single(step)
-            objective = sweeps.whole(penalty, t, step, 0.0 * step)
+            objective = brute_force.whole(penalty, t, step, 0.0 * step)
             exact = vector_prox(penalty, t, step)
             found = vector_prox(penalty, t.astype("float32"), step)
             both = objective(np.stack([found.astype("float64"), exact], -1))
