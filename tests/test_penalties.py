@@ -45,6 +45,18 @@ def excess(penalty, t, step):
     return float(((found - best) / np.maximum(t**2 / 2, 1e-300)).max())
 
 
+def slope(penalty, t):
+    """r'(t), by the gradient of the value."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        at = tf.constant(t)
+        tape.watch(at)
+        total = tf.reduce_sum(penalty.value(at))
+    found = tape.gradient(total, at)
+    return np.zeros_like(t) if found is None else found.numpy()
+
+
 def points(name):
     """The sweep's (penalty, magnitudes, steps) for a registered name."""
     return sweeps.scalar_points(REGISTERED[name])
@@ -73,6 +85,13 @@ class TestEveryScalarPenalty:
         penalty = data.draw(strategies.penalty(REGISTERED[name]))
         step = data.draw(strategies.steps(penalty))
         assert excess(penalty, data.draw(MAGNITUDES), step) <= 1e-11
+
+    def test_prox_is_stationary_where_it_is_not_zero(self, name):
+        """x - t + step r'(x) = 0, which sees far smaller errors of x."""
+        for penalty, t, step in points(name):
+            x = prox(penalty, t, step)
+            pull = np.where(x > 1e-7, step * slope(penalty, x), t - x)
+            assert np.all(np.abs(x - t + pull) <= 1e-11 * t), penalty
 
     def test_prox_is_a_shrinkage_rising_with_t(self, name):
         for penalty, t, step in points(name):
@@ -158,16 +177,9 @@ class TestEveryScalarPenalty:
             assert rho == 0 or bend[exact].max() >= 0.99 * rho, penalty
 
     def test_gradient_is_the_derivative_by_differences(self, name):
-        import tensorflow as tf
-
         for penalty, t, _ in points(name):
             t = np.unique(t)
-            with tf.GradientTape() as tape:
-                at = tf.constant(t)
-                tape.watch(at)
-                total = tf.reduce_sum(penalty.value(at))
-            gradient = tape.gradient(total, at)
-            gradient = 0.0 * t if gradient is None else gradient.numpy()
+            gradient = slope(penalty, t)
             # Lp's is capped by declaration where t < 1e-8.
             t, gradient = t[t > 1e-7], gradient[t > 1e-7]
             h = 1e-6 * t
