@@ -1,11 +1,11 @@
 """Coupled groups: whole classes of channels become zero, across layers."""
 
+import brute_force
 import keras
 import models
 import numpy as np
 import pytest
 import strategies
-import sweeps
 from keras import layers
 from keras import ops
 
@@ -98,11 +98,11 @@ def test_value_and_prox_are_the_penaltys_of_each_class(name, weights, model):
         if getattr(base, "knee", 1.0) is None:
             knee = ops.convert_to_tensor(strength, "float64")
             penalty = base.at(knee)
-        value = (strength * sweeps.value(penalty, norms)).sum()
+        value = (strength * brute_force.value(penalty, norms)).sum()
         found = float(coupled.value(values, multiplier))
         assert found == pytest.approx(value, rel=1e-6)
         for step in (0.0, 1e-3, 0.1, 1.0, 5.0, np.geomspace(1e-3, 9, 18)):
-            new = sweeps.prox(penalty, norms, step * strength)
+            new = brute_force.prox(penalty, norms, step * strength)
             factors = new / np.where(norms > 0, norms, 1.0)
             if not np.ndim(step):
                 tensor = step

@@ -3,15 +3,16 @@
 import dataclasses
 import math
 
+import brute_force
 import numpy as np
 import pytest
 import strategies
 import sweeps
+from brute_force import prox
+from brute_force import value
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
-from sweeps import prox
-from sweeps import value
 
 from keras_nonconvex import penalties
 from keras_nonconvex.penalties import L0
@@ -37,11 +38,23 @@ def excess(penalty, t, step):
     to t^2 / 2; t and step in shapes that broadcast.
     """
     t, step = np.broadcast_arrays(np.asarray(t, "float64"), step)
-    best = sweeps.least(
+    best = brute_force.least(
         lambda x: objective(penalty, x, t[..., None], step[..., None]), t
     )
     found = objective(penalty, prox(penalty, t, step), t, step)
     return float(((found - best) / np.maximum(t**2 / 2, 1e-300)).max())
+
+
+def slope(penalty, t):
+    """r'(t), by the gradient of the value."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        at = tf.constant(t)
+        tape.watch(at)
+        total = tf.reduce_sum(penalty.value(at))
+    found = tape.gradient(total, at)
+    return np.zeros_like(t) if found is None else found.numpy()
 
 
 def points(name):
@@ -72,6 +85,13 @@ class TestEveryScalarPenalty:
         penalty = data.draw(strategies.penalty(REGISTERED[name]))
         step = data.draw(strategies.steps(penalty))
         assert excess(penalty, data.draw(MAGNITUDES), step) <= 1e-11
+
+    def test_prox_is_stationary_where_it_is_not_zero(self, name):
+        """x - t + step r'(x) = 0, which sees far smaller errors of x."""
+        for penalty, t, step in points(name):
+            x = prox(penalty, t, step)
+            pull = np.where(x > 1e-7, step * slope(penalty, x), t - x)
+            assert np.all(np.abs(x - t + pull) <= 1e-11 * t), penalty
 
     def test_prox_is_a_shrinkage_rising_with_t(self, name):
         for penalty, t, step in points(name):
@@ -157,16 +177,9 @@ class TestEveryScalarPenalty:
             assert rho == 0 or bend[exact].max() >= 0.99 * rho, penalty
 
     def test_gradient_is_the_derivative_by_differences(self, name):
-        import tensorflow as tf
-
         for penalty, t, _ in points(name):
             t = np.unique(t)
-            with tf.GradientTape() as tape:
-                at = tf.constant(t)
-                tape.watch(at)
-                total = tf.reduce_sum(penalty.value(at))
-            gradient = tape.gradient(total, at)
-            gradient = 0.0 * t if gradient is None else gradient.numpy()
+            gradient = slope(penalty, t)
             # Lp's is capped by declaration where t < 1e-8.
             t, gradient = t[t > 1e-7], gradient[t > 1e-7]
             h = 1e-6 * t
@@ -212,15 +225,15 @@ class TestEveryVectorPenalty:
         for penalty, t, step in sweeps.vector_points(REGISTERED[name]):
             x = vector_prox(penalty, t, step)
             assert np.all((x >= 0) & (x <= t + 1e-12 * t.max(axis=0)))
-            objective = sweeps.whole(penalty, t, step, 0.0 * step)
-            best = sweeps.search(objective, [x], t, rng)
+            objective = brute_force.whole(penalty, t, step, 0.0 * step)
+            best = brute_force.search(objective, [x], t, rng)
             found = objective(x[..., None])[:, 0]
             assert np.all(found - best <= 1e-11 * (t**2).sum(axis=0)), penalty
 
     def test_float32_reaches_the_minimum_in_any_regime(self, name):
         for penalty, t, step in sweeps.vector_points(REGISTERED[name]):
             t, step = single(t), single(step)
-            objective = sweeps.whole(penalty, t, step, 0.0 * step)
+            objective = brute_force.whole(penalty, t, step, 0.0 * step)
             exact = vector_prox(penalty, t, step)
             found = vector_prox(penalty, t.astype("float32"), step)
             both = objective(np.stack([found.astype("float64"), exact], -1))

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import brute_force
 import numpy as np
 import pytest
 import strategies
@@ -44,10 +45,10 @@ def excess(penalty, t, step, group_step, x):
     """By how much each group's best found point beats x, relative to
     ||t||^2 / 2: by brute force over the norm, and by a search.
     """
-    whole = sweeps.whole(penalty, t, step, group_step)
-    best, point = sweeps.by_radius(penalty, t, step, group_step)
+    whole = brute_force.whole(penalty, t, step, group_step)
+    best, point = brute_force.by_radius(penalty, t, step, group_step)
     rng = sweeps.generator(str(penalty))
-    best = np.minimum(best, sweeps.search(whole, [x, point], t, rng))
+    best = np.minimum(best, brute_force.search(whole, [x, point], t, rng))
     return (whole(x[..., None])[:, 0] - best) / ((t**2).sum(axis=0) / 2)
 
 
@@ -121,7 +122,7 @@ class TestEveryPenalty:
     def test_float32_reaches_the_minimum_in_any_regime(self, name):
         for penalty, t, step, group_step, exact in solved(name)[:3]:
             # Whatever the rounding of the problem itself does to it.
-            whole = sweeps.whole(penalty, t, step, group_step)
+            whole = brute_force.whole(penalty, t, step, group_step)
             found = joint(penalty, t, step, group_step, "float32")
             both = whole(np.stack([found.astype("float64"), exact], axis=-1))
             gap = (both[:, 0] - both[:, 1]) / (t**2).sum(axis=0)
@@ -143,7 +144,7 @@ def test_composition_of_the_two_proxes_is_worse():
     rng = np.random.default_rng(0)
     t = np.abs(rng.normal(size=(6, 300)))
     for penalty, step in ((TransformedL1(1.0), 0.1), (L0(), 0.05)):
-        whole = sweeps.whole(
+        whole = brute_force.whole(
             penalty, t, np.full((1, 300), step), np.full((1, 300), 0.8)
         )
         soft = ops.convert_to_numpy(
