@@ -6,7 +6,6 @@ about LiteRT files are in `tflite_export.cli`.
 
 import argparse
 import dataclasses
-import inspect
 import pathlib
 import sys
 
@@ -293,8 +292,8 @@ def _criteria_without_data():
     """The criteria that rank channels by the weights of a file alone."""
     return [
         name
-        for name, criterion in knc.pruning.criteria.REGISTRY.items()
-        if "data" not in inspect.signature(criterion).parameters
+        for name in knc.pruning.criteria.REGISTRY
+        if not knc.pruning.criteria.needs_data(name)
     ]
 
 
