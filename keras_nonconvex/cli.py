@@ -291,11 +291,7 @@ def _prune(options):
 
 def _criteria_without_data():
     """The criteria that rank channels by the weights of a file alone."""
-    return [
-        name
-        for name, criterion in criteria.REGISTRY.items()
-        if not criteria.needs_data(criterion)
-    ]
+    return [name for name in criteria.REGISTRY if not criteria.needs_data(name)]
 
 
 def _console():

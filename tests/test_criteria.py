@@ -1,5 +1,6 @@
 """Criteria give the numbers of their papers."""
 
+import batteries
 import keras
 import models
 import numpy as np
@@ -16,6 +17,19 @@ def samples(model, n=24, classes=3, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, *model.input_shape[1:])).astype("float32")
     return x, rng.integers(0, classes, n)
+
+
+@pytest.mark.parametrize("test", batteries.tests_of(batteries.Criterion))
+@pytest.mark.parametrize("name", sorted(criteria.REGISTRY))
+def test_the_battery(name, test):
+    inputs = x = keras.Input((10, 10, 2))
+    for filters in (8, 9, 6):
+        x = layers.Conv2D(filters, 3)(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    x = layers.Dense(3, activation="softmax")(layers.Flatten()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    getattr(batteries.Criterion(), test)(name, model, samples(model))
 
 
 def scores_of(trace, layer, criterion):

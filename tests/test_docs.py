@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import batteries
+import models
 import numpy as np
 import pytest
 import solver_battery
@@ -191,3 +193,53 @@ def test_names_of_the_export_page_exist():
     text = (DOCS / "export.md").read_text()
     for name in set(re.findall(r"tflite_export\.([A-Za-z_]+)", text)):
         assert hasattr(tflite_export, name), name
+
+
+def executed(name):
+    """What the code of a page defines."""
+    names = {}
+    text = (DOCS / name).read_text()
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(code, name, "exec"), names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def rule_page():
+    """What `add-a-layer-rule.md` defines, once its code has run."""
+    names = {}
+    try:
+        names = executed("add-a-layer-rule.md")
+        yield names
+    finally:
+        pruning.rules.REGISTRY.pop(names.get("GatedDense"), None)
+
+
+@pytest.mark.parametrize("test", batteries.tests_of(batteries.Removal))
+def test_the_new_rule_passes_the_battery(rule_page, test):
+    import keras
+
+    def make(seed):
+        model = keras.models.clone_model(rule_page["model"])
+        return models.randomize(model, seed)
+
+    getattr(batteries.Removal(), test)(make)
+
+
+@pytest.fixture(scope="module")
+def criterion_page():
+    """What `add-a-criterion.md` defines, once its code has run."""
+    known = dict(pruning.criteria.REGISTRY)
+    try:
+        yield executed("add-a-criterion.md")
+    finally:
+        pruning.criteria.REGISTRY.clear()
+        pruning.criteria.REGISTRY.update(known)
+
+
+@pytest.mark.parametrize("test", batteries.tests_of(batteries.Criterion))
+@pytest.mark.parametrize("name", ["outgoing_norm", "apoz"])
+def test_the_new_criteria_pass_the_battery(criterion_page, name, test):
+    data = criterion_page["images"], criterion_page["labels"]
+    battery = batteries.Criterion()
+    getattr(battery, test)(name, criterion_page["model"], data)

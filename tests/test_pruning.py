@@ -2,10 +2,12 @@
 
 import json
 
+import batteries
 import keras
 import models
 import numpy as np
 import pytest
+from batteries import assert_same
 from helpers import examples
 from helpers import images
 from helpers import run
@@ -23,11 +25,10 @@ from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import Costs
 
 
-def assert_same(first, second, model, tolerance=1e-5):
-    x = images(model)
-    for a, b in zip(run(first, x), run(second, x), strict=True):
-        scale = np.abs(a).max() + 1e-6
-        np.testing.assert_allclose(a / scale, b / scale, atol=tolerance)
+@pytest.mark.parametrize("test", batteries.tests_of(batteries.Removal))
+@pytest.mark.parametrize("graph", ["residual", "shared"])
+def test_the_battery_of_layer_rules(graph, test):
+    getattr(batteries.Removal(), test)(make=models.ZOO[graph])
 
 
 def random_scores(seed):

@@ -11,8 +11,8 @@ def measure(name):
     """Decorator: makes `{name: limit}` a budget.
 
     The function takes a Keras model and returns a number, the less the
-    better, such as a file's bytes or a latency. It is called on small models
-    while a plan is made, some ten times.
+    better, such as a file's bytes or a latency. A plan calls it on the small
+    model of each choice that it tries.
 
     Args:
         name: The budget's key, a string.

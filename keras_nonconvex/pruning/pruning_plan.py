@@ -98,7 +98,7 @@ class PruningPlan:
                 weights that stay. Defaults to `False`.
 
         Returns:
-            A plain `keras.Model` of stock layers.
+            A plain `keras.Model`.
         """
         removal = self._removal(model)
         removal.check()
