@@ -241,9 +241,9 @@ class Battery:
         assert float(logged) == pytest.approx(loss, rel=1e-6)
 
     def test_it_waits_for_accumulated_gradients(self, case):
-        model, _, x, y, _ = compiled(case, gradient_accumulation_steps=3)
+        model, _, x, y, _ = compiled(case, gradient_accumulation_steps=12)
         start = np.array(kernel_of(model))
-        for _ in range(2):
+        for _ in range(11):
             model.train_on_batch(x, y)
             np.testing.assert_array_equal(kernel_of(model), start)
         model.train_on_batch(x, y)
