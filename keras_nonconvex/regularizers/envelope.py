@@ -53,8 +53,9 @@ class GroupSparseEnvelope(Regularizer):
             & Olsson 2016, Carlsson 2019). It is weakly convex: where step *
             strength * d_j >= 1 for some j, the prox keeps the k groups with
             the largest ||w_j||^2 / step (and shrinks the last one if k is not
-            whole). That is exact for equal d_j where it holds for all j:
-            always, unless each group has its own step. Defaults to `False`.
+            whole). That is exact for equal d_j, unless the groups have steps
+            of their own and the condition holds for some groups only.
+            Defaults to `False`.
 
     Example:
     ```python
