@@ -34,7 +34,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 TRAINED = pathlib.Path("runs") / "export_precisions"
 TABLE = RESULTS / "export_precisions.md"
 ROWS = RESULTS / "export_precisions.json"
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
+PRECISIONS = tuple(tflite_export.precisions.PRECISIONS)
 TESTED, REPRESENTATIVE = 200, 500
 BATCH = 64
 

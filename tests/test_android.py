@@ -55,7 +55,8 @@ def run_folder(tmp_path_factory):
                 classifier(filters), path, precision, images, metadata=said
             )
             metrics["tflite"][path.name] = {"accuracy": 0.9}
-    (folder / "recipe.json").write_text(json.dumps({"name": "Tiny's <run>"}))
+    recipe = {"name": "Tiny's <run>", "precisions": ["float32", "int8"]}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 

@@ -32,7 +32,7 @@ def run_folder(digits, tmp_path_factory):
     """What the page reads of a run folder; the networks are trained."""
     folder = tmp_path_factory.mktemp("browser") / "run"
     folder.mkdir()
-    recipe = {"model": "lenet5"}
+    recipe = {"model": "lenet5", "precisions": PRECISIONS}
     metrics = {"dataset": "digits", "tflite": {}}
     # Filters in numbers that fill no SIMD lane.
     for name, filters in (("dense", 13), ("small", 5)):
