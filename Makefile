@@ -4,6 +4,8 @@
 #             of each property, others in every run, 5,000 random graphs
 #             (FUZZ_GRAPHS=n for another number), every family of
 #             keras.applications, all training on JAX
+# make mutants  one-line faults, each of which the tests must notice
+#             (ONLY="scad parity" for those that contain one of these words)
 # make arm    the exported files by real Arm code (qemu), against this machine
 #             (FILES="runs/demo other.tflite" for others, CPU=neoverse-n1)
 # make setup  the environment alone (.venv)
@@ -13,7 +15,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test fuzz arm lint clean
+.PHONY: setup demo test fuzz mutants arm lint clean
 
 setup: .venv/installed
 
@@ -37,6 +39,9 @@ test: .venv/installed-dev
 
 fuzz: .venv/installed-dev
 	HYPOTHESIS_PROFILE=fuzz FUZZ_GRAPHS=$${FUZZ_GRAPHS:-5000} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+mutants: .venv/installed-dev
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ONLY)
 
 arm: .venv/installed
 	PYTHONPATH=tests $(BIN)/python -m arm $(FILES) $(if $(CPU),--cpu $(CPU))

@@ -117,6 +117,30 @@ def test_the_page_on_training_names_every_solver_and_callback():
         assert hasattr(knc, name), name
 
 
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_pages_hold_one_width_and_their_links_lead_somewhere(path):
+    in_code = False
+    for line in path.read_text().splitlines():
+        if line.startswith("```"):
+            in_code = not in_code
+        elif in_code:
+            assert not re.search(r"\S  # ", line), f"a line of its own: {line}"
+        elif not line.startswith("|"):
+            assert len(line) <= 120, line
+    for target, anchor in re.findall(
+        r"\]\(([^)#:]*)(?:#([^)]*))?\)", path.read_text()
+    ):
+        other = path.parent / target if target else path
+        assert other.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", other.read_text(), re.M)
+            anchors = [re.sub(r"[^\w -]", "", t.lower()) for t in titles]
+            assert anchor in [a.replace(" ", "-") for a in anchors], anchor
+
+
 def test_the_reference_names_everything():
     text = (DOCS / "penalties.md").read_text()
     for name in PUBLIC:

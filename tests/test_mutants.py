@@ -1,14 +1,11 @@
 """The table of `make mutants` fits the code; the faults are tried there."""
 
-import pathlib
-
-import mutants
 import pytest
+from mutants.table import MUTANTS
+from mutants.table import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-
-@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=str)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_mutant_changes_one_place(mutant):
     text = (ROOT / mutant.file).read_text()
     assert text.count(mutant.old) == 1
@@ -16,7 +13,7 @@ def test_a_mutant_changes_one_place(mutant):
 
 
 def test_there_are_mutants_of_every_kind():
-    files = {mutant.file for mutant in mutants.MUTANTS}
+    files = {mutant.file for mutant in MUTANTS}
     for part in (
         "penalties",
         "regularizers/joint_prox",
@@ -31,4 +28,4 @@ def test_there_are_mutants_of_every_kind():
     ):
         assert any(f"keras_nonconvex/{part}" in file for file in files), part
     assert any("tflite_export/parity" in file for file in files)
-    assert len(mutants.MUTANTS) >= 30
+    assert len(MUTANTS) >= 30
