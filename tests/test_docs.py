@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 # Before the page adds its own.
 PUBLIC = {*penalties.REGISTRY, *regularizers.REGISTRY}
+CRITERIA = {*pruning.criteria.REGISTRY}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_the_reference_names_everything():
 
 def test_the_page_on_pruning_names_what_there_is():
     text = (DOCS / "pruning.md").read_text()
-    for name in pruning.criteria.REGISTRY:
+    for name in CRITERIA:
         assert f'`"{name}"`' in text, name
     for name in re.findall(r"knc\.pruning\.([A-Za-z_]+)", text):
         assert hasattr(pruning, name), name
@@ -224,6 +225,21 @@ def test_the_new_rule_passes_the_battery(rule_page, test):
         return models.randomize(model, seed)
 
     getattr(batteries.Removal(), test)(make)
+
+
+def test_a_constant_into_the_new_layer_keeps_its_channel(rule_page):
+    import keras
+
+    model = keras.models.clone_model(rule_page["model"])
+    conv = models.randomize(model, 0).get_layer("conv")
+    kernel = np.array(conv.kernel)
+    kernel[..., :2] = 0
+    conv.kernel.assign(kernel)
+    conv.bias.assign([0.5, -0.5, *[0.1] * 10])
+    layer = next(la for la in pruning.plan(model).layers if la.name == "conv")
+    # What ReLU makes of the second one's constant is zero.
+    assert layer.keep == [True, False] + [True] * 10
+    assert "sends 0.5 into 'gated', where no bias can" in layer.reason
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,26 @@
-"""Criteria: which channel classes matter least."""
+"""Criteria: which channel classes matter least.
 
+`weights` and `samples` list their criteria in `__all__`.
+"""
+
+from keras_nonconvex.pruning.criteria import samples
+from keras_nonconvex.pruning.criteria import weights
 from keras_nonconvex.pruning.criteria.base import REGISTRY
 from keras_nonconvex.pruning.criteria.base import combined
 from keras_nonconvex.pruning.criteria.base import criterion
 from keras_nonconvex.pruning.criteria.base import name_of
 from keras_nonconvex.pruning.criteria.base import needs_data
 from keras_nonconvex.pruning.criteria.base import scores_of
-from keras_nonconvex.pruning.criteria.samples import LossRise
-from keras_nonconvex.pruning.criteria.samples import Taylor
-from keras_nonconvex.pruning.criteria.weights import BNScale
-from keras_nonconvex.pruning.criteria.weights import GeometricMedian
-from keras_nonconvex.pruning.criteria.weights import GroupNorm
-from keras_nonconvex.pruning.criteria.weights import Random
+from keras_nonconvex.pruning.criteria.samples import *  # noqa: F403
+from keras_nonconvex.pruning.criteria.weights import *  # noqa: F403
 
 __all__ = [
     "REGISTRY",
-    "BNScale",
-    "GeometricMedian",
-    "GroupNorm",
-    "LossRise",
-    "Random",
-    "Taylor",
     "combined",
     "criterion",
     "name_of",
     "needs_data",
     "scores_of",
 ]
+__all__ += weights.__all__
+__all__ += samples.__all__

@@ -16,6 +16,8 @@ from keras_nonconvex.pruning.criteria.base import criterion
 from keras_nonconvex.pruning.criteria.weights import GroupNorm
 from keras_nonconvex.pruning.removal.builder import masked_values
 
+__all__ = ["LossRise", "Taylor"]
+
 
 @criterion("taylor")
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,8 @@ import numpy as np
 from keras_nonconvex import checks
 from keras_nonconvex.pruning.criteria.base import criterion
 
+__all__ = ["BNScale", "GeometricMedian", "GroupNorm", "Random"]
+
 
 def _relative(scores):
     """Scores in units of their mean over the layer, zeros left out."""
