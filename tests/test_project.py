@@ -38,7 +38,7 @@ SOLVERS = [
 ]
 TRAINING = [{"coupled"}, {"model"}, {"attachment", "recovery", "strength"}]
 PRUNING = [
-    {"rules", "budgets"},
+    {"rules", "budgets", "drawing"},
     {"channels"},
     {"removal", "selection"},
     {"costs", "criteria"},
@@ -55,11 +55,12 @@ CHANNELS = [
     {"trace", "execution"},
 ]
 REMOVAL = [
-    {"builder", "compiling", "constants"},
+    {"remaking", "compiling", "constants"},
+    {"builder"},
     {"folding", "branches"},
     {"removal"},
 ]
-CRITERIA = [{"base"}, {"weights"}, {"samples"}]
+CRITERIA = [{"base", "gates"}, {"weights"}, {"samples"}]
 RULES = [
     {"base"},
     {"elementwise", "merging", "moving", "normalizing"},

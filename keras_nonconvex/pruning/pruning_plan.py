@@ -8,6 +8,7 @@ from rich.table import Table
 
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning import budgets
+from keras_nonconvex.pruning import drawing
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.removal.removal import Removal
 from keras_nonconvex.pruning.removal.removal import Superfluous
@@ -183,28 +184,7 @@ class PruningPlan:
         set of layers whose channels stay or go together. `dot -Tsvg` draws
         it.
         """
-        entries = {entry.name: entry for entry in self.layers}
-        lines = ["graph channels {", '  node [shape=box, fontname="sans"];']
-        for i, names in enumerate(self._clusters()):
-            lines.append(f"  subgraph cluster_{i} {{")
-            for name in names:
-                full, kept = entries[name].channels
-                shade = "lightgrey" if kept == full else "white"
-                lines.append(
-                    f'    "{name}" [label="{name}\\n{kept} of {full}", '
-                    f"style=filled, fillcolor={shade}];"
-                )
-            lines.append("  }")
-        return "\n".join([*lines, "}"])
-
-    def _clusters(self):
-        seen = set()
-        for entry in self.layers:
-            if entry.keep and entry.name not in seen:
-                names = [entry.name, *self.tied.get(entry.name, [])]
-                names = [n for n in dict.fromkeys(names) if n not in seen]
-                seen.update(names)
-                yield names
+        return drawing.dot(self)
 
     def _kept(self, trace):
         """The keep lists as one bool per channel id."""

@@ -1,4 +1,4 @@
-"""Dead branches: what of a graph can go whole once its channels are constant.
+"""Dead branches: parts of a graph that go whole once they are constant.
 
 An input of an Add that is the same for every picture is a constant, zero in
 most cases, and an input of a Concatenate that keeps no channel is nothing.
@@ -18,7 +18,7 @@ class Branches:
     """Which inputs of which calls can be left out.
 
     Attributes:
-        bypassed: As in `rebuild.Builder`.
+        bypassed: As in `Builder`.
         gone: Names of the layers that go with them.
         emptied: Arrays of roots, of each of which one has to stay: without
             them a tensor that is needed would have no channel left.
@@ -105,7 +105,7 @@ class Branches:
         self.bypassed = {k: v for k, v in self.bypassed.items() if v}
 
     def _measure(self, trace, keep, values, adds):
-        """Takes what is uniform: a value per channel, or nothing if zero."""
+        """Bypasses inputs of an Add that have one value per channel."""
         wanted = [call.inputs[i] for call, dead in adds for i in dead]
         arrays = run(trace, blank_inputs(trace), values, wanted)
         for call, dead in adds:

@@ -1,29 +1,28 @@
 """Builds the masked and the small model from kept classes."""
 
-import copy
-import tempfile
-
 import keras
 import numpy as np
 from keras import ops
 from keras import tree
 
 from keras_nonconvex import graph
-from keras_nonconvex import layouts
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.removal import remaking
 
 _ZEROED = ("filter", "bias", "scale", "shift", "input", "inner")
 
 
 def masked_values(trace, zeroed):
-    """{id of a variable: its values with these classes zeroed}.
+    """The weights of a model with some classes of channels set to zero.
 
-    Zeroed are the weights that make a channel and those that read it. Only
-    variables that change are in it.
+    The weights that make such a channel become zero, and those that read it.
 
     Args:
         trace: A `Trace`.
-        zeroed: One bool per channel id.
+        zeroed: One bool per channel id, read at the class roots.
+
+    Returns:
+        {id of a variable: array}, of those that change.
     """
     values = {}
     for use in trace.of_role(*_ZEROED):
@@ -38,7 +37,7 @@ def masked_values(trace, zeroed):
 
 
 class Builder:
-    """Builds a plain functional model, call by call, of stock layers.
+    """Builds a plain functional model from a trace, call by call.
 
     Args:
         trace: The channel graph.
@@ -70,11 +69,16 @@ class Builder:
         self._names |= {n.node.operation.name for n in trace.nested}
 
     def build(self):
-        """The new model."""
+        """The new model. A builder builds once."""
         return self._model(self.trace.model, (), [])
 
     def cut(self, variable, array):
-        """What stays of an array that has a variable's shape."""
+        """What stays of an array that has a variable's shape.
+
+        Args:
+            variable: A weight of the old model.
+            array: An array of its shape.
+        """
         for use in self._uses.get(id(variable), []):
             stays = self.trace.stays(self.keep, use.ids)
             array = np.compress(stays, array, axis=use.axis)
@@ -94,7 +98,9 @@ class Builder:
         for node in self._needed(model, path):
             if node.is_input:
                 (old,) = node.outputs
-                tensors[id(old)] = _new_input(node, entering.get(id(old), old))
+                tensors[id(old)] = remaking.new_input(
+                    node, entering.get(id(old), old)
+                )
                 continue
             outputs = self._call(node, path, tensors)
             for old, new in zip(
@@ -112,7 +118,7 @@ class Builder:
         return built
 
     def _needed(self, model, path):
-        """The nodes that the outputs depend on; all inputs."""
+        """The nodes that the outputs depend on, and all inputs."""
         wanted = {id(t) for t in model.outputs}
         needed = []
         for node in reversed(list(graph.nodes(model))):
@@ -178,14 +184,14 @@ class Builder:
         return total
 
     def _name(self, tensor, name):
-        """Names a new operation as no other of the model is named."""
+        """Gives a new operation a name that the model does not have yet."""
         while name in self._names:
             name += "_"
         self._names.add(name)
         tensor._keras_history.operation.name = name
 
     def _narrowed(self, node, key, tensors):
-        """The tensors, with a gather where a layer reads fewer channels."""
+        """The tensors that enter a call which reads fewer channels."""
         gather = self.trace.gathers[key]
         given = self.trace.stays(self.keep, gather.given)
         chosen = self.trace.stays(self.keep, gather.chosen)[given]
@@ -207,10 +213,10 @@ class Builder:
         if rule is not None:
             changes = rule.resized(operation, self._cut(operation, key))
         if not isinstance(operation, keras.layers.Layer):
-            return _copy_of_operation(operation, changes)
+            return remaking.copy_of_operation(operation, changes)
         if id(operation) in self.new_biases:
-            changes = {**changes, **_with_bias(operation)}
-        return _remade(operation, changes)
+            changes = {**changes, **remaking.with_bias(operation)}
+        return remaking.remade(operation, changes)
 
     def _rule(self, operation):
         """The rule by which a layer gets smaller, None if it does not."""
@@ -244,7 +250,7 @@ class Builder:
         if not _is_layer(old):
             return
         if not new.weights:
-            _copy_state(old, new)
+            remaking.copy_state(old, new)
             return
         weights = [
             self.cut(v, self.values.get(id(v), ops.convert_to_numpy(v)))
@@ -267,7 +273,7 @@ class Builder:
             bias = self.new_biases[id(old)].reshape(new.bias.shape)
             weights.insert(place, bias)
         new.set_weights(weights)
-        _copy_state(old, new)
+        remaking.copy_state(old, new)
         self.pairs += [
             (v, mine)
             for v, mine in zip(old.weights, new.weights, strict=False)
@@ -275,103 +281,5 @@ class Builder:
         ]
 
 
-def _new_input(node, tensor):
-    """An input like an old one, for a tensor that may be smaller."""
-    layer = node.operation
-    config = layer.get_config()
-    config["batch_shape"] = (
-        config["batch_shape"][0],
-        *(
-            None if old is None else new
-            for old, new in zip(
-                config["batch_shape"][1:], tensor.shape[1:], strict=True
-            )
-        ),
-    )
-    return type(layer).from_config(config).output
-
-
 def _is_layer(operation):
     return isinstance(operation, keras.layers.Layer)
-
-
-def _with_bias(layer):
-    """The config of a layer that is given a bias."""
-    if isinstance(layer, keras.layers.EinsumDense):
-        _, _, result = layouts.einsum_letters(layer)
-        axes = rules.find(layer).bias_axes(layer)
-        return {"bias_axes": "".join(result[axis] for axis in axes)}
-    return {"use_bias": True}
-
-
-def _copy_of_operation(operation, changes):
-    """A stateless operation that knows nothing of the old model."""
-    if changes:
-        return type(operation).from_config(
-            {**operation.get_config(), **changes}
-        )
-    new = copy.copy(operation)
-    new._inbound_nodes, new._outbound_nodes = [], []
-    return new
-
-
-def _remade(layer, changes):
-    """A new layer from the config of an old one, with changes."""
-    try:
-        config = _merged(_plain(layer.get_config()), changes)
-        # Some activations cannot be stored in a config.
-        if "activation" in config:
-            config["activation"] = layer.activation
-        return type(layer).from_config(config)
-    except Exception as error:
-        if not layer.weights and not changes:
-            return _copy_of_operation(layer, {})
-        (first, *_) = str(error).splitlines() or [""]
-        raise ValueError(
-            f"Layer '{layer.name}' cannot be made anew from its config: "
-            f"{first} Received: {type(layer).__name__}"
-        ) from error
-
-
-def _copy_state(old, new):
-    """What layers for preprocessing learn beside their weights."""
-    if hasattr(old, "save_assets"):
-        with tempfile.TemporaryDirectory() as folder:
-            old.save_assets(folder)
-            new.load_assets(folder)
-    if hasattr(new, "finalize_state"):
-        new.finalize_state()
-
-
-def _merged(config, changes):
-    """A nested config with changes."""
-    return {
-        **config,
-        **{
-            key: _merged(config[key], value)
-            if isinstance(value, dict) and isinstance(config.get(key), dict)
-            else value
-            for key, value in changes.items()
-        },
-    }
-
-
-def _plain(config):
-    """A layer's config without this package's regularizers, and unbuilt.
-
-    The penalty has done its work, and plain Keras can load the result; the
-    layers in a wrapper say for which shapes they were built.
-    """
-    if isinstance(config, list):
-        return [_plain(v) for v in config]
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: None
-        if key.endswith("_regularizer")
-        and isinstance(value, dict)
-        and str(value.get("registered_name")).startswith("keras_nonconvex>")
-        else _plain(value)
-        for key, value in config.items()
-        if key != "build_config"
-    }

@@ -92,7 +92,7 @@ class Constants:
             yield tensor, roots[np.isin(roots, constant)]
 
     def _passed_on(self, call):
-        """Roots of what a layer for single channels leaves constant."""
+        """Roots of the constants that pass a layer which mixes no channels."""
         constant = [self.of(x) for x in call.inputs]
         if not constant:
             return _NONE
@@ -112,7 +112,11 @@ class Constants:
         return np.unique(self.trace.root_of[np.concatenate(ids)])
 
     def _without_weights(self, layer, inputs):
-        """Roots of filters that read nothing, or constants alone."""
+        """Roots of the filters whose output is constant.
+
+        These are filters of zeros, and those whose other weights read
+        constants.
+        """
         uses = self._uses[id(layer)]
         roles = ["filter"]
         if any(use.role == "inner" for use in uses):
@@ -135,7 +139,7 @@ class Constants:
         return np.setdiff1d(self._made(layer), _union(alive))
 
     def _zero(self, uses):
-        """Roots of the channels that these weights make zero."""
+        """Roots of the channels that scales of zero make zero."""
         alive, known = [], []
         for use in uses:
             roots = self.trace.root_of[use.ids]
@@ -145,7 +149,7 @@ class Constants:
 
 
 def unread_classes(trace):
-    """Classes whose every reader has only zero weights for them."""
+    """Classes that are only read by weights of zero: one bool per id."""
     read = np.zeros(len(trace), dtype=bool)
     for use in trace.of_role("input", "inner"):
         nonzero = use.rows().any(axis=1)

@@ -1,4 +1,4 @@
-"""What constant channels send: folded into the next bias when they go.
+"""Folding: the constants of removed channels go into the next bias.
 
 A filter that is zero still sends act(bias) or act(BN shift) downstream. One
 pass of any input measures all of these constants.
@@ -48,7 +48,7 @@ def sent(trace, constant, values=None):
 
 
 def _images(trace, calls, values):
-    """{key of a call: the arrays that go into it}."""
+    """{key of a call: the arrays that enter it, in inference}."""
     if not calls:
         return {}
     wanted = [t for call in calls for t in call.inputs]
@@ -62,7 +62,7 @@ def _images(trace, calls, values):
 
 
 def stuck(trace, constant, on_constant):
-    """Constant classes that nothing can stand for: {root: why}.
+    """Constant classes whose constant no bias can replace: {root: why}.
 
     Args:
         trace: A `Trace`.
@@ -96,7 +96,7 @@ def stuck(trace, constant, on_constant):
 
 
 def stuck_at_zero(trace, classes, values=None):
-    """Classes that arrive where only zero will do, but are not: {root: why}.
+    """Classes that are not zero where they have to be: {root: why}.
 
     Args:
         trace: A `Trace`.
@@ -121,7 +121,7 @@ def stuck_at_zero(trace, classes, values=None):
 
 
 def _levels(trace, constant, calls, images):
-    """[(root, least, greatest value)] of constants, over a layer's calls."""
+    """[(root, least, greatest value)] of the constants that enter a layer."""
     levels = {}
     for call, arrays in zip(calls, images, strict=True):
         for tensor, array in zip(call.inputs, arrays, strict=True):
@@ -156,7 +156,12 @@ def bias_changes(trace, constant, values):
 
 
 def _contribution(trace, constant, use, calls, images):
-    """What the constants add to a layer's output: per bias, and the error."""
+    """What constants add to a layer's output, and the error at the border.
+
+    Returns:
+        `(change, error)`: an array with one value per index of `bias_axes`,
+        or None, and a number.
+    """
     layer = use.layer
     axes = rules.find(layer).bias_axes(layer)
     if not axes:

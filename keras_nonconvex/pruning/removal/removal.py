@@ -47,7 +47,7 @@ class Superfluous:
 
 
 class Removal:
-    """A choice of classes, carried out.
+    """Carries out a choice of classes: the masked and the small model.
 
     Args:
         trace: A `Trace`.
