@@ -1,10 +1,13 @@
 """What many tests do: run a model, draw its inputs, count examples."""
 
+import contextlib
 import math
+import sys
 
 import hypothesis
 import keras
 import numpy as np
+import pytest
 from conftest import EXAMPLES
 
 
@@ -32,6 +35,23 @@ def images(model, n=4, seed=0, dtype="float32"):
         for tensor in model.inputs
     ]
     return drawn if len(drawn) > 1 else drawn[0]
+
+
+@contextlib.contextmanager
+def without_the_package():
+    """A scope in which `keras_nonconvex` cannot be imported, nor found."""
+    registered = keras.saving.get_custom_objects()
+    objects = dict(registered)
+    names = [n for n in sys.modules if n.split(".")[0] == "keras_nonconvex"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            # The import of such a module fails.
+            patch.setitem(sys.modules, name, None)
+        registered.clear()
+        try:
+            yield
+        finally:
+            registered.update(objects)
 
 
 def examples(n):
