@@ -194,15 +194,18 @@ def vector_points(cls, sizes=(1, 2, 3, 6)):
 
 
 def joint_steps(penalty):
-    """Steps up to the critical one, and steps around and beyond it; a single
-    list where there is no critical one.
+    """Steps of one call each, because a call follows its largest step: up to
+    the critical one, just beyond it, and far; all where there is none.
     """
     rho = penalty.weak_convexity
     if rho == 0 or math.isinf(rho):
         return [np.geomspace(1e-4, 10.0, 9)]
-    below = [1e-4, 0.03, 0.3, 0.7, 0.95, 1 - 1e-3, 1 - 1e-9, 1.0]
-    beyond = [1 + 1e-9, 1 + 1e-3, 1.1, 1.5, 3.0, 30.0]
-    return [np.array(below) / rho, np.array([0.3, *beyond]) / rho]
+    shares = (
+        [1e-4, 0.03, 0.3, 0.7, 0.95, 1 - 1e-3, 1 - 1e-9, 1.0],
+        [0.3, 1 + 1e-9, 1 + 1e-3, 1.1, 1.5],
+        [0.3, 1 + 1e-3, 3.0, 30.0],
+    )
+    return [np.array(share) / rho for share in shares]
 
 
 @functools.cache
@@ -211,9 +214,9 @@ def joint_points(cls, sizes=(5, 1, 2, 3)):
     of the threshold, the group step on both sides of where the group dies.
     """
     found, rng = [], generator(cls.__name__)
-    regimes = [(penalty, joint_steps(penalty)) for penalty in instances(cls, 1)]
+    regimes = [(penalty, joint_steps(penalty)) for penalty in instances(cls, 0)]
     cases = [(regimes[0][0], step) for step in regimes[0][1]]
-    # The rest in turns: below the critical step, around and beyond it.
+    # The rest in turns.
     cases += [(p, s[i % len(s)]) for i, (p, s) in enumerate(regimes[1:])]
     for (penalty, step), size in zip(cases, itertools.cycle(sizes)):
         height = [0.9, 1 - 1e-6, 1 + 1e-6, 1.1, 1.5, 3.0, 20.0]

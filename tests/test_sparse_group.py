@@ -69,7 +69,7 @@ class TestEveryPenalty:
                 # Of two minima whose norms are within 10 %, or where the
                 # group is about to die, the walk may miss the better one.
                 assert found.max() <= 1e-6, penalty
-                assert np.mean(found > 1e-9) <= 0.03, penalty
+                assert np.mean(found > 1e-9) <= 0.05, penalty
 
     @settings(max_examples=2)
     @given(data=st.data())
