@@ -101,7 +101,7 @@ class TestEveryPenalty:
             assert alive[bound[0] > 1e-6 * t.max(axis=0)].all()
 
     def test_limits(self, name):
-        for penalty, t, step, *_ in solved(name)[:3]:
+        for penalty, t, step, *_ in solved(name)[:2]:
             # No group term: the scalar prox. Neither: the identity.
             alone = ops.convert_to_numpy(
                 penalty.weights_prox(ops.convert_to_tensor(t), step, (0,))
@@ -120,7 +120,7 @@ class TestEveryPenalty:
             )
 
     def test_float32_reaches_the_minimum_in_any_regime(self, name):
-        for penalty, t, step, group_step, exact in solved(name)[:3]:
+        for penalty, t, step, group_step, exact in solved(name)[:2]:
             # Whatever the rounding of the problem itself does to it.
             whole = brute_force.whole(penalty, t, step, group_step)
             found = joint(penalty, t, step, group_step, "float32")
