@@ -16,7 +16,7 @@ from keras import layers
 
 import keras_nonconvex as knc
 
-BATCH = 64
+BATCH = 32
 
 
 def network():
