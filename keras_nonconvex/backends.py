@@ -1,22 +1,77 @@
 """What the backends need beyond `keras.ops`: XLA, strategies, no tape."""
 
 import contextlib
+import functools
 
 import keras
 
 
-def compiled(function):
-    """The function, compiled by XLA on the TensorFlow backend.
-
-    Keras leaves XLA off on TensorFlow's CPU, where the few dozen elementwise
-    operations of a prox then cost several passes each. JAX compiles the whole
-    step anyway.
-    """
+def traced(function):
+    """The function as one graph on the TensorFlow backend, not op by op."""
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True, autograph=False)
+    return tf.function(function, autograph=False)
+
+
+def compiled(function=None, any_shape=False):
+    """The function, compiled by XLA where it is called in a TensorFlow graph.
+
+    Keras leaves XLA off on TensorFlow's CPU, where the few dozen elementwise
+    operations of a prox then cost several passes each. JAX compiles the whole
+    step anyway. Calls with equal settings and shapes share one compilation,
+    in all models, and it happens when the first of them runs.
+
+    Args:
+        function: Callable that takes tensors by position and hashable settings
+            by keyword.
+        any_shape: Boolean, whether one trace serves all shapes: the function
+            must then not read static shapes.
+    """
+    if function is None:
+        return functools.partial(compiled, any_shape=any_shape)
+
+    @functools.lru_cache(maxsize=1024)
+    def graph(specs, settings):
+        import tensorflow as tf
+
+        def call(*tensors):
+            return function(*tensors, **dict(settings))
+
+        call.__name__ = function.__name__
+        return tf.function(
+            call, input_signature=specs, jit_compile=True, autograph=False
+        )
+
+    @functools.wraps(function)
+    def call(*tensors, **settings):
+        if not _in_a_graph():
+            return function(*tensors, **settings)
+        import tensorflow as tf
+
+        dtype = tensors[0].dtype
+        tensors = [
+            t if tf.is_tensor(t) else tf.convert_to_tensor(t, dtype)
+            for t in tensors
+        ]
+        specs = tuple(
+            tf.TensorSpec(
+                [None] * len(t.shape) if any_shape else t.shape, t.dtype
+            )
+            for t in tensors
+        )
+        return graph(specs, tuple(sorted(settings.items())))(*tensors)
+
+    return call
+
+
+def _in_a_graph():
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
 
 
 def strategy_scope(model):

@@ -29,7 +29,7 @@ REGULARIZERS = [
     {"envelope", "hierarchical", "hoyer", "orthogonality"},
 ]
 SOLVERS = [
-    {"state", "step_size", "half_space"},
+    {"state", "step_size", "half_space", "batches"},
     {"base"},
     {"proximal"},
     {"splitting", "admm", "subgradient"},

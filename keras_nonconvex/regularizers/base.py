@@ -40,6 +40,9 @@ class Regularizer(keras.regularizers.Regularizer):
     exact = True
     # Whether it shrinks the groups that stay, as a weight decay does.
     decays = False
+    # Whether `proximal` has its own parts compiled (`backends.compiled`), so
+    # that a solver need not.
+    compiles = False
     # The arguments that a schedule multiplies.
     strengths = ("strength",)
 
@@ -59,13 +62,20 @@ class Regularizer(keras.regularizers.Regularizer):
 
     def scaled(self, multiplier):
         """Returns a copy with all strengths times a number or scalar tensor."""
-        scaled = copy.copy(self)
-        for name in self.strengths:
-            strength = getattr(self, name)
-            if strength is not None:
-                setattr(scaled, name, strength * multiplier)
-        scaled.__dict__.pop("terms", None)
-        return scaled
+        return self._with(
+            **{
+                name: getattr(self, name) * multiplier
+                for name in self.strengths
+                if getattr(self, name) is not None
+            }
+        )
+
+    def _with(self, **arguments):
+        changed = copy.copy(self)
+        vars(changed).update(arguments)
+        # Those of the other arguments.
+        vars(changed).pop("terms", None)
+        return changed
 
     def value(self, w):
         """The loss term of a kernel: a scalar.
@@ -118,6 +128,13 @@ class Regularizer(keras.regularizers.Regularizer):
         """
         return ()
 
+    def of_columns(self):
+        """The same for matrices whose columns are the groups, or None.
+
+        A solver then takes the groups of several kernels at once. None where
+        the term of a group depends on more than the weights in it.
+        """
+
     def floor(self, total):
         """How many of `total` groups a half-space step must leave."""
         return 1
@@ -159,6 +176,18 @@ class Regularizer(keras.regularizers.Regularizer):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+    # Regularizers are values: equal ones share what is compiled for them.
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self._key() == other._key()
+
+    def __hash__(self):
+        return hash((type(self), self._key()))
+
+    def _key(self):
+        fields = {k: v for k, v in vars(self).items() if k != "terms"}
+        return repr(sorted(fields.items()))
 
     def __repr__(self):
         config = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())

@@ -94,6 +94,9 @@ class Elementwise(OfPenalty):
         penalty = self.penalty.at(self.strength)
         return penalty.prox(t, step * self.strength)
 
+    def of_columns(self):
+        return self
+
     @property
     def terms(self):
         return Terms(None, self)
@@ -134,6 +137,11 @@ class Group(OfPenalty):
 
     def group_axes(self, rank):
         return group_patterns.reduced_axes(self.groups, rank)
+
+    def of_columns(self):
+        if isinstance(self.group_weights, tuple):
+            return None
+        return self._with(groups=(0,))
 
     def _axes_and_strength(self, w, strength):
         axes = self.group_axes(len(w.shape))
@@ -226,13 +234,17 @@ class SparseGroup(Group):
             penalty.weights_value(t, axes)
         ) + ops.sum(group_strength * group_patterns.norms(t, axes))
 
+    @property
+    def compiles(self):
+        return self.exact and joint_prox.in_cases(self.penalty)
+
     def magnitude_prox(self, t, step):
         axes, group_strength = self._group_term(t)
+        steps = step * self.strength, step * group_strength
+        if self.exact:
+            return joint_prox.prox(self.penalty, t, *steps, axes, self.strength)
         penalty = self.penalty.at(self.strength)
-        joint = joint_prox.prox if self.exact else joint_prox.composition
-        return joint(
-            penalty, t, step * self.strength, step * group_strength, axes
-        )
+        return joint_prox.composition(penalty, t, *steps, axes)
 
     @functools.cached_property
     def terms(self):

@@ -19,6 +19,7 @@ import math
 from keras import ops
 
 from keras_nonconvex import group_patterns
+from keras_nonconvex.backends import compiled
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import VectorPenalty
 from keras_nonconvex.tensors import divisor
@@ -34,8 +35,11 @@ _REST, _BELOW, _GAP, _MOST_WALKS = 1e-3, 0.6, 1.1, 80
 
 
 @functools.singledispatch
-def prox(penalty, t, step, group_step, axes):
+def prox(penalty, t, step, group_step, axes, strength=1.0):
     """The joint prox at magnitudes `t`: x >= 0, in the shape of `t`.
+
+    In a TensorFlow graph each case is compiled by itself, when it is first
+    reached: most trainings never leave the convex one.
 
     Args:
         penalty: The penalty r. A vector penalty brings its own joint prox.
@@ -44,18 +48,30 @@ def prox(penalty, t, step, group_step, axes):
             with one value per group.
         group_step: The step times the strength of the group norm, likewise.
         axes: Tuple of integers, the axes of `t` that one group spans.
+        strength: The strength of r, a number or a scalar tensor, which sets
+            the knots of r where they follow it.
     """
-    problem = (penalty, t, step, group_step, axes)
-    rho = penalty.weak_convexity
+    rho = penalty.at(strength).weak_convexity
+
+    def case(function):
+        return function(
+            t, step, group_step, strength, penalty=penalty, axes=axes
+        )
+
     if isinstance(rho, float) and rho == 0.0:
-        return _if_convex(*problem)
+        return case(_if_convex)
     if isinstance(rho, float) and rho == math.inf:
-        return _best_basin(*problem)
+        return case(_best_basin)
     return ops.cond(
         ops.any(step * rho > 1.0),
-        lambda: _best_basin(*problem),
-        lambda: _if_convex(*problem),
+        lambda: case(_best_basin),
+        lambda: case(_if_convex),
     )
+
+
+def in_cases(penalty):
+    """Whether the joint prox is found case by case, not by one formula."""
+    return prox.dispatch(type(penalty)) is prox.dispatch(object)
 
 
 def composition(penalty, t, step, group_step, axes):
@@ -65,12 +81,12 @@ def composition(penalty, t, step, group_step, axes):
 
 
 @prox.register
-def _(penalty: L1, t, step, group_step, axes):
+def _(penalty: L1, t, step, group_step, axes, strength=1.0):
     return composition(penalty, t, step, group_step, axes)
 
 
 @prox.register
-def _(penalty: VectorPenalty, t, step, group_step, axes):
+def _(penalty: VectorPenalty, t, step, group_step, axes, strength=1.0):
     return penalty.joint_prox(t, step, group_step, axes)
 
 
@@ -87,44 +103,80 @@ def _at_radius(penalty, t, step, group_step, axes, radius):
     return x, ops.where(norm > 0, maximum(larger, 0.0), 0.0 * radius)
 
 
-def _settle(advance, radius, largest):
+def _settle(at, t, radius, largest):
     """Follows rounds from `radius` to their fixed point, by Aitken's method.
 
     It makes two rounds and goes to where they lead if each move is the same
     fraction of the one before, until that changes nothing but the rounding.
+    Each turn of the loop is one round, so that `at` is compiled once.
+
+    Args:
+        at: A function of R: x(R), and the R of the next round.
+        t: Magnitudes.
+        radius: The R to start from.
+        largest: The largest R that there can be.
+
+    Returns:
+        x at the fixed point, and its R.
     """
     slack = tolerance(radius.dtype) * largest
 
-    def unfinished(radius, change):
-        return ops.any(change > slack)
-
-    def improve(radius, change):
-        once = advance(radius)
-        twice = advance(once)
-        gap = once - radius
+    def turn(second, going, settled, x, before, radius, at_x):
+        x, new = at(radius)
+        gap = radius - before
         close = ops.abs(gap) <= slack
-        ratio = (twice - once) / ops.where(close, ops.ones_like(gap), gap)
-        better = once + (twice - once) / (1.0 - minimum(ratio, 0.999))
+        ratio = (new - radius) / ops.where(close, ops.ones_like(gap), gap)
+        better = radius + (new - radius) / (1.0 - minimum(ratio, 0.999))
         # Zero is a fixed point of every group: stay off it.
-        better = ops.clip(better, minimum(once, twice) / 4.0, largest)
-        better = ops.where(close, twice, better)
-        return better, ops.abs(better - twice)
+        better = ops.clip(better, minimum(radius, new) / 4.0, largest)
+        better = ops.where(close, new, better)
+        still = ops.all(ops.abs(better - new) <= slack)
+        return (
+            ops.logical_not(second),
+            ops.logical_not(settled),
+            ops.logical_and(second, still),
+            x,
+            radius,
+            ops.where(second, better, new),
+            radius,
+        )
 
-    radius, _ = ops.while_loop(
-        unfinished,
-        improve,
-        (radius, radius),
-        maximum_iterations=_MOST_ROUNDS // 2,
+    no, x = ops.zeros((), "bool"), ops.zeros_like(t)
+    *_, x, _, _, radius = ops.while_loop(
+        lambda second, going, *_: going,
+        turn,
+        (
+            no,
+            ops.ones((), "bool"),
+            no,
+            ops.zeros_like(t),
+            radius,
+            radius,
+            radius,
+        ),
+        maximum_iterations=_MOST_ROUNDS + 1,
     )
-    return radius
+    return x, radius
 
 
-def _if_convex(penalty, t, step, group_step, axes):
+def _if_convex(t, step, group_step, strength, penalty, axes):
     """The joint prox for step * weak_convexity <= 1: one stationary point.
 
     x is zero iff the norm of the soft-thresholded group is at most
     `group_step`, which takes no iteration.
     """
+    problem = (t, step, group_step, strength)
+    x, start, once, rests = _first_round(*problem, penalty=penalty, axes=axes)
+    return ops.cond(
+        rests,
+        lambda: x,
+        lambda: _more_rounds(*problem, start, once, penalty=penalty, axes=axes),
+    )
+
+
+@compiled(any_shape=True)
+def _first_round(t, step, group_step, strength, penalty, axes):
+    penalty = penalty.at(strength)
     at_zero = maximum(t - step * penalty.slope_at_zero, 0.0)
     start = maximum(group_patterns.norms(t, axes) - group_step, 0.0)
     start = ops.where(
@@ -132,27 +184,30 @@ def _if_convex(penalty, t, step, group_step, axes):
         start,
         ops.zeros_like(start),
     )
-
-    def at(radius):
-        return _at_radius(penalty, t, step, group_step, axes, radius)
-
     # Training steps are so small that one round from the start is enough: an
     # error of R moves x by group_step / R of it, and more near the critical
     # step.
-    x, once = at(start)
+    x, once = _at_radius(penalty, t, step, group_step, axes, start)
     ease = (1.0 - step * penalty.weak_convexity) * start
     ease = ease / divisor(group_step)
     close = ops.abs(once - start) <= (
         tolerance(t.dtype) * start * maximum(ease, 1.0)
     )
-    return ops.cond(
-        ops.all(close),
-        lambda: x,
-        lambda: at(_settle(lambda radius: at(radius)[1], once, start))[0],
-    )
+    return x, start, once, ops.all(close)
 
 
-def _best_basin(penalty, t, step, group_step, axes):
+@compiled(any_shape=True)
+def _more_rounds(t, step, group_step, strength, start, once, penalty, axes):
+    penalty = penalty.at(strength)
+
+    def at(radius):
+        return _at_radius(penalty, t, step, group_step, axes, radius)
+
+    return _settle(at, t, once, start)[0]
+
+
+@compiled(any_shape=True)
+def _best_basin(t, step, group_step, strength, penalty, axes):
     """The joint prox beyond that: the best of all local minima and zero.
 
     From the largest possible radius, and then from ever smaller ones, the
@@ -169,6 +224,7 @@ def _best_basin(penalty, t, step, group_step, axes):
     of norm R, with m = min(R, max x(1)), gains at most
     R (||(t - step k)_+|| - group_step) - R^2 / 2.
     """
+    penalty = penalty.at(strength)
 
     def at(radius):
         return _at_radius(penalty, t, step, group_step, axes, radius)
@@ -242,8 +298,7 @@ def _best_basin(penalty, t, step, group_step, axes):
         (largest, largest, largest, nothing, largest, nothing, nothing),
         maximum_iterations=_MOST_WALKS,
     )
-    radius = _settle(lambda radius: at(radius)[1], best, length)
-    x = at(radius)[0]
+    x, radius = _settle(at, t, best, length)
     # An extrapolation that left the basin: back to where it started.
     lost = whole_gain(x) < gain * (1.0 - tolerance(t.dtype))
     return ops.cond(

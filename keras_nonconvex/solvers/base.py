@@ -9,7 +9,8 @@ from keras import ops
 from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
-from keras_nonconvex.backends import compiled
+from keras_nonconvex.backends import traced
+from keras_nonconvex.solvers import batches
 from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.state import read
 from keras_nonconvex.tensors import in_full_precision
@@ -43,7 +44,7 @@ class Solver:
     couples = False
 
     def __init__(self):
-        self._values = compiled(_sum_of_values)
+        self._values = traced(batches.value)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -279,15 +280,6 @@ class Solver:
             f"{k}={getattr(self, k)!r}" for k in self.get_config()
         )
         return f"{type(self).__name__}({config})"
-
-
-def _sum_of_values(active, values, strength):
-    total = 0.0
-    for reg, w in zip(active, values, strict=True):
-        w = in_full_precision(w)
-        value = reg.scaled(ops.cast(strength, w.dtype)).value(w)
-        total = total + ops.cast(value, keras.config.floatx())
-    return total
 
 
 def pull(variable, target, weight):

@@ -8,9 +8,32 @@ import math
 from keras import ops
 
 from keras_nonconvex import group_patterns
+from keras_nonconvex.backends import compiled
 from keras_nonconvex.tensors import divisor
+from keras_nonconvex.tensors import in_full_precision
 from keras_nonconvex.tensors import largest
 from keras_nonconvex.tensors import minimum
+
+
+@compiled
+def taken(new, old, step, strength, turned, regularizer, epsilon, keep):
+    """`new` with the groups zero that die, where `turned` is true.
+
+    Args:
+        new, old: A weight after the update and its prox, and before.
+        step: The step of the prox.
+        strength: The multiplier of the regularizer's strengths.
+        turned: Whether the half-space step is taken at all.
+        regularizer: Says what a group is.
+        epsilon: A number in [0, 1).
+        keep: As for `alive`.
+    """
+    x = in_full_precision(new)
+    scaled = regularizer.scaled(ops.cast(strength, x.dtype))
+    step = ops.cast(step, x.dtype)
+    lives = alive(x, in_full_precision(old), scaled, step, epsilon, keep)
+    dies = ops.logical_and(turned, ops.logical_not(lives))
+    return ops.where(dies, ops.zeros_like(new), new)
 
 
 def alive(new, old, regularizer, step, epsilon, keep):

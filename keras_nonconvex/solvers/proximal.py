@@ -7,12 +7,12 @@ from keras import ops
 from keras_nonconvex import checks
 from keras_nonconvex import group_patterns
 from keras_nonconvex.backends import assign
-from keras_nonconvex.backends import compiled
+from keras_nonconvex.backends import traced
+from keras_nonconvex.solvers import batches
 from keras_nonconvex.solvers import half_space
 from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.state import read
-from keras_nonconvex.tensors import in_full_precision
 
 Before = collections.namedtuple(
     "Before", "iterations learning_rate values coupled"
@@ -89,7 +89,7 @@ class ProximalGradient(Solver):
             "half_space_from", half_space_from, 0
         )
         self.keep_at_least = keep_at_least
-        self._prox = compiled(self._new_values)
+        self._prox = traced(self._new_values)
 
     def check(self, model):
         super().check(model)
@@ -223,27 +223,24 @@ class ProximalGradient(Solver):
         return step_size.point_and_step(optimizer, variable, old, now, lr, axes)
 
     def _new_values(self, active, points, steps, olds, strength, turned):
-        values = []
-        for reg, point, step, old in zip(
-            active, points, steps, olds, strict=True
-        ):
-            dtype, point = point.dtype, in_full_precision(point)
-            step = ops.cast(step, point.dtype)
-            scaled = reg.scaled(ops.cast(strength, point.dtype))
-            new = scaled.proximal(point, step)
-            if self.half_space is not None:
-                alive = half_space.alive(
-                    new,
-                    in_full_precision(old),
-                    scaled,
-                    step,
-                    self.half_space,
-                    self.keep_at_least,
-                )
-                dies = ops.logical_and(turned, ops.logical_not(alive))
-                new = ops.where(dies, ops.zeros_like(new), new)
-            values.append(ops.cast(new, dtype))
-        return values
+        values = batches.proximal(active, points, steps, strength)
+        if self.half_space is None:
+            return values
+        return [
+            half_space.taken(
+                new,
+                old,
+                step,
+                strength,
+                turned,
+                regularizer=reg,
+                epsilon=self.half_space,
+                keep=self.keep_at_least,
+            )
+            for reg, new, old, step in zip(
+                active, values, olds, steps, strict=True
+            )
+        ]
 
     def _looks_back(self, model, variable, reg):
         """Whether the value before the update is needed."""

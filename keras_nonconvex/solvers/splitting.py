@@ -4,7 +4,8 @@ from keras import ops
 
 from keras_nonconvex import checks
 from keras_nonconvex.backends import assign
-from keras_nonconvex.backends import compiled
+from keras_nonconvex.backends import traced
+from keras_nonconvex.solvers import batches
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.base import pull
 from keras_nonconvex.solvers.state import read
@@ -58,7 +59,7 @@ class VariableSplitting(Solver):
         )
         self.every = checks.whole("every", every, 1, " of epochs")
         self.return_ = checks.choice("return_", return_, ("W", "V"))
-        self._threshold = compiled(self._thresholded)
+        self._threshold = traced(self._thresholded)
 
     def parts(self, regularizer):
         terms = regularizer.terms
@@ -122,14 +123,12 @@ class VariableSplitting(Solver):
             variable.assign(read(model.solver_state.like("V", variable)))
 
     def _thresholded(self, active, values, strength, growth):
-        thresholded = []
-        for reg, w in zip(active, values, strict=True):
-            dtype, w = w.dtype, in_full_precision(w)
-            beta = self._beta_of(reg) * ops.cast(growth, w.dtype)
-            scaled = reg.scaled(ops.cast(strength, w.dtype))
-            v = scaled.proximal(w, 1.0 / beta)
-            thresholded.append(ops.cast(v, dtype))
-        return thresholded
+        growths = [ops.cast(growth, in_full_precision(w).dtype) for w in values]
+        steps = [
+            1.0 / (self._beta_of(reg) * rise)
+            for reg, rise in zip(active, growths, strict=True)
+        ]
+        return batches.proximal(active, values, steps, strength)
 
     def _beta_of(self, regularizer):
         if self.beta is not None:
