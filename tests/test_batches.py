@@ -166,3 +166,23 @@ def test_compiled_once_per_size_of_groups():
     assert len(set(rounds)) == 1
     # What is beyond the convex regime is compiled where it is reached.
     assert len({name for name in calls if "best_basin" in name}) == 1
+
+
+def test_equal_regularizers_share_what_is_compiled():
+    first, second = knc.SparseGroupTL1(1e-3), knc.SparseGroupTL1(1e-3)
+    assert first == second and hash(first) == hash(second)
+    assert first != knc.SparseGroupTL1(1e-3, a=2.0)
+    assert first != knc.SparseGroupL1(1e-3)
+
+
+def test_arguments_without_a_hash_are_equal_to_themselves_alone():
+    class Weighted(knc.Group, abstract=True):
+        def __init__(self, matrix):
+            super().__init__(knc.penalties.L1(), 1e-3)
+            self.matrix = matrix
+
+    matrix = np.zeros(10_000)
+    other = matrix.copy()
+    other[5_000] = 1.0
+    assert Weighted(matrix) == Weighted(matrix)
+    assert Weighted(matrix) != Weighted(other)

@@ -186,9 +186,21 @@ class Regularizer(keras.regularizers.Regularizer):
         return hash((type(self), self._key()))
 
     def _key(self):
-        fields = {k: v for k, v in vars(self).items() if k != "terms"}
-        return repr(sorted(fields.items()))
+        """Its arguments; one that has no hash equals itself alone."""
+        return tuple(
+            (name, argument if _has_hash(argument) else id(argument))
+            for name, argument in sorted(vars(self).items())
+            if name != "terms"
+        )
 
     def __repr__(self):
         config = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({config})"
+
+
+def _has_hash(argument):
+    try:
+        hash(argument)
+    except TypeError:
+        return False
+    return True
