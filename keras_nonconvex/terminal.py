@@ -1,6 +1,7 @@
 """The terminal: progress of long work, and tables as text."""
 
 import contextlib
+import threading
 
 import keras
 from rich.console import Console
@@ -42,6 +43,26 @@ def bar(console, text, total=None):
     ) as progress:
         task = progress.add_task(text, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextlib.contextmanager
+def when_slow(text, seconds=5.0):
+    """Prints a line if what its block begins with takes long.
+
+    Args:
+        text: A string, the line.
+        seconds: After how many seconds it is printed. Defaults to `5.0`.
+
+    Yields:
+        A function to call when that is done: the line is not printed then.
+    """
+    timer = threading.Timer(seconds, print, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()
 
 
 class Epochs(keras.callbacks.Callback):

@@ -3,12 +3,15 @@
 Runs on the backend of KERAS_BACKEND; `test_backends.py` runs it on JAX.
 """
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 import keras_nonconvex as knc
+from keras_nonconvex import terminal
 
 
 def classifier(cls, regularizer=None, seed=0):
@@ -301,3 +304,21 @@ def test_warns_where_the_strength_means_something_else():
         )
     with pytest.warns(UserWarning, match="knows SGD, AdamW, Adam"):
         compile_(make(), "lion")
+
+
+def test_a_slow_first_step_says_what_goes_on(capsys, monkeypatch):
+    at_once = functools.partial(terminal.when_slow, seconds=0.0)
+    monkeypatch.setattr(terminal, "when_slow", at_once)
+    x, y = small_data(32)
+    for verbose, says in ((2, True), (0, False)):
+        model = classifier(knc.ProximalModel, knc.GroupLasso(1e-3))
+        compile_(model)
+        model.fit(x, y, verbose=verbose)
+        printed = capsys.readouterr().out
+        assert ("(3 weights have a penalty)" in printed) == says
+
+
+def test_a_first_step_in_time_says_nothing(capsys):
+    with terminal.when_slow("slow", seconds=60.0) as stepped:
+        stepped()
+    assert capsys.readouterr().out == ""

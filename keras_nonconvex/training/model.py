@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nonconvex import terminal
 from keras_nonconvex.backends import first_batch
 from keras_nonconvex.backends import no_gradients
 from keras_nonconvex.backends import reducible
@@ -137,10 +138,24 @@ class ProximalMixin:
         """
         fit = super().fit
         bound = inspect.signature(fit).bind(*args, **kwargs)
-        bound.arguments["callbacks"] = _with_hooks(
-            bound.arguments.get("callbacks"), self
+        callbacks = bound.arguments.get("callbacks")
+        with self._said_if_slow(bound.arguments.get("verbose")) as stepped:
+            hooks = _Hooks(stepped)
+            bound.arguments["callbacks"] = _with_hooks(callbacks, self, hooks)
+            return fit(*bound.args, **bound.kwargs)
+
+    def _said_if_slow(self, verbose):
+        """Says what goes on while the first step is traced and compiled."""
+        if verbose == 0:
+            return contextlib.nullcontext(lambda: None)
+        penalised = sum(
+            variable.regularizer is not None
+            for variable in self.trainable_variables
         )
-        return fit(*bound.args, **bound.kwargs)
+        return terminal.when_slow(
+            f"Compiling the first training step ({penalised} weights have a "
+            "penalty); later ones are fast."
+        )
 
     def compute_loss(self, *args, training=True, **kwargs):
         loss = super().compute_loss(*args, training=training, **kwargs)
@@ -246,21 +261,31 @@ class ProximalModel(ProximalMixin, keras.Model):
     """
 
 
-def _with_hooks(callbacks, model):
-    """The callbacks of a `fit`, with `_Hooks` as the last."""
+def _with_hooks(callbacks, model, hooks):
+    """The callbacks of a `fit`, with the hooks as the last."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         if not any(isinstance(c, _Hooks) for c in callbacks.callbacks):
-            hooks = _Hooks()
             hooks.set_model(model)
             hooks.set_params(callbacks.params)
             callbacks.callbacks.append(hooks)
         return callbacks
     given = [] if callbacks is None else keras.tree.flatten(callbacks)
-    return [*given, _Hooks()]
+    return [*given, hooks]
 
 
 class _Hooks(keras.callbacks.Callback):
-    """Calls the solver around epochs; undoes an epoch whose loss is NaN."""
+    """Calls the solver around epochs; undoes an epoch whose loss is NaN.
+
+    Args:
+        stepped: A function that is called after each step.
+    """
+
+    def __init__(self, stepped):
+        super().__init__()
+        self._stepped = stepped
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._stepped()
 
     def on_train_begin(self, logs=None):
         with strategy_scope(self.model):
