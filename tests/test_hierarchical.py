@@ -107,7 +107,7 @@ def test_half_proxes_solve_the_problem_with_the_tangent(wrap, grouping):
         before = float(reg(w))
         after = float(reg(found)) + ((found - w) ** 2).sum() / (2 * step)
         assert after <= before + 1e-12
-        for i, j in itertools.product(range(4), range(5)):
+        for i, j in itertools.product((0, 3), (1, 4)):
             # All weights of one kernel grow: b grows by that much.
             h = 1e-6 * np.abs(w[:, :, i, j]).sum()
             up, down = w.copy(), w.copy()
