@@ -23,6 +23,7 @@ from keras_nonconvex.pruning import planning
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import Costs
+from keras_nonconvex.pruning.selection import Selection
 
 
 @pytest.mark.parametrize("test", batteries.tests_of(batteries.Removal))
@@ -181,6 +182,21 @@ def test_rounding_keeps_multiples():
         if layer.keep:
             full, kept = layer.channels
             assert kept % 4 == 0 or kept == full
+
+
+def test_rounding_brings_the_best_of_the_dropped_back():
+    inputs = keras.Input((4,))
+    x = layers.Dense(24, name="a")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    trace = Trace(model)
+    scores = random_scores(0)(trace)
+    selection = Selection(trace, scores, trace.free, round_to=8)
+    roots = trace.root_of[trace.made["a"][0]]
+    ranked = roots[np.argsort(scores[roots])]
+    for dropped in range(1, 24):
+        keep = selection.dropping(dropped)
+        stays = -(-(24 - dropped) // 8) * 8
+        assert set(ranked[24 - stays :]) == set(roots[keep[roots]])
 
 
 def test_result_is_plain_keras(tmp_path):
