@@ -208,7 +208,7 @@ class Battery:
         atol = max(case.atol, 1e-3)
         np.testing.assert_allclose(kernel_of(model), w0, atol=atol)
 
-    def test_strength_zero_is_keras_bit_for_bit(self, case):
+    def test_strength_zero_is_keras(self, case):
         if not case.regularizers:
             pytest.skip("it leaves the penalties alone")
         rng = np.random.default_rng(0)
@@ -228,8 +228,11 @@ class Battery:
             model.compile(keras.optimizers.SGD(0.1), loss, **options)
             model.fit(x, y, batch_size=8, epochs=2, verbose=0, shuffle=False)
             trained.append([np.array(w) for w in model.get_weights()])
+        # JAX compiles each step whole: these are two programs, and XLA may
+        # round a sum of one differently.
+        slack = 1e-12 if keras.backend.backend() == "jax" else 0.0
         for stock, ours in zip(*trained, strict=True):
-            np.testing.assert_array_equal(stock, ours)
+            np.testing.assert_allclose(ours, stock, rtol=slack, atol=slack)
 
     def test_the_log_shows_data_loss_plus_penalty(self, case):
         model, reg, x, y, w0 = compiled(case)

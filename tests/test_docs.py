@@ -6,6 +6,7 @@ import runpy
 import sys
 
 import batteries
+import keras
 import models
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def page():
     """What `add-a-penalty.md` defines, once its code has run."""
     text = (DOCS / "add-a-penalty.md").read_text()
     names = {}
+    keras.utils.set_random_seed(0)
     try:
         for code in re.findall(r"```python\n(.*?)```", text, re.S):
             exec(compile(code, "add-a-penalty.md", "exec"), names)
@@ -63,8 +65,6 @@ def test_its_joint_prox_passes_too(page, test):
 
 
 def test_the_model_of_the_page_trains(page, tmp_path):
-    import keras
-
     model = page["model"]
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 8, 8, 1)), np.zeros((64, 2))
@@ -82,6 +82,7 @@ def solver_page():
     """What `add-a-solver.md` defines, once its code has run."""
     text = (DOCS / "add-a-solver.md").read_text()
     names = {}
+    keras.utils.set_random_seed(0)
     for code in re.findall(r"```python\n(.*?)```", text, re.S):
         exec(compile(code, "add-a-solver.md", "exec"), names)
     return names
@@ -95,8 +96,6 @@ class TestSolverOfThePage(solver_battery.Battery):
         return solver_page["case"]
 
     def test_the_model_of_the_page_trains(self, solver_page):
-        import keras
-
         model = solver_page["model"]
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(64, 8, 8, 1)), np.zeros((64, 2))
@@ -239,8 +238,6 @@ def rule_page():
 
 @pytest.mark.parametrize("test", batteries.tests_of(batteries.Removal))
 def test_the_new_rule_passes_the_battery(rule_page, test):
-    import keras
-
     def make(seed):
         model = keras.models.clone_model(rule_page["model"])
         return models.randomize(model, seed)
@@ -249,8 +246,6 @@ def test_the_new_rule_passes_the_battery(rule_page, test):
 
 
 def test_a_constant_into_the_new_layer_keeps_its_channel(rule_page):
-    import keras
-
     model = keras.models.clone_model(rule_page["model"])
     conv = models.randomize(model, 0).get_layer("conv")
     kernel = np.array(conv.kernel)

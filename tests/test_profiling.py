@@ -141,7 +141,7 @@ def test_mistakes_end_in_a_reason(
     script.write_text(source.replace(right, wrong))
     monkeypatch.setattr(profiler, "__file__", str(script))
     with pytest.raises(profiling.ProfilingNotAvailable, match=reason):
-        profiling.profile(written["float32"], runs=5)
+        profiling.profile(written["float32"], runs=50)
 
 
 @known
