@@ -36,6 +36,27 @@ def data_row(digits):
     return digits.x_test[0, ..., 0]
 
 
+# Sources of paths take other names than their own.
+NAMED = [name for name, one in datasets.REGISTRY.items() if one.takes(name)]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_source_with_a_name(name):
+    try:
+        data = datasets.load(name)
+    except datasets.NotAvailable as error:
+        pytest.skip(str(error))
+    train, test = len(data.x_train), len(data.x_test)
+    check(data, train, test, data.input_shape, len(data.classes))
+    assert data.y_train.shape == (train,) and data.y_test.shape == (test,)
+    again = datasets.load(data.name)
+    assert np.array_equal(again.x_test, data.x_test)
+
+
+def test_sources_with_a_name_are_found():
+    assert "digits" in NAMED and "a .npy or .npz file" not in NAMED
+
+
 def test_fashion_mnist(fashion_mnist):
     check(fashion_mnist, 60_000, 10_000, (28, 28, 1), 10)
     assert fashion_mnist.classes[0] == "T-shirt/top"

@@ -5,11 +5,14 @@ import json
 import pathlib
 import re
 import shlex
+import warnings
 
 import pytest
 
 from keras_nonconvex import Recipe
+from keras_nonconvex import attach
 from keras_nonconvex import cli
+from keras_nonconvex import models
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "compress.md").read_text()
@@ -130,7 +133,16 @@ def test_the_page_has_every_key_and_its_default():
 def test_the_recipe_of_the_page_is_one():
     (text,) = re.findall(r"```json\n(.*?)```", PAGE, re.S)
     recipe = Recipe.from_dict(json.loads(text))
-    assert recipe.rules().keys() == {"conv*", "dense*"}
+    # Of the shape of its data. A pattern without a layer is refused, and a
+    # layer without a pattern is a warning.
+    assert recipe.dataset == "fashion_mnist"
+    model = models.get(recipe.model)(input_shape=(28, 28, 1), classes=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = attach(model, recipe.rules())
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            assert layer.kernel_regularizer is not None, layer.name
     (line,) = re.findall(r"^These recipes ship: (.*?)\. ", PAGE, re.M)
     assert re.findall("`(.*?)`", line) == SHIPPED
 

@@ -12,14 +12,18 @@ from keras_nonconvex.pruning.planning import prune
 from keras_nonconvex.pruning.pruning_plan import LayerPlan
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
 from keras_nonconvex.pruning.rules import CannotFollow
+from keras_nonconvex.pruning.rules import Cut
 from keras_nonconvex.pruning.rules import Rule
+from keras_nonconvex.pruning.rules import Tensor
 from keras_nonconvex.pruning.rules import rule
 
 __all__ = [
     "CannotFollow",
+    "Cut",
     "LayerPlan",
     "PruningPlan",
     "Rule",
+    "Tensor",
     "Walk",
     "budget",
     "criteria",
