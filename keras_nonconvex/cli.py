@@ -84,16 +84,20 @@ def _add_compress(commands):
         help="a JSON file, or a recipe that ships: "
         f"{', '.join(knc.Recipe.shipped())}",
     )
-    job.add_argument("--out", help="run folder (default: runs/NAME)")
+    job.add_argument(
+        "--out",
+        help="run folder (default: runs/NAME, with the name in the recipe)",
+    )
     job.add_argument(
         "--epochs",
         type=int,
-        help="epochs of the dense training and of the sparse training",
+        help="epochs of the dense training and of the sparse training "
+        "(default: the recipe's)",
     )
     job.add_argument(
         "--fine-tune-epochs",
         type=int,
-        help="epochs of fine-tuning the small model",
+        help="epochs of fine-tuning the small model (default: the recipe's)",
     )
     job.add_argument(
         "--resume", action="store_true", help="go on with an interrupted run"
@@ -105,7 +109,7 @@ def _add_compress(commands):
         "--strategy",
         choices=knc.distribution.STRATEGIES,
         help="train on all GPUs of this machine, or on the machines of "
-        "TF_CONFIG, each of which runs this command",
+        "TF_CONFIG, each of which runs this command (default: one device)",
     )
     job.set_defaults(run=_compress)
 
@@ -136,9 +140,15 @@ def _compress(options):
 
 def _add_inspect(commands):
     job = commands.add_parser(
-        "inspect", help="counts, zeros and removable channels of a .keras file"
+        "inspect",
+        help="show counts, zeros and removable channels of a .keras file",
+        description="Shows parameters, multiply-adds and exact zeros of each "
+        "layer, and which channels can go without a change of the outputs. "
+        "Changes nothing.",
     )
-    job.add_argument("model", metavar="MODEL.keras")
+    job.add_argument(
+        "model", metavar="MODEL.keras", help="the model to look at"
+    )
     job.set_defaults(run=_inspect)
 
 
@@ -152,10 +162,21 @@ def _inspect(options):
 
 def _add_prune(commands):
     job = commands.add_parser(
-        "prune", help="remove channels of a .keras file for real"
+        "prune",
+        help="remove channels of a .keras file for real",
+        description="Writes a smaller model. Without a budget, only channels "
+        "go that change no output. With one (--params, --macs, --channels, "
+        "--size, --latency) those of the lowest scores go as well. Exit code "
+        "1 if the budget cannot be met.",
     )
-    job.add_argument("model", metavar="MODEL.keras")
-    job.add_argument("out", metavar="OUT.keras")
+    job.add_argument(
+        "model",
+        metavar="MODEL.keras",
+        help="the model to prune; the file stays as it is",
+    )
+    job.add_argument(
+        "out", metavar="OUT.keras", help="where to write the small model"
+    )
     job.add_argument(
         "--params", help="how many parameters may remain: 0.5, 50%%, 100000"
     )
@@ -167,11 +188,13 @@ def _add_prune(commands):
     )
     job.add_argument(
         "--size",
-        help="how many bytes the float32 .tflite file may have: 0.5, 200000",
+        help="size of the float32 .tflite file: a fraction of now (0.5, "
+        "50%%) or bytes (200000)",
     )
     job.add_argument(
         "--latency",
-        help="how many milliseconds it may take on this machine, likewise",
+        help="time of the float32 .tflite file on this machine: a fraction "
+        "of now (0.5, 50%%) or milliseconds (1.5)",
     )
     job.add_argument(
         "--criterion",
@@ -183,7 +206,7 @@ def _add_prune(commands):
         choices=["global", "layer"],
         default="global",
         help="rank all channels together, or remove the same fraction of "
-        "each layer",
+        "each layer (default: global)",
     )
     job.add_argument(
         "--exclude",
@@ -209,14 +232,15 @@ def _add_prune(commands):
         "--on-constant",
         choices=["keep", "fold"],
         default="keep",
-        help="what is done with a channel whose constant no bias replaces "
-        "exactly at a border: it stays, or is removed with a small error "
-        "there (default: keep)",
+        help="a removed channel may leave a constant that a bias cannot "
+        "replace exactly at padded borders: keep the channel, or fold it in "
+        "with a small error (default: keep)",
     )
     job.add_argument(
         "--select",
         action="store_true",
-        help="let each batch normalization of a pre-activation network choose",
+        help="let a batch normalization drop channels that other layers "
+        "still read (pre-activation networks)",
     )
     job.add_argument(
         "--dot",

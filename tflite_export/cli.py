@@ -45,7 +45,7 @@ def _add_export(commands):
         description="Writes LiteRT files with batch size 1 and builtin "
         "operations only. Labels come from --labels or the data set.",
     )
-    job.add_argument("model", metavar="MODEL.keras")
+    job.add_argument("model", metavar="MODEL.keras", help="the model to write")
     job.add_argument(
         "--out",
         help="file, with {precision} in its name if there are several "
@@ -57,7 +57,7 @@ def _add_export(commands):
         default=["float32"],
         choices=PRECISIONS,
         metavar="PRECISION",
-        help=f"one or several of {', '.join(PRECISIONS)}",
+        help=f"one or several of {', '.join(PRECISIONS)} (default: float32)",
     )
     calibrated = " and ".join(_calibrated(PRECISIONS))
     job.add_argument(
@@ -151,8 +151,12 @@ def _add_parity(commands):
         description="Exit code 1 if a file is beyond the limits of its "
         "precision.",
     )
-    job.add_argument("model", metavar="MODEL.keras")
-    job.add_argument("files", nargs="+", metavar="FILE.tflite")
+    job.add_argument(
+        "model", metavar="MODEL.keras", help="the model they were made of"
+    )
+    job.add_argument(
+        "files", nargs="+", metavar="FILE.tflite", help="the files to compare"
+    )
     job.add_argument("--data", required=True, help=_DATA_HELP)
     job.add_argument(
         "--samples", type=int, default=1000, help="inputs (default: 1000)"
@@ -209,17 +213,32 @@ def _add_benchmark(commands):
         description="Interleaved runs at the file's batch size, on this "
         "machine's CPU; a phone differs.",
     )
-    job.add_argument("files", nargs="+", metavar="FILE.tflite")
+    job.add_argument(
+        "files", nargs="+", metavar="FILE.tflite", help="the files to time"
+    )
     job.add_argument(
         "--against",
         nargs="+",
         default=[],
         metavar="FILE.tflite",
-        help="files to compare with; ratios are to the last of all",
+        help="files to compare with; the last file given is the baseline of "
+        "the ratios",
     )
-    job.add_argument("--runs", type=int, default=500)
-    job.add_argument("--warmup", type=int, default=50)
-    job.add_argument("--threads", type=int, default=1)
+    job.add_argument(
+        "--runs",
+        type=int,
+        default=500,
+        help="timed runs of each file (default: 500)",
+    )
+    job.add_argument(
+        "--warmup",
+        type=int,
+        default=50,
+        help="untimed runs of each file before them (default: 50)",
+    )
+    job.add_argument(
+        "--threads", type=int, default=1, help="CPU threads (default: 1)"
+    )
     job.add_argument(
         "--amx",
         action="store_true",
@@ -259,12 +278,16 @@ def _benchmark(options):
 def _add_android(commands):
     job = commands.add_parser(
         "android",
-        help="an Android Studio project that runs a run's two networks",
+        help="write an Android Studio project with both networks of a run "
+        "folder",
     )
     job.add_argument("folder", metavar="RUN", help="run folder of compress")
-    job.add_argument("--out", help="default: RUN/android")
+    job.add_argument("--out", help="folder to write (default: RUN/android)")
     job.add_argument(
-        "--precision", choices=PRECISIONS, help="default: int8, else float32"
+        "--precision",
+        choices=PRECISIONS,
+        help="the files that the app runs (default: int8, else the first "
+        "that both networks have)",
     )
     _add_force(job, "an existing project")
     job.set_defaults(run=_android)
@@ -281,12 +304,23 @@ def _android(options):
 
 def _add_demo_page(commands):
     job = commands.add_parser(
-        "demo-page", help="a web page that runs a run's two networks"
+        "demo-page",
+        help="write a web page with both networks of a run folder",
     )
     job.add_argument("folder", metavar="RUN", help="run folder of compress")
-    job.add_argument("--out", help="default: RUN/page")
-    job.add_argument("--precision", nargs="+", help="default: all of the run")
-    job.add_argument("--images", type=int, default=200, help="default: 200")
+    job.add_argument("--out", help="folder to write (default: RUN/page)")
+    job.add_argument(
+        "--precision",
+        nargs="+",
+        help="the files among which the visitor chooses (default: all of the "
+        "run)",
+    )
+    job.add_argument(
+        "--images",
+        type=int,
+        default=200,
+        help="test images on the page (default: 200)",
+    )
     job.add_argument(
         "--litert",
         metavar="NODE_MODULES",
