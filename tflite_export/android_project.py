@@ -23,7 +23,7 @@ _NETWORKS = {"dense": "dense", "pruned": "small"}
 def write(run, out, precision=None, force=False):
     """Writes a Gradle project with the networks of a run in its assets.
 
-    The folder is whole or not there.
+    The folder is written whole or not at all.
 
     Args:
         run: str or path. A run folder of `keras_nonconvex.compress`.

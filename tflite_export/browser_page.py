@@ -47,7 +47,7 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
 
     Args:
         run: str or path. A run folder of `compress`.
-        out: str or path. The folder to write; it is complete or not there.
+        out: str or path. The folder to write, whole or not at all.
         precisions: list of str. The precisions among which the visitor
             chooses. Defaults to `None`: all that the run has for both
             networks.

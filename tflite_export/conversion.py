@@ -72,8 +72,9 @@ def convert(
         model: A built Keras model with one input of fixed size and one
             output.
         path: str or path. Where to write; it must end in `".tflite"`. The
-            file is complete or not there. `"{precision}"` in it is replaced
-            by the precision, which several precisions need.
+            file is written whole or not at all, and replaces one of the same
+            name. `"{precision}"` in it is replaced by the precision, which
+            several precisions need.
         precision: str, or a list of them: `"float32"`; `"float16"` for
             float16 weights; `"dynamic"` for int8 weights and float
             activations; `"int8"` for int8 weights and activations;

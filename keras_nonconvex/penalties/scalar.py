@@ -317,7 +317,7 @@ class MCP(_Knots, _Firm, Penalty):
         gamma: Number above 0: r is constant from gamma * knee on. Defaults to
             `3.0`.
         knee: Number above 0, a magnitude; or None for the strength of the
-            regularizer (1 outside of one). Defaults to `None`.
+            regularizer (1 if the penalty is used alone). Defaults to `None`.
     """
 
     gamma: float = parameter(3.0, above=0.0)
@@ -341,8 +341,8 @@ class CEL0(_Knots, _Firm, Penalty):
     Args:
         a: Number above 0. The larger it is, the smaller the magnitude f from
             which on r is constant. Defaults to `1.0`.
-        knee: Number above 0; or None for the strength of the regularizer (1
-            outside of one). Defaults to `None`.
+        knee: Number above 0; or None for the strength of the regularizer (1 if
+            the penalty is used alone). Defaults to `None`.
     """
 
     a: float = parameter(1.0, above=0.0)
@@ -382,7 +382,9 @@ class SCAD(_Knots, Penalty):
 
     r has slope 1 up to the knee; from there the slope falls to 0 at a * knee.
     With `knee=None`, strength * r is the textbook penalty with lambda =
-    strength.
+    strength. With a strength of 1e-4 and weights of 0.05 all weights then lie
+    where r is flat, and nothing is penalised: give a number of the size of
+    the weights that should stay free.
 
     Prox, with w = (a - 1) knee: for step < w the larger of (t - step)_+ and
     t - step (a knee - t)_+ / (w - step); beyond, (t - step)_+ up to
@@ -392,7 +394,10 @@ class SCAD(_Knots, Penalty):
     Args:
         a: Number above 2: r is constant from a * knee on. Defaults to `3.7`.
         knee: Number above 0, a magnitude; or None for the strength of the
-            regularizer (1 outside of one). Defaults to `None`.
+            regularizer (1 if the penalty is used alone). Defaults to `None`.
+
+    Example:
+    >>> regularizer = knc.SparseGroup(knc.penalties.SCAD(knee=0.02), 1e-4)
     """
 
     a: float = parameter(3.7, above=2.0)

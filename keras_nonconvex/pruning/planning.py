@@ -41,23 +41,24 @@ def plan(
 
     Args:
         model: A built functional or Sequential model.
-        criterion: What ranks the channels: a registered name ("group_norm",
-            "bn_scale", "loss_rise", "taylor", "geometric_median", "random"),
-            an instance of one of `pruning.criteria`, or a function as
-            described in `pruning.criterion`. Defaults to "group_norm" with a
-            budget, and to "zeros" without one: superfluous channels only.
+        criterion: What ranks the channels: a registered name, one of
+            `list(knc.pruning.criteria.REGISTRY)`; an instance of one of
+            `pruning.criteria`; or a function as described in
+            `pruning.criterion`. Defaults to "group_norm" with a budget, and
+            to "zeros" without one: superfluous channels only.
         budget: A dict of what may remain: a fraction up to 1, a percentage or
             an absolute number, as in `{"params": 0.1, "macs": "35%"}`. Keys
             are "params", "macs", "channels" (fractions only, or a dict of
             them by layer name pattern: `{"channels": {"conv*": 0.3}}`), and
             what `measure` registers: "size" in bytes and "latency" in
             milliseconds with `import tflite_export`. Defaults to `None`.
-        round_to: Each layer keeps a multiple of so many channels, an int
-            >= 1. Defaults to 8 with a budget and to 1 without one.
+        round_to: The number of channels that a layer keeps is rounded up to
+            a multiple of this, an int >= 1. Defaults to 8 with a budget and
+            to 1 without one.
         data: `(x, y)`, arrays, for criteria that look at samples. Defaults to
             `None`.
-        combine: `"mean"`, `"sum"` or `"max"`: the score of a class of tied
-            channels from those of its members. Defaults to `"mean"`.
+        combine: `"mean"`, `"sum"` or `"max"`: how the scores of channels
+            that must go together become one. Defaults to `"mean"`.
         ranking: `"global"` ranks the channels of all layers together,
             `"layer"` takes the same fraction of each layer. Defaults to
             `"global"`.
@@ -66,8 +67,9 @@ def plan(
             always may. Defaults to `1`.
         max_ratio: At most this fraction of a layer's channels goes, in
             [0, 1]. Defaults to `1.0`.
-        exclude: A layer name pattern, or a list of them. The channels that
-            these layers make all stay. Defaults to `()`.
+        exclude: A layer name pattern with shell wildcards such as `"head*"`,
+            or a list of them. The channels that these layers make all stay.
+            Defaults to `()`.
         on_constant: What happens to a removable channel that sends a constant
             where no bias can replace it exactly ('same' padding). `"keep"`
             keeps the channel; `"fold"` folds the constant into the bias
@@ -78,6 +80,13 @@ def plan(
 
     Returns:
         A `PruningPlan`.
+
+    Raises:
+        ValueError: An argument is illegal; a pattern matches no layer; the
+            criterion looks at samples and there is no `data`; or the model is
+            not built, or a subclassed one. A budget that cannot be met raises
+            nothing: the plan comes as close as it can, and `plan.met` is
+            `False`.
 
     Example:
     >>> plan = knc.pruning.plan(model, budget={"macs": 0.5})

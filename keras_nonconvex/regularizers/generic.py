@@ -188,7 +188,8 @@ class SparseGroup(Group):
             weights; or the kernel axes that one group spans. Defaults to
             `"filters"`.
         group_strength: Number >= 0, the factor on the groups; or None for the
-            same as `strength`. Defaults to `None`.
+            same as `strength`. To make filters zero rather than single
+            weights, start with ten times `strength`. Defaults to `None`.
         group_weights: `"sqrt_size"` for s_g = sqrt(size of g), None for s_g =
             1, or a sequence of numbers above 0, one per group. Defaults to
             `"sqrt_size"`.

@@ -91,8 +91,8 @@ class GroupTL1(Group):
 
     Args:
         strength: Number >= 0, the factor of the penalty. Defaults to `1e-4`.
-        a: Number in (1e-6, 1e6). Towards 0 the penalty counts, for large `a` it
-            is L1. Defaults to `1.0`.
+        a: Number in (1e-6, 1e6). Towards 0 the penalty approaches L0, for
+            large `a` L1. Defaults to `1.0`.
         groups: A group pattern or a tuple of kernel axes, as for `GroupLasso`.
             Defaults to `"filters"`.
         group_weights: `"sqrt_size"`, None or a sequence of one number per

@@ -26,8 +26,8 @@ class SparseGroupTL1(SparseGroup):
 
     Args:
         strength: Number >= 0, the factor on the weights. Defaults to `1e-4`.
-        a: Number in (1e-6, 1e6). Towards 0 the penalty counts, for large `a` it
-            is L1. Defaults to `1.0`.
+        a: Number in (1e-6, 1e6). Towards 0 the penalty approaches L0, for
+            large `a` L1. Defaults to `1.0`.
         groups: String, or tuple of integers: which weights form a group.
             `"filters"` for all weights of one output channel,
             `"input_channels"` for all that read one input channel, `"kernels"`
@@ -36,7 +36,8 @@ class SparseGroupTL1(SparseGroup):
             weights; or the kernel axes that one group spans. Defaults to
             `"filters"`.
         group_strength: Number >= 0, the factor on the groups; or None for the
-            same as `strength`. Defaults to `None`.
+            same as `strength`. To make filters zero rather than single
+            weights, start with ten times `strength`. Defaults to `None`.
         group_weights: `"sqrt_size"` for s_g = sqrt(size of g), None for s_g =
             1, or a sequence of numbers above 0, one per group. Defaults to
             `"sqrt_size"`.
@@ -47,7 +48,7 @@ class SparseGroupTL1(SparseGroup):
     Example:
     ```python
     layer = keras.layers.Conv2D(
-        32, 3, kernel_regularizer=knc.SparseGroupTL1(1e-4, a=1.0)
+        32, 3, kernel_regularizer=knc.SparseGroupTL1(1e-4, group_strength=1e-3)
     )
     # By name, with the default arguments:
     regularizer = knc.regularizers.get("sparse_group_tl1")

@@ -31,22 +31,23 @@ class ProximalGradient(Solver):
     that are zero then stay so.
 
     Args:
-        step: The step of the prox. `"auto"` is the step at which the
-            optimizer's fixed point is the minimiser of the logged loss
-            (`step_size.py` derives it for SGD, momentum and the Adam
-            family). `"preconditioned"` is the same, but refuses optimizers
-            without a metric of their own. `"learning_rate"` is the learning
-            rate. Defaults to `"auto"`.
+        step: The step of the prox. `"auto"` is the step with which training
+            ends at a minimum of the logged loss (`step_size.py` derives it
+            for SGD, momentum and the Adam family). `"preconditioned"` is the
+            same, but refuses optimizers that do not scale the step of each
+            weight as Adam does. `"learning_rate"` is the learning rate.
+            Defaults to `"auto"`.
         half_space: The factor above, a number in [0, 1): the larger, the
             more groups become zero. None turns the half-space step off. With
-            an envelope, whose prox shrinks all groups that survive, the
-            factor is lowered so that they do. Defaults to `None`.
+            an envelope, whose prox also shrinks the groups that survive, the
+            factor is lowered so that those groups are not zeroed. Defaults to
+            `None`.
         half_space_from: A whole number >= 0, the epoch (counted from 0) of
             the first half-space step. Defaults to `0`.
         keep_at_least: How many groups of each weight the half-space step
             leaves: a whole number >= 1, or a percentage such as `"10%"`.
-            None means the envelope's own k, and 1 for other penalties.
-            Defaults to `None`.
+            None means the k of `GroupSparseEnvelope`, and 1 for other
+            penalties. Defaults to `None`.
 
     Example:
     ```python

@@ -32,15 +32,16 @@ class CoupledGroups:
 
     With `consumers=True` a group also has the slices of the kernels that read
     the channel (out-in-channel groups; Li et al., OICSR, 2019). A weight is
-    then in two groups, and shrinks by both factors: this is exact to first
-    order in the step.
+    then in two groups, and shrinks by both factors. This is approximate: as
+    long as no group becomes zero, the error falls with the square of the step.
 
     Weights in coupled groups cannot have a prox of their own too.
 
     Args:
         model: A built functional or Sequential model, the one whose `compile`
             gets these groups.
-        penalty: A scalar penalty r of `keras_nonconvex.penalties`.
+        penalty: The scalar penalty r, an instance such as
+            `knc.penalties.L1()`.
         strength: A number >= 0, the factor on the penalty in the loss.
         consumers: True or False, whether the kernel slices that read a
             channel belong to its group. Defaults to `False`.

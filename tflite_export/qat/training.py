@@ -95,7 +95,8 @@ def train(
         x: Array `(n, ...)` of finite training inputs.
         y: Integer labels `(n,)` from 0 on.
         path: str or path. Where to write; it must end in `".tflite"`. The
-            file is complete or not there.
+            file is written whole or not at all, and replaces one of the same
+            name.
         epochs: int >= 1. The epochs of each stage; with `clusters` and
             `"int8"` there are two stages, else one. Defaults to `3`.
         batch_size: int >= 1. The training batch. Defaults to `64`.

@@ -177,7 +177,8 @@ class Rule:
 
         Returns:
             A tuple of ints; () if the layer can have no bias. A channel that
-            sends it a constant then stays.
+            sends it a constant then stays. Unless a rule overrides this, it
+            is ().
         """
         return ()
 
@@ -186,6 +187,10 @@ class Rule:
 
         Args:
             layer: The layer, at its full size.
+
+        Returns:
+            A boolean. Unless a rule overrides this, it is `False`: constants
+            are then folded into the bias only with `on_constant="fold"`.
         """
         return False
 
