@@ -46,8 +46,8 @@ def listed(module, prefix):
 
 
 def documented(text):
-    """The names that the sections of arguments of a docstring explain."""
-    names = set()
+    """{name: its text} of what the sections of a docstring explain."""
+    entries = {}
     for section in SECTIONS:
         match = re.search(
             rf"^( *){section}\n((?:\1 +.*\n|\s*\n)+)", f"{text}\n", re.M
@@ -56,23 +56,42 @@ def documented(text):
             continue
         body = match.group(2)
         indent = re.match(r"\n*( +)", body).group(1)
-        for line in re.findall(rf"^{indent}(\S[^:\n]*):", body, re.M):
-            names.update(
-                part.strip(" *`") for part in re.split(r",| and ", line)
-            )
-    return names
+        for entry in re.split(rf"^{indent}(?=\S)", body, flags=re.M):
+            names, colon, meaning = entry.partition(":")
+            for name in re.split(r",| and ", names) if colon else ():
+                entries[name.strip(" *`\n")] = meaning.strip()
+    return entries
+
+
+def entries_of(thing):
+    """What the docstring of a function, or of a class, explains."""
+    entries = documented(inspect.getdoc(thing) or "")
+    if inspect.isclass(thing):
+        entries |= documented(inspect.getdoc(thing.__init__) or "")
+    return entries
+
+
+def parameters_of(thing):
+    try:
+        return inspect.signature(thing).parameters.values()
+    except ValueError:
+        return ()
 
 
 def undocumented(thing):
-    texts = [inspect.getdoc(thing) or ""]
-    if inspect.isclass(thing):
-        texts.append(inspect.getdoc(thing.__init__) or "")
-    known = set().union(*map(documented, texts))
-    try:
-        parameters = inspect.signature(thing).parameters
-    except ValueError:
-        return []
-    return [name for name in parameters if name not in known]
+    entries = entries_of(thing)
+    return [p.name for p in parameters_of(thing) if p.name not in entries]
+
+
+def without_default(thing):
+    """The optional arguments whose default is not told."""
+    entries = entries_of(thing)
+    return [
+        p.name
+        for p in parameters_of(thing)
+        if p.default is not p.empty
+        and not re.search(r"[Dd]efault", entries.get(p.name, ""))
+    ]
 
 
 NAMES = {
@@ -90,6 +109,11 @@ def test_every_argument_is_documented(name):
         return
     missing = undocumented(thing)
     assert not missing, f"{name} does not document {', '.join(missing)}"
+    if "Attributes:" not in inspect.getdoc(thing):
+        silent = without_default(thing)
+        assert not silent, f"{name} hides the defaults of {', '.join(silent)}"
+    for argument, meaning in entries_of(thing).items():
+        assert not re.match(r"Of\b", meaning), f"{name}: what is {argument}?"
 
 
 def test_the_walk_reaches_what_users_type():
@@ -106,11 +130,12 @@ def test_the_walk_reaches_what_users_type():
 
 
 def test_an_undocumented_argument_is_found():
-    def function(first, second=1):
+    def function(first, second=1, third=2):
         """Does it.
 
         Args:
             first: A number.
+            third: A number.
         """
 
     @dataclasses.dataclass
@@ -125,4 +150,5 @@ def test_an_undocumented_argument_is_found():
         size: int
 
     assert undocumented(function) == ["second"]
+    assert without_default(function) == ["second", "third"]
     assert undocumented(Row) == []

@@ -31,7 +31,8 @@ def iterative(
         data: `(x, y)`, arrays, or a dataset of batches as `fit` takes it.
         steps: How often to prune, an int >= 1. Defaults to `4`.
         budget: A dict as in `plan`, such as `{"macs": 0.3}`: fractions of the
-            model given, in (0, 1], or percentages.
+            model given, in (0, 1], or percentages. It has to be given;
+            defaults to `None`, which is refused.
         criterion: As in `plan`. Criteria that look at samples get `data`,
             which then has to be `(x, y)`. Defaults to "group_norm".
         round_to: As in `plan`. Defaults to 8.

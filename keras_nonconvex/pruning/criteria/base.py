@@ -100,8 +100,8 @@ def scores_of(trace, criterion, data=None, combine="mean"):
         trace: A `Trace`.
         criterion: As in `plan`. "zeros" ranks nothing: the norms then decide
             which superfluous channels stay where some have to.
-        data: (x, y) for criteria that look at samples.
-        combine: As in `combined`.
+        data: (x, y) for criteria that look at samples. Defaults to `None`.
+        combine: `how` of `combined`. Defaults to `"mean"`.
 
     Returns:
         One finite score or `inf` per channel id.
