@@ -117,6 +117,19 @@ def test_zero_scale_of_normalisation_is_constant():
     assert_same(model, plan.apply(model), model)
 
 
+def test_zero_scale_of_an_equation_is_constant():
+    inputs = keras.Input((6, 4))
+    x = layers.Dense(5, name="a")(inputs)
+    x = layers.EinsumDense("btc,c->btc", (None, 5), name="scale")(x)
+    x = layers.Dense(2, name="b")(x)
+    model = models.randomize(keras.Model(inputs, x), 0)
+    kernel = model.get_layer("scale").kernel
+    kernel.assign(kernel * np.array([1, 0, 1, 1, 0]))
+    small = pruning.plan(model).apply(model)
+    assert small.get_layer("a").units == 3
+    assert_same(model, small, model)
+
+
 def test_constant_into_same_padding_stays_and_says_why():
     inputs = keras.Input((6, 6, 1))
     x = layers.Conv2D(4, 3, name="a")(inputs)

@@ -69,6 +69,28 @@ def test_attention_scores_are_an_output_of_all_heads():
     assert all(next(p.keep for p in plan.layers if p.name == "heads")[:4])
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_head_that_sends_its_bias_alone_is_no_constant(biased):
+    inputs = keras.Input((6, 8))
+    attention = layers.MultiHeadAttention(3, 4, name="attention")
+    x = layers.Dense(2)(attention(inputs, inputs))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    for variable in attention.weights:
+        value = keras.ops.convert_to_numpy(variable).copy()
+        if "output" in variable.path:
+            continue
+        if variable.name == "kernel":
+            value[:, 0] = 0
+        elif not biased:
+            value[0] = 0
+        variable.assign(value)
+    small = pruning.plan(model).apply(model)
+    heads = small.get_layer("attention").num_heads
+    assert heads == (3 if biased else 2)
+    x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype("float32")
+    assert_same(model, small, x)
+
+
 def test_a_mask_made_from_channels_has_to_stay():
     inputs = keras.Input((5, 6))
     mask = ops.cast(

@@ -1,0 +1,98 @@
+"""A run folder: whole or in the making, replaced only when asked to."""
+
+import json
+
+import pytest
+
+from keras_nonconvex import run_folder
+from keras_nonconvex.run_folder import RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def begun(folder, recipe="{}"):
+    folder.check(recipe, resume=False, force=False)
+    folder.begin(resume=False)
+    folder.paths.recipe.write_text(recipe)
+    return folder
+
+
+def test_it_gets_its_name_when_it_is_complete(folder):
+    begun(folder)
+    assert folder.part.is_dir() and not folder.out.exists()
+    folder.finish()
+    assert folder.out.is_dir() and not folder.part.exists()
+
+
+def test_a_resumed_run_keeps_what_is_there(folder):
+    begun(folder)
+    folder.check("{}", resume=True, force=False)
+    folder.begin(resume=True)
+    assert folder.paths.recipe.read_text() == "{}"
+
+
+def test_a_new_run_starts_from_nothing(folder):
+    begun(folder)
+    folder.check("{}", resume=False, force=True)
+    folder.begin(resume=False)
+    assert not any(folder.part.iterdir())
+
+
+def test_force_replaces_a_complete_run(folder):
+    begun(folder, "[1]").finish()
+    folder.check("[2]", resume=False, force=True)
+    folder.begin(resume=False)
+    folder.paths.recipe.write_text("[2]")
+    folder.finish()
+    (name,) = [path.name for path in folder.out.parent.iterdir()]
+    assert name == "run"
+    assert run_folder.Paths(folder.out).recipe.read_text() == "[2]"
+
+
+@pytest.mark.parametrize(
+    ("state", "recipe", "resume", "force", "message"),
+    [
+        ("begun", "{}", True, True, "choose one"),
+        ("begun", "{}", False, False, "interrupted run is in the way"),
+        ("begun", "[other]", True, False, "another recipe"),
+        ("none", "{}", True, False, "was not begun"),
+        ("complete", "{}", True, False, "is complete"),
+        ("complete", "{}", False, False, "exists; use --force"),
+        ("foreign", "{}", False, True, "replaces run folders only"),
+    ],
+)
+def test_refusals_touch_nothing(folder, state, recipe, resume, force, message):
+    if state in ("begun", "complete"):
+        begun(folder)
+    if state == "complete":
+        folder.finish()
+    if state == "foreign":
+        folder.out.mkdir()
+        (folder.out / "thesis.tex").write_text("mine")
+
+    def tree():
+        place = folder.out.parent
+        return {p: p.is_file() and p.read_text() for p in place.rglob("*")}
+
+    before = tree()
+    with pytest.raises(ValueError, match=message):
+        folder.check(recipe, resume, force)
+    assert tree() == before
+
+
+def test_a_finished_run_has_the_pairs_that_both_networks_have(tmp_path):
+    paths = run_folder.Paths(tmp_path)
+    recipe = {"precisions": ["float32", "int8"]}
+    paths.recipe.write_text(json.dumps(recipe))
+    with pytest.raises(ValueError, match="no metrics.json"):
+        run_folder.load(tmp_path)
+    paths.metrics.write_text("{}")
+    for network in run_folder.NETWORKS:
+        paths.tflite(network, "float32").write_bytes(b"")
+    paths.tflite("dense", "int8").write_bytes(b"")
+    run = run_folder.load(tmp_path)
+    assert run.recipe == recipe
+    assert list(run.pairs) == ["float32"]
