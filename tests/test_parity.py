@@ -34,6 +34,17 @@ def test_another_model_is_not_met(path, samples):
     assert not found.met and "NOT met" in str(found)
 
 
+def test_both_accuracies_count_against_the_same_labels(path, samples):
+    model, other = models.chain(seed=1), models.chain(seed=2)
+    y = other.predict(samples, verbose=0).argmax(-1)
+    found = tflite_export.check_parity(other, path, samples, y)
+    assert found.keras_accuracy == 1.0
+    mine = model.predict(samples, verbose=0).argmax(-1) == y
+    agreement = tflite_export.check_parity(model, path, samples).agreement
+    assert abs(found.accuracy - mine.mean()) <= 1.0 - agreement
+    assert found.accuracy == found.agreement < 1.0
+
+
 def test_limits_decide(model, path, samples):
     for limits, met in (
         (tflite_export.Limits(error=1.0, agreement=0.0), True),

@@ -62,6 +62,7 @@ def test_force_replaces_a_complete_run(folder):
         ("complete", "{}", True, False, "is complete"),
         ("complete", "{}", False, False, "exists; use --force"),
         ("foreign", "{}", False, True, "replaces run folders only"),
+        ("foreign", "{}", False, False, "exists; use --force"),
     ],
 )
 def test_refusals_touch_nothing(folder, state, recipe, resume, force, message):

@@ -220,6 +220,27 @@ def test_admm_finds_the_nearest_sparse_point(keep, exact):
     np.testing.assert_allclose(kernel_of(model), exact(w0), atol=1e-6)
 
 
+def test_admm_adds_up_what_the_projection_takes():
+    """Boyd et al. 2011: Z = projection(W + U), then U <- U + W - Z."""
+    model, x, y, _ = least_squares(None)
+    keep = knc.constraints.MaxNonzero(5)
+    solver = knc.solvers.ADMM(keep, rho=0.1, stage=10)
+    model.compile(keras.optimizers.SGD(0.05), "mse", solver=solver)
+    kernel, state = model.layers[-1].kernel, model.solver_state
+    seen = []
+
+    def look(epoch, logs=None):
+        variables = kernel, state.like("Z", kernel), state.like("U", kernel)
+        seen.append([np.array(v) for v in variables])
+
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=look)
+    model.fit(x, y, epochs=5, verbose=0, callbacks=[watch])
+    for (w, _, u), (_, new_z, new_u) in zip(seen[:-1], seen[1:], strict=True):
+        np.testing.assert_allclose(new_z, np.array(keep(w + u)), atol=1e-6)
+        np.testing.assert_allclose(new_u, u + w - new_z, atol=1e-6)
+    assert np.abs(seen[-1][2]).max() > 0
+
+
 def test_admm_stages_start_anew_with_a_larger_rho():
     model, x, y, _ = least_squares(None)
     keep = {"dense*": knc.constraints.MaxNonzero(5)}

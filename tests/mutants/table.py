@@ -38,4 +38,449 @@ class Mutant:
         return text
 
 
-MUTANTS = []
+SCALAR = "keras_nonconvex/penalties/scalar.py"
+VECTOR = "keras_nonconvex/penalties/vector.py"
+JOINT = "keras_nonconvex/regularizers/joint_prox.py"
+ENVELOPE = "keras_nonconvex/regularizers/envelope.py"
+HIERARCHICAL = "keras_nonconvex/regularizers/hierarchical.py"
+PATTERNS = "keras_nonconvex/group_patterns.py"
+COUPLED = "keras_nonconvex/training/coupled.py"
+STEP_SIZE = "keras_nonconvex/solvers/step_size.py"
+PROXIMAL = "keras_nonconvex/solvers/proximal.py"
+SOLVERS = "keras_nonconvex/solvers/"
+PRUNING = "keras_nonconvex/pruning/"
+RUN_FOLDER = "keras_nonconvex/run_folder.py"
+PARITY = "tflite_export/parity.py"
+
+# Tests that kill several.
+IN_ANY_REGIME = (
+    "tests/test_penalties.py::TestEveryScalarPenalty::"
+    "test_no_point_beats_the_prox_in_any_regime"
+)
+OF_VECTORS = (
+    "tests/test_penalties.py::TestEveryVectorPenalty::"
+    "test_no_point_beats_the_prox_in_any_regime"
+)
+JOINTLY = (
+    "tests/test_sparse_group.py::TestEveryPenalty::"
+    "test_no_point_beats_it_in_any_regime"
+)
+SHARES = "tests/test_envelope.py::test_no_shares_beat_the_prox_in_any_regime"
+METRIC = (
+    "tests/test_step_size.py::"
+    "test_metric_is_the_optimizers_own_at_updates_1_2_and_10"
+)
+FOLDER = "tests/test_run_folder.py"
+NUMBERS = "tests/test_parity.py::test_the_numbers_are_what_they_say"
+BATTERY = "tests/test_pruning.py::test_the_battery_of_layer_rules"
+ZERO_SCALE = (
+    "tests/test_pruning.py::test_zero_scale_of_normalisation_is_constant"
+)
+REBUILT = "tests/test_pruning.py::test_rebuilt_equals_masked"
+
+MUTANTS = [
+    # Penalties.
+    Mutant(
+        SCALAR, "(total + step) / 2.0,", "total + 0.0 * step,", IN_ANY_REGIME
+    ),
+    Mutant(
+        SCALAR,
+        "ops.sqrt(step) * total**0.5,",
+        "ops.sqrt(step) * width**0.5,",
+        IN_ANY_REGIME,
+    ),
+    Mutant(
+        SCALAR,
+        "(maximum(a * knee - t, 0.0) / bend)",
+        "(maximum(a * knee - t, 0.0) / width)",
+        IN_ANY_REGIME,
+    ),
+    Mutant(
+        SCALAR,
+        "return _where(t > ops.sqrt(2.0 * step), t)",
+        "return _where(t > step, t)",
+        IN_ANY_REGIME,
+    ),
+    Mutant(
+        SCALAR,
+        "hard = _where(t > ops.sqrt(step) * flat**0.5, t)",
+        "hard = _where(t > ops.sqrt(2.0 * step) * flat**0.5, t)",
+        IN_ANY_REGIME,
+    ),
+    Mutant(
+        SCALAR,
+        "rise = maximum(1.0 - step / flat, 1e-12)",
+        "rise = 1.0",
+        IN_ANY_REGIME,
+    ),
+    Mutant(
+        SCALAR, "self.theta + step / 2.0,", "self.theta + step,", IN_ANY_REGIME
+    ),
+    Mutant(
+        SCALAR,
+        "ops.sqrt(2.0 * (a + 1) * step) - a / 2,",
+        "ops.sqrt(2.0 * (a + 1) * step) - a / 4,",
+        IN_ANY_REGIME,
+    ),
+    Mutant(
+        SCALAR,
+        "ops.logical_and(total > twice, gain > 0),",
+        "ops.logical_and(total > twice, x > 0),",
+        IN_ANY_REGIME,
+    ),
+    Mutant(
+        SCALAR,
+        "lowest = 2.0 * (1.0 - p) / (2.0 - p)",
+        "lowest = 2.0 * (1.0 - p) / (2.1 - p)",
+        IN_ANY_REGIME,
+    ),
+    Mutant(
+        SCALAR,
+        "return 1.0 / ((self.a - 1.0) * self._knee)",
+        "return 1.0 / (self.a * self._knee)",
+        (
+            "tests/test_penalties.py::TestEveryScalarPenalty::"
+            "test_weak_convexity_is_the_least_that_makes_it_convex"
+        ),
+    ),
+    Mutant(
+        VECTOR,
+        "maximum(largest - step + bonus, 0.0)",
+        "maximum(largest - step, 0.0)",
+        OF_VECTORS,
+    ),
+    Mutant(VECTOR, "(1.0 + step * count)", "(2.0 + step * count)", OF_VECTORS),
+    # Regularizers.
+    Mutant(
+        JOINT,
+        "c = radius / divisor(radius + group_step)",
+        "c = radius / divisor(radius + 2.0 * group_step)",
+        JOINTLY,
+    ),
+    Mutant(
+        JOINT,
+        "group_patterns.norms(at_zero, axes) > group_step,",
+        "group_patterns.norms(t, axes) > group_step,",
+        JOINTLY,
+    ),
+    Mutant(
+        JOINT,
+        "ops.any(step * rho > 1.0),",
+        "ops.any(step * rho > 2.0),",
+        JOINTLY,
+    ),
+    Mutant(
+        JOINT,
+        "left - minimum(radius, left) / 2.0",
+        "left - minimum(radius, left)",
+        JOINTLY,
+    ),
+    Mutant(ENVELOPE, "total = u * slack + level", "total = u + level", SHARES),
+    Mutant(
+        ENVELOPE,
+        "rest = ops.full_like(u, k - whole)",
+        "rest = ops.full_like(u, 1.0)",
+        SHARES,
+    ),
+    Mutant(
+        ENVELOPE,
+        "_share_of_largest(norms / ops.sqrt(step), k)",
+        "_share_of_largest(norms, k)",
+        SHARES,
+    ),
+    Mutant(
+        ENVELOPE,
+        "ops.sum(weights * squares * factor) / 2.0",
+        "ops.sum(squares * factor) / 2.0",
+        "tests/test_envelope.py::test_value_is_the_closed_form",
+    ),
+    Mutant(
+        HIERARCHICAL,
+        "left = SquaredL1().prox(norms, 2.0 * step, outer)",
+        "left = SquaredL1().prox(norms, step, outer)",
+        "tests/test_hierarchical.py::test_exact_proxes_by_loops",
+    ),
+    Mutant(
+        PATTERNS,
+        "return math.sqrt(size(shape, axes))",
+        "return float(size(shape, axes))",
+        "tests/test_generic.py::test_group_is_the_penalty_of_each_norm",
+    ),
+    Mutant(
+        COUPLED,
+        "weights = np.sqrt(self._sizes)",
+        "weights = self._sizes",
+        (
+            "tests/test_coupled.py::"
+            "test_value_and_prox_are_the_penaltys_of_each_class"
+        ),
+    ),
+    Mutant(
+        COUPLED,
+        "steps = self._sizes / self._totals(metrics)",
+        "steps = 1.0 / self._totals(metrics)",
+        (
+            "tests/test_coupled.py::"
+            "test_the_step_of_a_class_is_the_inverse_of_its_mean_metric"
+        ),
+    ),
+    # Solvers.
+    Mutant(
+        STEP_SIZE,
+        "* ops.sqrt(1.0 - ops.power(optimizer.beta_2, count))",
+        "* 1.0",
+        METRIC,
+    ),
+    Mutant(
+        STEP_SIZE,
+        "velocities = optimizer._velocity_hats",
+        "velocities = optimizer._velocities",
+        METRIC,
+    ),
+    Mutant(
+        STEP_SIZE,
+        "rate = lr / (1.0 - ops.power(optimizer.beta_1, count))",
+        "rate = lr",
+        METRIC,
+    ),
+    Mutant(
+        STEP_SIZE,
+        "rate = lr / (1.0 - optimizer.momentum)",
+        "rate = lr",
+        (
+            "tests/test_step_size.py::"
+            "test_momentum_of_rmsprop_lengthens_the_step"
+        ),
+    ),
+    Mutant(
+        STEP_SIZE,
+        "step = 1.0 / ops.mean(metric, axis=axes, keepdims=True)",
+        "step = ops.mean(1.0 / metric, axis=axes, keepdims=True)",
+        (
+            "tests/test_step_size.py::"
+            "test_groups_move_and_shrink_by_1_over_their_mean_metric"
+        ),
+    ),
+    Mutant(
+        PROXIMAL,
+        "reach = step_size.momentum(optimizer) * last + lr",
+        "reach = lr / (1.0 - step_size.momentum(optimizer))",
+        (
+            "tests/test_step_size.py::"
+            "test_sgd_has_the_step_that_its_momentum_carries"
+        ),
+    ),
+    Mutant(
+        PROXIMAL,
+        "reach = ops.where(updated, reach, ops.zeros_like(reach))",
+        "reach = reach + 0.0",
+        (
+            "tests/test_solvers.py::TestEverySolver::"
+            "test_it_waits_for_accumulated_gradients"
+        ),
+    ),
+    Mutant(
+        SOLVERS + "splitting.py",
+        "1.0 / (self._beta_of(reg) * rise)",
+        "1.0 / (self._beta_of(reg) + 0.0 * rise)",
+        (
+            "tests/test_solvers.py::"
+            "test_splitting_with_growing_beta_reaches_the_objective"
+        ),
+    ),
+    Mutant(
+        SOLVERS + "admm.py",
+        "u.assign(moved - z)",
+        "u.assign(z - moved)",
+        "tests/test_solvers.py::test_admm_adds_up_what_the_projection_takes",
+    ),
+    Mutant(
+        SOLVERS + "half_space.py",
+        "turned_less = ratio >= minimum",
+        "turned_less = ratio <= minimum",
+        (
+            "tests/test_solvers.py::"
+            "test_half_space_step_finds_the_groups_that_the_prox_leaves_alive"
+        ),
+    ),
+    Mutant(
+        SOLVERS + "batches.py",
+        "step = _joined(regularizers, steps, places)",
+        "step = steps[places[0]]",
+        "tests/test_batches.py",
+    ),
+    # Pruning.
+    Mutant(
+        PRUNING + "selection.py",
+        'best = np.argsort(-self.scores[dropped], kind="stable")',
+        'best = np.argsort(self.scores[dropped], kind="stable")',
+        (
+            "tests/test_pruning.py::"
+            "test_rounding_brings_the_best_of_the_dropped_back"
+        ),
+    ),
+    Mutant(
+        PRUNING + "selection.py",
+        "keep[order[: place + 1]] = False",
+        "keep[order[:place]] = False",
+        (
+            "tests/test_criteria.py::"
+            "test_bn_scale_keeps_what_network_slimming_keeps"
+        ),
+    ),
+    Mutant(
+        PRUNING + "budgets.py",
+        "limit = min(number * full[key] if relative else number, full[key])",
+        "limit = min(number * full[key], full[key])",
+        "tests/test_pruning.py::test_budget_is_met_and_least_scores_go",
+    ),
+    Mutant(
+        PRUNING + "costs.py",
+        "costs[name][1] += size(kernel) * times",
+        "costs[name][1] += size(kernel)",
+        REBUILT,
+    ),
+    Mutant(
+        PRUNING + "costs.py",
+        'costs["params"] += removal.new_parameters()',
+        'costs["params"] += 0',
+        BATTERY,
+    ),
+    Mutant(
+        PRUNING + "removal/constants.py",
+        "_union([constant, self._zero(scales), self.dropped])",
+        "_union([constant, self.dropped])",
+        ZERO_SCALE,
+    ),
+    Mutant(
+        PRUNING + "removal/constants.py",
+        'roles.append("bias")',
+        "pass",
+        (
+            "tests/test_pruning_conditions.py::"
+            "test_a_head_that_sends_its_bias_alone_is_no_constant"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/constants.py",
+        "return functools.reduce(np.intersect1d, constant)",
+        "return _union(constant)",
+        ("tests/test_pruning.py::test_superfluous_channels_go_without_a_trace"),
+    ),
+    Mutant(
+        PRUNING + "removal/constants.py",
+        'for use in trace.of_role("input", "inner"):\n        nonzero',
+        'for use in trace.of_role("input"):\n        nonzero',
+        (
+            "tests/test_pruning_conditions.py::"
+            "test_a_mask_made_from_channels_has_to_stay"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/folding.py",
+        "uniform = high - low <= 1e-6 * max(abs(low), abs(high))",
+        "uniform = True",
+        ("tests/test_pruning_conditions.py::test_implicit_masks_of_embeddings"),
+    ),
+    Mutant(
+        PRUNING + "removal/folding.py",
+        "slice(n // 2, n // 2 + 1)",
+        "slice(0, 1)",
+        (
+            "tests/test_pruning.py::"
+            "test_folded_constants_are_exact_inside_and_measured_at_the_border"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/folding.py",
+        '{"activation": None, "use_bias": False, "bias_axes": None}',
+        '{"use_bias": False, "bias_axes": None}',
+        REBUILT,
+    ),
+    Mutant(
+        PRUNING + "removal/folding.py",
+        "return first[0], error if error > rounding else 0.0",
+        "return first[0], 0.0",
+        (
+            "tests/test_pruning.py::"
+            "test_folded_constants_are_exact_inside_and_measured_at_the_border"
+        ),
+    ),
+    Mutant(
+        PRUNING + "rules/weighted.py",
+        'layer.padding == "valid" or set(layer.kernel_size) == {1}',
+        "True",
+        BATTERY,
+    ),
+    Mutant(
+        PRUNING + "rules/weighted.py",
+        "np.repeat(ids, layer.depth_multiplier)\n        return",
+        "np.tile(ids, layer.depth_multiplier)\n        return",
+        "tests/test_random_graphs.py::test_random_graphs",
+    ),
+    Mutant(
+        PRUNING + "rules/weighted.py",
+        'role = "scale" if letter in result else "input"',
+        'role = "input"',
+        "tests/test_pruning.py::test_zero_scale_of_an_equation_is_constant",
+    ),
+    Mutant(
+        PRUNING + "rules/normalizing.py",
+        '("beta", "shift"),\n            ("moving_mean", "state"),',
+        '("beta", "scale"),\n            ("moving_mean", "state"),',
+        ZERO_SCALE,
+    ),
+    Mutant(
+        PRUNING + "channels/walk.py", "self.tie(known[0], ids)", "pass", BATTERY
+    ),
+    Mutant(
+        PRUNING + "criteria/base.py",
+        "total = total / np.maximum(count, 1)",
+        "pass",
+        "tests/test_criteria.py::test_scores_of_tied_channels_combine",
+    ),
+    Mutant(
+        PRUNING + "criteria/weights.py",
+        "** (1 / self.p)",
+        "** 1",
+        (
+            "tests/test_criteria.py::"
+            "test_group_norm_does_not_depend_on_size_or_scale"
+        ),
+    ),
+    # Run folder and export.
+    Mutant(
+        RUN_FOLDER,
+        "before.read_text() != recipe",
+        "before.read_text() == recipe",
+        FOLDER,
+    ),
+    Mutant(
+        RUN_FOLDER,
+        "self.part.exists() and not resume",
+        "self.part.exists()",
+        FOLDER,
+    ),
+    Mutant(RUN_FOLDER, "force and not known", "not known", FOLDER),
+    Mutant(
+        PARITY, "spread = float(expected.std()) or 1.0", "spread = 1.0", NUMBERS
+    ),
+    Mutant(
+        PARITY,
+        "self.error <= self.limits.error\n            and",
+        "self.error <= self.limits.error\n            or",
+        "tests/test_parity.py::test_limits_decide",
+    ),
+    Mutant(
+        PARITY,
+        "np.sqrt(np.mean(difference**2))",
+        "np.mean(difference)",
+        NUMBERS,
+    ),
+    Mutant(
+        PARITY,
+        "keras_accuracy=_accuracy(expected, y)",
+        "keras_accuracy=_accuracy(outputs, y)",
+        "tests/test_parity.py::test_both_accuracies_count_against_the_same_labels",
+    ),
+]
