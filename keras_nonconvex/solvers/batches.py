@@ -26,7 +26,7 @@ def proximal(regularizers, kernels, steps, strength):
     Returns:
         A list of tensors, in the shapes and data types of the kernels.
     """
-    found = [None] * len(kernels)
+    results = [None] * len(kernels)
     for regularizer, places in _alike(regularizers, kernels):
         call = _plain_proximal if regularizer.compiles else _proximal
         step = steps[places[0]]
@@ -42,10 +42,10 @@ def proximal(regularizers, kernels, steps, strength):
             )
             parts = ops.split(new, ends[:-1].tolist(), axis=1)
         for place, part in zip(places, parts, strict=True):
-            found[place] = _kernel(
+            results[place] = _kernel(
                 regularizers[place], part, kernels[place].shape
             )
-    return found
+    return results
 
 
 def value(regularizers, kernels, strength):
@@ -84,7 +84,7 @@ def _value(w, strength, regularizer):
 
 def _alike(regularizers, kernels):
     """[(a regularizer, the places of the kernels that it takes at once)]."""
-    found = {}
+    alike = {}
     for place, (reg, w) in enumerate(zip(regularizers, kernels, strict=True)):
         of_columns = reg.of_columns()
         key, taken = place, reg
@@ -92,8 +92,8 @@ def _alike(regularizers, kernels):
             size = group_patterns.size(w.shape, _axes(reg, w))
             dtype = keras.backend.standardize_dtype(w.dtype)
             key, taken = (of_columns, size, dtype), of_columns
-        found.setdefault(key, (taken, []))[1].append(place)
-    return list(found.values())
+        alike.setdefault(key, (taken, []))[1].append(place)
+    return list(alike.values())
 
 
 def _axes(regularizer, x):
