@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import examples
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 from strategies import array
 from strategies import log_uniform
@@ -217,7 +217,7 @@ def test_it_is_the_largest_convex_function_below(w, k):
     assert lower(y) == pytest.approx(value, abs=1e-6)
 
 
-@settings(max_examples=3)
+@examples(3)
 @given(array((SIZE, M)), log_uniform(1e-3, 1e2))
 def test_edge_cases(w, step):
     w[:, 0], w[:, 1] = 0, [1, 2, 3]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import strategies
 import sweeps
+from helpers import examples
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 from keras import layers
 
@@ -103,14 +103,14 @@ def gradient(reg, w):
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryRegularizer:
     @given(data=st.data())
-    @settings(max_examples=3)
+    @examples(3)
     def test_no_prox_is_said(self, name, data):
         reg = data.draw(any_of(name))
         if not reg.has_prox:
             with pytest.raises(NotImplementedError, match="no prox"):
                 reg.proximal(np.ones(SHAPE), 0.1)
 
-    @settings(max_examples=3)
+    @examples(3)
     @given(data=st.data())
     def test_identities(self, name, data):
         reg = data.draw(any_of(name))
@@ -131,7 +131,7 @@ class TestEveryRegularizer:
             numpy(reg.proximal(w, steps)), x, rtol=1e-9, atol=1e-12
         )
 
-    @settings(max_examples=3)
+    @examples(3)
     @given(data=st.data())
     def test_gradient(self, name, data):
         """Central differences; finite, and zero, where weights are zero."""
@@ -174,7 +174,7 @@ class TestEveryRegularizer:
                 numpy(found), numpy(expected), rtol=2e-5, atol=2e-6
             )
 
-    @settings(max_examples=7)
+    @examples(7)
     @given(data=st.data())
     def test_terms_add_up(self, name, data):
         reg = data.draw(any_of(name))
@@ -182,7 +182,7 @@ class TestEveryRegularizer:
         total = sum(float(term(w)) for term in reg.terms if term is not None)
         assert total == pytest.approx(float(reg(w)), rel=1e-9, abs=1e-12)
 
-    @settings(max_examples=7)
+    @examples(7)
     @given(data=st.data())
     def test_serialization(self, name, data):
         reg = data.draw(any_of(name))

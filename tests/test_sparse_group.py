@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import strategies
 import sweeps
+from helpers import examples
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -71,7 +71,7 @@ class TestEveryPenalty:
                 assert found.max() <= 1e-6, penalty
                 assert np.mean(found > 1e-9) <= 0.05, penalty
 
-    @settings(max_examples=2)
+    @examples(2)
     @given(data=st.data())
     def test_no_point_beats_it_on_random_draws(self, name, data):
         penalty = data.draw(strategies.penalty(penalties.REGISTRY[name]))
