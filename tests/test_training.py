@@ -322,3 +322,62 @@ def test_a_first_step_in_time_says_nothing(capsys):
     with terminal.when_slow("slow", seconds=60.0) as stepped:
         stepped()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: knc.solvers.ProximalGradient(),
+        lambda: knc.solvers.VariableSplitting(beta=0.5, return_="W"),
+    ],
+    ids=["ProximalGradient", "VariableSplitting"],
+)
+def test_compiling_again_with_the_same_optimizer_changes_nothing(make):
+    x, y = small_data(64)
+    weights = []
+    for again in (False, True):
+        model = classifier(knc.ProximalModel, knc.SparseGroupL1(2e-3))
+        compile_(model, solver=make())
+        options = {"batch_size": 32, "shuffle": False, "verbose": 0}
+        model.fit(x, y, epochs=5, **options)
+        model.solver_state.strength.assign(2.0)
+        if again:
+            compile_(model, model.optimizer, solver=make())
+            assert float(model.solver_state.strength) == 2.0
+        model.fit(x, y, epochs=2, **options)
+        weights.append([np.array(w) for w in model.get_weights()])
+    for once, twice in zip(*weights, strict=True):
+        np.testing.assert_array_equal(once, twice)
+
+
+def test_another_optimizer_or_solver_starts_anew():
+    for optimizer, solver in (
+        (keras.optimizers.SGD(0.05, momentum=0.9), None),
+        (None, knc.solvers.ProximalGradient(half_space=0.5)),
+    ):
+        model = classifier(knc.ProximalModel, knc.GroupLasso(1e-3))
+        compile_(model)
+        model.solver_state.strength.assign(2.0)
+        compile_(model, optimizer or model.optimizer, solver=solver)
+        assert float(model.solver_state.strength) == 1.0
+
+
+def test_batches_one_by_one_are_trained_as_by_fit():
+    """The half-space step included, which no epoch ever switches on."""
+    x, y = small_data(64)
+    weights = []
+    for by_batches in (False, True):
+        model = classifier(knc.ProximalModel, knc.GroupLasso(2e-2))
+        solver = knc.solvers.ProximalGradient(half_space=0.95)
+        compile_(model, keras.optimizers.Adam(0.02), solver=solver)
+        if by_batches:
+            for start in [*range(0, 64, 16)] * 4:
+                batch = slice(start, start + 16)
+                model.train_on_batch(x[batch], y[batch])
+        else:
+            options = {"epochs": 4, "shuffle": False, "verbose": 0}
+            model.fit(x, y, batch_size=16, **options)
+        weights.append([np.array(w) for w in model.get_weights()])
+    assert any((w == 0).any() for w in weights[0])
+    for fitted, batched in zip(*weights, strict=True):
+        np.testing.assert_array_equal(fitted, batched)

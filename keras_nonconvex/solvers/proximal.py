@@ -99,11 +99,17 @@ class ProximalGradient(Solver):
     def bind(self, model):
         # The recursion of `step_size`, and whether the half-space step is on.
         model.solver_state.reach = model.solver_state.scalar("reach")
-        model.solver_state.half_space = model.solver_state.scalar("half_space")
+        # Loops without epochs never call `begin_epoch`.
+        model.solver_state.half_space = model.solver_state.scalar(
+            "half_space", float(self._turns(0))
+        )
 
     def begin_epoch(self, model, epoch):
-        on = self.half_space is not None and epoch >= self.half_space_from
-        model.solver_state.half_space.assign(float(on))
+        model.solver_state.half_space.assign(float(self._turns(epoch)))
+
+    def _turns(self, epoch):
+        """Whether the half-space step is taken in an epoch."""
+        return self.half_space is not None and epoch >= self.half_space_from
 
     def before_update(self, model):
         values = [

@@ -20,8 +20,9 @@ class State(keras.layers.Layer):
 
     def __init__(self):
         super().__init__(name="solver_state", dtype="float32")
-        self.strength = self.scalar("strength", 1.0)
+        self.scalars = {}
         self.tensors = {}
+        self.strength = self.scalar("strength", 1.0)
 
     def scalar(self, name, value=0.0):
         """Makes a scalar variable.
@@ -33,13 +34,14 @@ class State(keras.layers.Layer):
         Returns:
             The variable. A solver keeps it as an attribute of this state.
         """
-        return self.add_weight(
+        self.scalars[name] = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(value),
             trainable=False,
             autocast=False,
             name=name,
         )
+        return self.scalars[name]
 
     def add_like(self, name, variables):
         """Makes one variable for each given weight, filled with zeros.
@@ -73,6 +75,19 @@ class State(keras.layers.Layer):
                 f"Received: weight {variable.path!r}"
             )
         return self.tensors[name, id(variable)]
+
+    def take_over(self, other):
+        """Takes the values of another state, of the same solver and model.
+
+        Args:
+            other: A `State`. Variables that it does not have keep their value.
+        """
+        for mine, theirs in (
+            (self.scalars, other.scalars),
+            (self.tensors, other.tensors),
+        ):
+            for key in mine.keys() & theirs.keys():
+                mine[key].assign(read(theirs[key]))
 
     def load_own_variables(self, store):
         # The file was saved before `compile`, without a state.

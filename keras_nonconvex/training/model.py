@@ -18,6 +18,7 @@ from keras_nonconvex.backends import strategy_scope
 from keras_nonconvex.regularizers import scope
 from keras_nonconvex.solvers import ProximalGradient
 from keras_nonconvex.solvers import Solver
+from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.state import State
 from keras_nonconvex.training.coupled import CoupledGroups
 
@@ -52,6 +53,9 @@ class ProximalMixin:
     def compile(self, *args, solver=None, coupled=None, **kwargs):
         """Configures the model for training, as `keras.Model.compile` does.
 
+        Compiling again with the same optimizer object and an equal solver
+        keeps what the solver has gathered, such as the momentum of its step.
+
         Args:
             *args: The arguments of `keras.Model.compile`: `optimizer`,
                 `loss` and so on.
@@ -72,12 +76,27 @@ class ProximalMixin:
                 "Argument `coupled` must be a knc.CoupledGroups. "
                 f"Received: coupled={coupled!r}"
             )
+        before = self.solver, getattr(self, "optimizer", None)
+        state = self.solver_state
         super().compile(*args, **kwargs)
         self.solver = solver or ProximalGradient()
         self.__dict__["coupled"] = coupled and coupled.bound(self)
         self.__dict__["solver_state"] = None
         if self.built:
             self._bind()
+            if state is not None and self._goes_on(*before):
+                self.solver_state.take_over(state)
+
+    def _goes_on(self, solver, optimizer):
+        """Whether these are the solver and the optimizer of now as well."""
+        same = step_size.innermost(optimizer) is step_size.innermost(
+            self.optimizer
+        )
+        return (
+            same
+            and type(solver) is type(self.solver)
+            and solver.get_config() == self.solver.get_config()
+        )
 
     def _bind(self):
         self.solver.check(self)
