@@ -115,7 +115,7 @@ def test_decoupled_decay_beside_an_envelope_is_pointed_out():
 OPTIMIZERS = [
     name
     for name in (
-        "SGD Adam AdamW Nadam Adamax RMSprop Adagrad Adadelta Adafactor Ftrl "
+        "SGD Adam AdamW Nadam Adamax RMSprop Adagrad Adadelta Adafactor "
         "Lion Lamb Muon"
     ).split()
     if hasattr(keras.optimizers, name)

@@ -3,6 +3,9 @@
 Runs on the backend of KERAS_BACKEND; `test_project.py` runs it on JAX.
 """
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -218,6 +221,38 @@ def test_admm_finds_the_nearest_sparse_point(keep, exact):
     tiled = [np.tile(array, (30, 1)) for array in (x, y)]
     model.fit(*tiled, batch_size=len(x), epochs=40, verbose=0, shuffle=False)
     np.testing.assert_allclose(kernel_of(model), exact(w0), atol=1e-6)
+
+
+def test_a_solver_that_has_trained_can_be_copied_and_pickled(case):
+    model, _, x, y, _ = solver_battery.compiled(case)
+    model.fit(x, y, verbose=0)
+    for same in (
+        copy.deepcopy(model.solver),
+        pickle.loads(pickle.dumps(model.solver)),
+    ):
+        assert type(same) is type(model.solver)
+        assert same.get_config() == model.solver.get_config()
+        again, _, x, y, _ = solver_battery.compiled(case)
+        again.compile("sgd", "mse", solver=same)
+        again.fit(x, y, verbose=0)
+
+
+def rebuilding():
+    """Optimizers that compute a weight from a state of their own."""
+    return [
+        getattr(keras.optimizers, name)
+        for name in ("Ftrl", "ScheduleFreeAdamW")
+        if hasattr(keras.optimizers, name)
+    ]
+
+
+@pytest.mark.parametrize("optimizer", rebuilding())
+def test_optimizers_that_rebuild_weights_are_refused(optimizer):
+    model, *_ = least_squares(knc.GroupLasso(1e-3))
+    with pytest.raises(ValueError, match="a state of its own"):
+        model.compile(optimizer(0.01), "mse")
+    solver = knc.solvers.VariableSplitting(return_="W")
+    model.compile(optimizer(0.01), "mse", solver=solver)
 
 
 def test_admm_adds_up_what_the_projection_takes():

@@ -54,6 +54,9 @@ class ADMM(Solver):
     2019.
     """
 
+    # The weights are the optimizer's until training ends.
+    sets_weights = False
+
     def __init__(self, keep, rho=1e-3, growth=10.0, stage=10, every=1):
         if not isinstance(keep, dict):
             keep = {"*": keep}

@@ -15,6 +15,9 @@ from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.state import read
 from keras_nonconvex.tensors import in_full_precision
 
+# Optimizers that compute a weight from their own state, not from the weight.
+_REBUILDING = ("Ftrl", "ScheduleFreeAdamW")
+
 
 class Solver:
     """What happens around the optimizer's step: the base of all solvers.
@@ -42,6 +45,8 @@ class Solver:
 
     # Whether the solver has a prox for groups across layers (CoupledGroups).
     couples = False
+    # Whether it sets weights while training goes on.
+    sets_weights = True
 
     def __init__(self):
         self._values = traced(batches.value)
@@ -131,6 +136,13 @@ class Solver:
             raise ValueError(
                 "A MultiOptimizer has several learning rates, and the prox "
                 "needs one: use a single optimizer, or solver=Subgradient(). "
+                f"Received: optimizer={type(optimizer).__name__}"
+            )
+        if self.sets_weights and type(optimizer).__name__ in _REBUILDING:
+            raise ValueError(
+                "This optimizer computes each weight anew from a state of its "
+                "own, which undoes exact zeros; use another one, such as Adam, "
+                "or VariableSplitting, which leaves the weights to it. "
                 f"Received: optimizer={type(optimizer).__name__}"
             )
         if getattr(optimizer, "use_ema", False):
@@ -274,6 +286,10 @@ class Solver:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+    def __reduce__(self):
+        # Compiled functions can be neither copied nor pickled.
+        return type(self).from_config, (self.get_config(),)
 
     def __repr__(self):
         config = ", ".join(

@@ -47,6 +47,9 @@ class VariableSplitting(Solver):
     2021; with r on groups, RVSM and RGSM (Dinh & Xin 2018; Yang et al. 2019).
     """
 
+    # The weights are the optimizer's until training ends.
+    sets_weights = False
+
     def __init__(self, beta=None, growth=1.25, every=20, return_="V"):
         if beta is not None:
             beta = checks.number(
