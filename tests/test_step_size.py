@@ -158,48 +158,51 @@ def test_metric_is_the_optimizers_own_at_updates_1_2_and_10(name):
             np.testing.assert_allclose(read(found), metric, rtol=1e-5)
 
 
+def updated(name, regularizer):
+    """Trains one kernel on given gradients.
+
+    Returns:
+        Its first value, and an iterator over the updates: the kernel after
+        one, and the direction and metric that the optimizer took in it.
+    """
+    make, simulate = ADAPTIVE[name]
+    model, kernel = model_of(regularizer, (4, 3))
+    model.compile(make(schedule()), "mse")
+    model.optimizer.build([kernel])
+    gradients = gradients_of((4, 3))
+
+    def updates():
+        for gradient, (direction, metric) in zip(
+            gradients, simulate(gradients, RATES), strict=True
+        ):
+            before = model.solver.before_update(model)
+            model.optimizer.apply([gradient], [kernel])
+            model.solver.after_update(model, before)
+            yield read(kernel), direction, metric
+
+    return read(kernel), updates()
+
+
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_single_weights_get_the_prox_at_1_over_metric(name):
     """w <- soft(w - direction / metric, strength / metric)."""
-    make, simulate = ADAPTIVE[name]
-    reg = knc.Elementwise(knc.penalties.L1(), 0.03)
-    shape = (4, 3)
-    model, kernel = model_of(reg, shape)
-    model.compile(make(schedule()), "mse")
-    model.optimizer.build([kernel])
-    gradients, w = gradients_of(shape), read(kernel)
-    for g, (direction, metric) in zip(
-        gradients, simulate(gradients, RATES), strict=True
-    ):
-        before = model.solver.before_update(model)
-        model.optimizer.apply([g], [kernel])
-        model.solver.after_update(model, before)
+    w, updates = updated(name, knc.Elementwise(knc.penalties.L1(), 0.03))
+    for kernel, direction, metric in updates:
         w = w - direction / metric
         w = np.sign(w) * np.maximum(np.abs(w) - 0.03 / metric, 0)
-        np.testing.assert_allclose(read(kernel), w, rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(kernel, w, rtol=1e-5, atol=1e-9)
     assert (w == 0).any() and (w != 0).any()
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_groups_move_and_shrink_by_1_over_their_mean_metric(name):
-    make, simulate = ADAPTIVE[name]
-    reg = knc.GroupLasso(0.3, group_weights=None)
-    shape = (4, 3)
-    model, kernel = model_of(reg, shape)
-    model.compile(make(schedule()), "mse")
-    model.optimizer.build([kernel])
-    gradients, w = gradients_of(shape), read(kernel)
-    for g, (direction, metric) in zip(
-        gradients, simulate(gradients, RATES), strict=True
-    ):
-        before = model.solver.before_update(model)
-        model.optimizer.apply([g], [kernel])
-        model.solver.after_update(model, before)
+    w, updates = updated(name, knc.GroupLasso(0.3, group_weights=None))
+    for kernel, direction, metric in updates:
         step = 1 / metric.mean(axis=0)
         w = w - step * direction
         norm = np.linalg.norm(w, axis=0)
         w = w * np.maximum(1 - 0.3 * step / norm, 0)
-        np.testing.assert_allclose(read(kernel), w, rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(kernel, w, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
