@@ -35,7 +35,7 @@ def test_random_graphs(first):
         except Exception as error:
             failures.append(
                 f"{graphs.describe(seed)}\n{type(error).__name__}: {error}\n"
-                f"Once more: python tests/graphs.py {seed}\n"
+                f"Once more: PYTHONPATH=tests python -m graphs {seed}\n"
             )
     assert not failures, "\n".join(failures)
     if len(seeds) == CHUNK:

@@ -1,0 +1,201 @@
+"""What has to hold for every plan of a random graph."""
+
+import contextlib
+import io
+import pathlib
+import signal
+import tempfile
+
+import keras
+import numpy as np
+from helpers import images
+from helpers import run
+
+from graphs.draws import coin
+from graphs.draws import pick
+from graphs.draws import whole
+from graphs.growing import random_model
+from keras_nonconvex import graph
+from keras_nonconvex import pruning
+from keras_nonconvex.pruning.channels.trace import Trace
+
+# Graphs are in float64: what is left of rounding is far below this, and what
+# is above it is a mistake, however small. In float32, 1e-5 would both excuse
+# some mistakes and accuse deep graphs of none.
+TOLERANCE = 1e-9
+
+
+@contextlib.contextmanager
+def float64():
+    """A scope in which Keras works in float64."""
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def within(seconds):
+    """A scope that raises if it takes longer: no seed may hang a run."""
+
+    def stop(*_):
+        raise TimeoutError(f"not done within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def random_options(rng):
+    """Arguments of `pruning.plan`."""
+    key = pick(rng, ["params", "params", "channels"])
+    return {
+        "budget": {key: float(rng.uniform(0.1, 0.9))},
+        "round_to": pick(rng, [1, 1, 2, 3, 4]),
+        "min_channels": whole(rng, 0, 2),
+        "max_ratio": pick(rng, [1.0, 1.0, 0.7]),
+        "ranking": pick(rng, ["global", "layer"]),
+        "select": coin(rng, 0.3),
+        "on_constant": "keep",
+    }
+
+
+def difference(first, second):
+    """The greatest one, in units of the greatest value of each output."""
+    return max(
+        float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-3))
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def dropping(plan):
+    return any(not all(layer.keep) for layer in plan.layers)
+
+
+def assert_same(what, first, second, tolerance=TOLERANCE):
+    found = difference(first, second)
+    assert found <= tolerance, f"{what}: they differ by {found:.2g}"
+
+
+def operations(model):
+    """All layers and operations, those of nested models too."""
+    for operation in graph.functional(model).operations:
+        yield operation
+        if graph.is_graph(operation):
+            yield from operations(operation)
+
+
+def check(seed):
+    """One graph, three plans.
+
+    Returns:
+        {"lost": whether the plan with a budget drops channels,
+        "edited": whether its edited form could be carried out,
+        "zeros": whether there were superfluous channels}.
+    """
+    rng = np.random.default_rng(seed)
+    with float64(), within(60):
+        model = random_model(rng)
+        return Check(model, rng).run()
+
+
+# The sentences with which an edited plan may be refused.
+REFUSALS = ("cannot be removed", "keeps no channel")
+
+
+class Check:
+    """What has to hold for every plan of one model."""
+
+    def __init__(self, model, rng):
+        self.model = model
+        self.rng = rng
+        self.x = images(model, 3, rng, "float64")
+        self.before = [w.numpy().copy() for w in model.variables]
+        self.outputs = run(model, self.x)
+        for y in self.outputs:
+            assert np.isfinite(y).all(), "the graph itself is not finite"
+
+    def run(self):
+        zeros = pruning.plan(self.model)
+        if dropping(zeros):
+            _, outputs = self.removed("no budget", zeros)
+            assert_same("no budget, original", self.outputs, outputs)
+        scores = self.rng.random(10**4)
+        options = random_options(self.rng)
+        plan = pruning.plan(
+            self.model, lambda trace: scores[: len(trace)], **options
+        )
+        found = {"lost": dropping(plan), "zeros": dropping(zeros)}
+        small, outputs = self.removed(f"{options}", plan)
+        self.saved(small, outputs)
+        found["edited"] = self.edited(plan)
+        for w, old in zip(self.model.variables, self.before, strict=True):
+            np.testing.assert_array_equal(w.numpy(), old)
+        assert_same("original", self.outputs, run(self.model, self.x), 0)
+        return found
+
+    def removed(self, what, plan, edited=False):
+        """The small model, which computes what the masked one does."""
+        small, masked = plan.apply(self.model), plan.mask(self.model)
+        outputs = run(small, self.x)
+        assert_same(f"{what}: masked, small", run(masked, self.x), outputs)
+        if not edited:
+            count = small.count_params()
+            assert count == plan.after["params"], (
+                f"{what}: {count} parameters, plan {plan.after['params']}"
+            )
+        known = {op.name for op in operations(self.model)}
+        more = [
+            op.name
+            for op in operations(small)
+            if op.name not in known and type(op).__name__ not in ("Take", "Add")
+        ]
+        assert not more, f"{what}: new layers {more}"
+        return small, outputs
+
+    def saved(self, small, outputs):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "small.keras"
+            small.save(path)
+            loaded = keras.models.load_model(path)
+        assert_same("saved, loaded", outputs, run(loaded, self.x), 0)
+
+    def edited(self, plan):
+        """A random keep mask of the user's own is exact, or refused."""
+        trace = Trace(self.model, plan.select)
+        keep = self.rng.random(len(trace)) < self.rng.uniform(0.3, 1.0)
+        keep |= ~trace.free
+        for layer in plan.layers:
+            if layer.keep:
+                ids = np.concatenate(trace.made[layer.name])
+                layer.keep = keep[trace.root_of[ids]].tolist()
+        try:
+            self.removed("edited", plan, edited=True)
+        except ValueError as error:
+            if not any(text in str(error) for text in REFUSALS):
+                raise
+            return False
+        return True
+
+
+def summary(model):
+    """The layers, one a line."""
+    text = io.StringIO()
+    model.summary(
+        print_fn=lambda line: print(line, file=text), expand_nested=True
+    )
+    return text.getvalue()
+
+
+def describe(seed):
+    """The graph of a seed, for a message."""
+    with float64():
+        return summary(random_model(np.random.default_rng(seed)))

@@ -1,0 +1,115 @@
+"""Blocks of Keras operations."""
+
+import math
+
+import numpy as np
+from keras import layers
+from keras import ops
+
+from graphs.draws import ANY
+from graphs.draws import SEQUENCE
+from graphs.draws import SPATIAL
+from graphs.draws import block
+from graphs.draws import coin
+from graphs.draws import like
+from graphs.draws import pick
+from graphs.draws import pointwise
+from graphs.draws import whole
+from graphs.draws import width
+
+
+@block(*ANY)
+def op_arithmetic(x, rng):
+    return pick(
+        rng,
+        [
+            lambda: x * 2 + 1,
+            lambda: 1.5 - x,
+            lambda: x / 3,
+            lambda: -x,
+            lambda: ops.square(ops.tanh(x)),
+            lambda: ops.abs(x),
+            lambda: ops.sin(x),
+            lambda: ops.clip(x, -0.5, 2.0),
+        ],
+    )()
+
+
+@block(*ANY)
+def op_activation(x, rng):
+    return getattr(ops, pick(rng, ["relu", "gelu", "sigmoid", "silu"]))(x)
+
+
+@block(*ANY)
+def op_merge(x, rng):
+    op = pick(rng, [ops.add, ops.subtract, ops.multiply, ops.maximum])
+    return op(x, like(x, rng))
+
+
+@block(*ANY)
+def op_array(x, rng):
+    """An array with a value per channel."""
+    array = rng.normal(size=x.shape[-1])
+    return pick(rng, [lambda: x * array, lambda: x + array])()
+
+
+@block(*SPATIAL)
+def op_reshape(x, rng):
+    return ops.reshape(x, (-1, math.prod(x.shape[1:-1]), x.shape[-1]))
+
+
+@block(*SPATIAL)
+def op_mean(x, rng):
+    axis = pick(rng, [1, tuple(range(1, len(x.shape) - 1))])
+    op = pick(rng, [ops.mean, ops.max, ops.sum])
+    return op(x, axis=axis, keepdims=coin(rng))
+
+
+@block(*SPATIAL)
+def op_mean_of_channels(x, rng):
+    return ops.mean(x, axis=-1, keepdims=True)
+
+
+@block(*ANY)
+def op_concatenate(x, rng):
+    return ops.concatenate([x, like(x, rng)], axis=-1)
+
+
+@block(*ANY)
+def op_split(x, rng):
+    """A part of the channels goes another way."""
+    place = whole(rng, 1, max(1, x.shape[-1] - 1))
+    if x.shape[-1] == 1:
+        return x
+    first, second = ops.split(x, [place], axis=-1)
+    second = pointwise(second, rng, width(rng))
+    return ops.concatenate([first, second], axis=-1)
+
+
+@block(*SPATIAL)
+def op_pad(x, rng):
+    more = [(0, 0) for _ in x.shape]
+    axis = whole(rng, 1, len(x.shape) - 1)
+    more[axis] = (whole(rng, 0, 2), 1)
+    return ops.pad(x, more)
+
+
+@block(*SPATIAL)
+def op_transpose(x, rng):
+    order = [0, *rng.permutation(np.arange(1, len(x.shape))).tolist()]
+    return ops.transpose(x, order)
+
+
+@block(*ANY)
+def op_expand_and_squeeze(x, rng):
+    axis = whole(rng, 1, len(x.shape))
+    y = ops.relu(ops.expand_dims(x, axis))
+    return ops.squeeze(y, axis)
+
+
+@block(SEQUENCE)
+def op_matmul(x, rng):
+    """Attention by hand, over positions."""
+    query, key = (pointwise(x, rng, 3, activation=None) for _ in range(2))
+    scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))
+    return ops.matmul(layers.Softmax()(scores), like(x, rng))
