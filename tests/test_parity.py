@@ -121,6 +121,15 @@ def test_the_layer_that_drifts_is_found(samples, tmp_path):
     assert max(rows, key=lambda row: row.added).layer == "second"
 
 
+def test_one_layer_is_compared(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="only")])
+    path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path)
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    (row,) = tflite_export.compare_layers(model, path, x)
+    assert row.layer == "only" and row.error < 1e-5
+
+
 def test_half_a_layer_is_not_compared(samples, tmp_path):
     # No convolution is before it: the product stands alone in the file, the
     # sum is one with the ReLU.
