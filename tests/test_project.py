@@ -7,7 +7,15 @@ import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"version", "files", "terminal", "tensors", "checks", "backends"},
+    {
+        "version",
+        "files",
+        "terminal",
+        "tensors",
+        "checks",
+        "backends",
+        "layer_names",
+    },
     {"group_patterns", "graph", "datasets", "models", "run_folder"},
     {"endings"},
     {"outputs"},

@@ -548,7 +548,9 @@ def test_explanation_and_drawing():
     assert "goes together with: one_out, two_out" in text
     assert "lowest group_norm" in text
     assert "model output" in plan.explain("head")
-    with pytest.raises(ValueError, match="stem, .*Received: layer='steam'"):
+    with pytest.raises(
+        ValueError, match="Near names: stem, .*Received: layer='steam'"
+    ):
         plan.explain("steam")
     dot = plan.dot()
     assert dot.count("subgraph") == 4 and '"one_out"' in dot
@@ -594,7 +596,7 @@ def test_prune_from_the_command_line(tmp_path, capsys):
     assert loaded.get_layer("two_in").filters < 5
     for bad, message in (
         (["--max-ratio", "2"], "`max_ratio`"),
-        (["--exclude", "nothing"], "No layer is called so"),
+        (["--exclude", "nothing"], "no layer is called"),
         (["--channels", "x"], "Budget 'channels'"),
     ):
         code = cli.main([*arguments, "--force", *bad])
@@ -676,7 +678,7 @@ class Subclassed(keras.Model):
         ({"budget": {"speed": 0.5}}, "counts params, macs, channels"),
         ({"budget": {"channels": 2}}, "Budget 'channels'"),
         ({"budget": {"channels": {"a": "half"}}}, "Budget 'channels'"),
-        ({"exclude": "conv_9"}, "No layer is called so: 'conv_9'"),
+        ({"exclude": "conv_9"}, "no layer is called 'conv_9'"),
         ({"ranking": "local"}, "`ranking`"),
         ({"on_constant": "drop"}, "`on_constant`"),
         ({"min_channels": -1}, "`min_channels`"),

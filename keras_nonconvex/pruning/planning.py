@@ -1,10 +1,10 @@
 """`plan`: which channels a model can lose, and why."""
 
 import dataclasses
-import fnmatch
 import warnings
 
 from keras_nonconvex import checks
+from keras_nonconvex import layer_names
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning import reasons
@@ -49,7 +49,8 @@ def plan(
         budget: A dict of what may remain: a fraction up to 1, a percentage or
             an absolute number, as in `{"params": 0.1, "macs": "35%"}`. Keys
             are "params", "macs", "channels" (fractions only, or a dict of
-            them by layer name pattern: `{"channels": {"conv*": 0.3}}`), and
+            them by layer name pattern, as in `exclude`:
+            `{"channels": {"conv*": 0.3}}`), and
             what `measure` registers: "size" in bytes and "latency" in
             milliseconds with `import tflite_export`. Defaults to `None`.
         round_to: The number of channels that a layer keeps is rounded up to
@@ -68,7 +69,9 @@ def plan(
         max_ratio: At most this fraction of a layer's channels goes, in
             [0, 1]. Defaults to `1.0`.
         exclude: A layer name pattern with shell wildcards such as `"head*"`,
-            or a list of them. The channels that these layers make all stay.
+            or a list of them; for layers of nested models the name alone or
+            the whole path, `"backbone/conv*"`. The channels that these layers
+            make all stay.
             Defaults to `()`.
         on_constant: What happens to a removable channel that sends a constant
             where no bias can replace it exactly ('same' padding). `"keep"`
@@ -274,10 +277,10 @@ def _check_patterns(trace, budget):
     """Refuses a budget for layers that do not make channels."""
     parts = budget.get("channels")
     for pattern in parts if isinstance(parts, dict) else ():
-        if not fnmatch.filter(trace.made, pattern):
+        if not any(layer_names.matches(pattern, name) for name in trace.made):
             raise ValueError(
-                "Budget 'channels' needs patterns of layers that make "
-                f"channels: {list(trace.made)[:5]} and so on. "
+                "Budget 'channels' needs patterns of the names of layers that "
+                f"make channels. {layer_names.near(pattern, trace.made)} "
                 f"Received: {pattern!r}"
             )
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 
+from keras_nonconvex import layer_names
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning import drawing
@@ -145,17 +146,20 @@ class PruningPlan:
         """Why a layer keeps what it keeps, and which layers it is tied to.
 
         Args:
-            layer: The name of a layer with weights.
+            layer: The name of a layer with weights; in a nested model the
+                path too, `"backbone/conv1"`.
 
         Returns:
             Some lines of text.
         """
         entries = {entry.name: entry for entry in self.layers}
-        if layer not in entries:
+        meant = [name for name in entries if layer_names.matches(layer, name)]
+        if layer not in entries and len(meant) != 1:
             raise ValueError(
-                "Argument `layer` must be the name of a layer with weights: "
-                f"{', '.join(entries)}. Received: layer={layer!r}"
+                "Argument `layer` must be the name of one layer with weights. "
+                f"{layer_names.near(layer, entries)} Received: layer={layer!r}"
             )
+        layer = layer if layer in entries else meant[0]
         entry = entries[layer]
         lines = [f"{entry.name} ({entry.kind})"]
         if entry.keep:
