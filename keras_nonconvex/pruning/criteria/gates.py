@@ -23,14 +23,8 @@ class Gates:
     def __init__(self, trace, x, y, batch_size, loss=None):
         self.trace = trace
         self.x = keras.tree.flatten(x)
-        self.y = y
         self.batch_size = batch_size
-        self.loss = keras.losses.get(data_loss.loss_of(trace.model, loss))
-        if len(trace.outputs) != 1:
-            raise ValueError(
-                "Criterion 'loss_rise' needs a model with one output. "
-                f"Received: {len(trace.outputs)} outputs"
-            )
+        self.loss, self.y = data_loss.per_sample(trace.given, loss, y)
         readers = {id(u.layer) for u in trace.of_role("input")}
         makers = {id(u.layer) for u in trace.uses if u.role != "input"}
         # Where a channel is gated: as it is made, and where it is read.
@@ -96,15 +90,20 @@ class Gates:
                 np.tile(a, (len(choices),) + (1,) * (a.ndim - 1)) for a in part
             ]
             gates = np.repeat(closed, n, axis=0)
-            (tensor,) = self.trace.outputs
+            wanted = self.trace.outputs
             outputs = run(
-                self.trace, tiled, values, [tensor], self._gating(gates)
+                self.trace, tiled, values, wanted, self._gating(gates)
             )
-            y = np.tile(
-                self.y[start : start + step],
-                (len(choices),) + (1,) * (self.y.ndim - 1),
-            )
-            losses = _per_sample(self.loss, y, outputs[id(tensor)])
+            y = [
+                None
+                if a is None
+                else np.tile(
+                    a[start : start + step],
+                    (len(choices),) + (1,) * (a.ndim - 1),
+                )
+                for a in self.y
+            ]
+            losses = self.loss([outputs[id(t)] for t in wanted], y)
             total += losses.reshape(len(choices), n).sum(axis=1)
         return list(total / samples)
 
@@ -126,9 +125,3 @@ class Gates:
             return output
 
         return after
-
-
-def _per_sample(loss, y, outputs):
-    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    losses = ops.convert_to_numpy(function(ops.convert_to_tensor(y), outputs))
-    return losses.reshape(len(y), -1).mean(axis=1)

@@ -64,7 +64,7 @@ class Taylor:
         }
         total = {}
         for part, gradients in data_loss.per_batch(
-            trace.model, x, y, self.batch_size, loss=self.loss
+            trace.given, x, y, self.batch_size, loss=self.loss
         ):
             for key, (ids, change) in self._changes(trace, gradients, norms):
                 score = total.setdefault(key, [ids, 0.0])
