@@ -22,9 +22,11 @@ class SparsityMonitor(keras.callbacks.Callback):
     """Adds counts of exact zeros to the logs of each epoch.
 
     The logs get `zero_weights` and `zero_filters`, counted in dense and
-    convolution kernels; `zero_groups`, counted over all group regularizers
-    and penalised scales; and, for models that can be pruned, `macs_left`, the
-    fraction of multiply-adds that remains when zero filters are removed.
+    convolution kernels, where a filter that the batch normalization right
+    after scales by zero is zero, too; `zero_groups`, counted over all group
+    regularizers and penalised scales; and, for models that can be pruned,
+    `macs_left`, the fraction of multiply-adds that remains when zero filters
+    are removed.
     Where a solver sets zeros at the end of `fit` only, the counts are those
     that it would leave now.
 

@@ -5,6 +5,7 @@ biases, normalisation, activations and pooling are not counted.
 FLOPs = 2 x MACs.
 """
 
+import collections
 import dataclasses
 import math
 
@@ -46,7 +47,8 @@ class LayerCount:
         weights: The number of weights in its kernel; 0 without a kernel.
         zero_weights: How many of these are exactly zero.
         filters: The number of output filters or units of its kernel.
-        zero_filters: How many of these have exactly zero weights only.
+        zero_filters: How many of these have exactly zero weights only, or
+            are multiplied by a zero scale right after (network slimming).
     """
 
     name: str
@@ -73,7 +75,8 @@ class Summary:
             convolution layers.
         zero_weights: How many of these are exactly zero.
         filters: The number of output filters and units of these kernels.
-        zero_filters: How many of these have exactly zero weights only.
+        zero_filters: How many of these have exactly zero weights only, or
+            are multiplied by a zero scale right after.
     """
 
     name: str
@@ -145,6 +148,7 @@ def summary(model):
     >>> print(counted)
     >>> counted.zero_filters, counted.filters
     """
+    silent = silenced(model)
     macs = {}
     shapes = {}
     layers = []
@@ -167,15 +171,21 @@ def summary(model):
                 shapes[id(layer)],
                 layer.count_params(),
                 macs[id(layer)],
-                **zeros(layer),
+                **zeros(layer, silent),
             )
             for name, layer in layers
         ],
     )
 
 
-def zeros(layer):
-    """How many weights and filters of a layer's kernel are exactly zero."""
+def zeros(layer, silent=None):
+    """How many weights and filters of a layer's kernel are exactly zero.
+
+    Args:
+        layer: A built layer.
+        silent: What `silenced` returns for its model. Defaults to `None`:
+            the kernel alone counts.
+    """
     slots = layouts.slots(layer) if isinstance(layer, _KERNEL_LAYERS) else []
     if not slots:
         return {
@@ -187,13 +197,54 @@ def zeros(layer):
     (slot,) = slots
     kernel = keras.ops.convert_to_numpy(slot.variable)
     axes = group_patterns.reduced_axes("filters", kernel.ndim, slot.layout)
-    alive = np.any(kernel != 0, axis=axes)
+    alive = np.any(kernel != 0, axis=axes).reshape(-1)
+    if silent and id(layer) in silent:
+        alive &= ~silent[id(layer)]
     return {
         "weights": kernel.size,
         "zero_weights": int(np.sum(kernel == 0)),
         "filters": alive.size,
         "zero_filters": int(np.sum(~alive)),
     }
+
+
+def silenced(model):
+    """The filters that batch normalizations right after multiply by zero.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        {id of a layer: one bool per filter}, for the layers that nothing but
+        such normalizations reads; {} for a model without a graph.
+    """
+    try:
+        flat = graph.flattened(model)
+    except ValueError:
+        return {}
+    readers = collections.defaultdict(list)
+    for call in flat.calls:
+        for tensor in call.inputs:
+            readers[id(tensor)].append(call.operation)
+    for tensor in flat.outputs:
+        readers[id(tensor)].append(None)
+    silent = {}
+    for call in flat.calls:
+        layer = call.operation
+        if not isinstance(layer, _KERNEL_LAYERS):
+            continue
+        (output,) = call.outputs
+        axis = layouts.channel_axis(layer, len(output.shape))
+        for reader in readers[id(output)]:
+            zero = np.False_
+            if (
+                isinstance(reader, keras.layers.BatchNormalization)
+                and reader.scale
+                and reader.axis % len(output.shape) == axis
+            ):
+                zero = keras.ops.convert_to_numpy(reader.gamma) == 0
+            silent[id(layer)] = silent.get(id(layer), np.True_) & zero
+    return {key: zero for key, zero in silent.items() if np.ndim(zero)}
 
 
 def call_macs(call):

@@ -69,6 +69,39 @@ def test_zeros():
     assert found.zero_weights == 3 * 3 * 2 + 1
 
 
+def test_filters_are_zero_where_all_that_read_them_scale_by_zero():
+    inputs = keras.Input((6, 6, 2))
+    conv = layers.Conv2D(4, 3, name="conv")
+    depthwise = layers.DepthwiseConv2D(3, depth_multiplier=2)
+    read_twice, shown = layers.Conv2D(4, 1), layers.Conv2D(4, 1)
+    norms = [layers.BatchNormalization() for _ in range(5)]
+    first, second, third, fourth, fifth = norms
+    a = [first(conv(inputs)), second(conv(layers.ReLU()(inputs)))]
+    b = depthwise(inputs)
+    c = read_twice(inputs)
+    d = shown(inputs)
+    model = keras.Model(
+        inputs, [*a, third(b), fourth(c), layers.ReLU()(c), d, fifth(d)]
+    )
+    for norm, zeros in zip(
+        norms, ([0, 1], [1, 2], [3], [0, 1], [0, 1]), strict=True
+    ):
+        gamma = np.ones(norm.gamma.shape)
+        gamma[zeros] = 0.0
+        norm.gamma.assign(gamma)
+    rows = {row.name: row for row in knc.summary(model).layers}
+    assert rows["conv"].zero_filters == 1
+    assert rows[depthwise.name].zero_filters == 1
+    assert rows[read_twice.name].zero_filters == 0
+    assert rows[shown.name].zero_filters == 0
+    # A zero filter and a zero scale of one filter are one zero filter.
+    kernel = np.ones(conv.kernel.shape)
+    kernel[..., 1:3] = 0.0
+    conv.kernel.assign(kernel)
+    (row, *_) = [r for r in knc.summary(model).layers if r.name == "conv"]
+    assert row.zero_filters == 2
+
+
 def test_shared_layers_count_twice_for_macs_once_for_params():
     inputs = keras.Input((5, 5, 3))
     conv = layers.Conv2D(3, 1)

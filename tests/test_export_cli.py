@@ -72,7 +72,7 @@ def test_parity_and_its_exit_code(folder, exported, capsys):
     assert cli.main([*command, "--samples", "100", "--layers"]) == 0
     out = capsys.readouterr().out
     assert out.count("met") == 2 and "NOT met" not in out
-    assert out.count("<- most") == 2 and "accuracy" in out
+    assert out.count("most -> ") == 2 and "accuracy" in out
     # A file that takes its input otherwise does not give the same outputs.
     other = str(folder / "wrong.tflite")
     found = keras.models.load_model(model)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import tempfile
 import warnings
 
 import keras
@@ -124,8 +123,7 @@ def convert(
     if any(one.calibrated for one in precisions):
         calibration = samples.samples(representative_data, shape, metadata)
     made = []
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with files.scratch() as folder:
         _save(model, folder / "saved_model", batch_size)
         if calibration is not None:
             np.save(folder / "samples.npy", calibration)

@@ -5,7 +5,6 @@ import importlib.util
 import io
 import pathlib
 import shutil
-import tempfile
 import zipfile
 
 import numpy as np
@@ -169,8 +168,7 @@ def train(
         "seed": seed,
     }
     console = console or Console()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with files.scratch() as folder:
         job = process.write(folder, model, np.asarray(x[:2]), settings, data)
         story = process.run(folder, job, console)
         with files.replacing(path) as temporary:
