@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import inspect
 
 import keras
 from keras import tree
@@ -131,6 +132,35 @@ def outputs_for(call, inputs):
     values = zip(map(id, arguments.keras_tensors), inputs, strict=True)
     args, kwargs = arguments.fill_in(dict(values))
     return tree.flatten(call.operation(*args, **kwargs))
+
+
+def in_training(call):
+    """Whether a call runs in training mode, even in a model that infers.
+
+    Keras takes the first that says so: the nested models around the call, the
+    outermost first, the call itself, and its layer's default.
+    """
+    if not isinstance(call.operation, keras.layers.Layer):
+        return False
+    parameters = inspect.signature(call.operation.call).parameters
+    if "training" not in parameters:
+        return False
+    for node in (*call.path, call.node):
+        asked = _training(node)
+        if asked is not None:
+            return bool(asked)
+    return parameters["training"].default is True
+
+
+def _training(node):
+    """The argument `training` of a call, None if it has none."""
+    arguments = node.arguments
+    signature = inspect.signature(node.operation.call)
+    try:
+        given = signature.bind_partial(*arguments.args, **arguments.kwargs)
+    except TypeError:
+        return arguments.kwargs.get("training")
+    return given.arguments.get("training")
 
 
 def nodes(model):

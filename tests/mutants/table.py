@@ -407,9 +407,33 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/folding.py",
-        "uniform = high - low <= 1e-6 * max(abs(low), abs(high))",
-        "uniform = True",
+        "return self._equal(self.high - self.low)",
+        "return self._equal(self.drift)",
         ("tests/test_pruning_conditions.py::test_implicit_masks_of_embeddings"),
+    ),
+    Mutant(
+        PRUNING + "removal/folding.py",
+        "return finite and self._equal(self.drift)",
+        "return finite",
+        "tests/test_sizes.py::test_what_depends_on_the_size_stays_and_says_so",
+    ),
+    Mutant(
+        PRUNING + "channels/measuring.py",
+        "sizes = [n * base + more for n, more in further[:free]]",
+        "sizes = [base for _ in further[:free]]",
+        (
+            "tests/test_sizes.py::"
+            "test_a_constant_that_depends_on_the_size_is_none"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/constants.py",
+        "if graph.in_training(call):",
+        "if False:",
+        (
+            "tests/test_constants.py::"
+            "test_what_passes_a_layer_in_training_mode_is_no_constant"
+        ),
     ),
     Mutant(
         PRUNING + "removal/folding.py",

@@ -1,10 +1,11 @@
 """Runs a traced model eagerly, with other weights than its own."""
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_nonconvex import backends
 from keras_nonconvex import graph
+from keras_nonconvex import layouts
 
 
 def run(trace, inputs, values, wanted, after=None):
@@ -37,9 +38,7 @@ def run(trace, inputs, values, wanted, after=None):
         for i, call in enumerate(trace.calls):
             if call.node.is_input:
                 continue
-            outputs = graph.outputs_for(
-                call, [known[id(t)] for t in call.inputs]
-            )
+            outputs = _outputs(call, [known[id(t)] for t in call.inputs])
             for place, (tensor, y) in enumerate(
                 zip(call.outputs, outputs, strict=True)
             ):
@@ -52,12 +51,14 @@ def run(trace, inputs, values, wanted, after=None):
     return {key: known[key] for key in wanted}
 
 
-def blank_inputs(trace):
-    """One sample of zeros; where sizes are free, large enough for pooling."""
-    blank = []
-    for t in trace.model.inputs:
-        free = sum(n is None for n in t.shape[1:])
-        shape = [1, *(n or (64 if free < 3 else 16) for n in t.shape[1:])]
-        dtype = keras.backend.standardize_dtype(t.dtype)
-        blank.append(np.zeros(shape, "str" if dtype == "string" else dtype))
-    return blank
+def _outputs(call, inputs):
+    """What a call returns for these inputs, as `predict` runs it.
+
+    With channels first, and as many filters as an image has columns, eager
+    TensorFlow adds a bias to the columns, and a graph does not (Keras 3.15).
+    """
+    if not layouts.channels_first(call.operation):
+        return graph.outputs_for(call, inputs)
+    return backends.traced(lambda *given: graph.outputs_for(call, given))(
+        *inputs
+    )

@@ -7,10 +7,8 @@ Whatever feeds only such inputs goes with them.
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_nonconvex.pruning.channels.execution import blank_inputs
-from keras_nonconvex.pruning.channels.execution import run
+from keras_nonconvex.pruning.channels.measuring import measured
 from keras_nonconvex.pruning.removal.constants import Constants
 
 
@@ -107,24 +105,34 @@ class Branches:
     def _measure(self, trace, keep, values, adds):
         """Bypasses inputs of an Add that have one value per channel."""
         wanted = [call.inputs[i] for call, dead in adds for i in dead]
-        arrays = run(trace, blank_inputs(trace), values, wanted)
+        try:
+            found = measured(trace, values, wanted)
+        except ValueError:
+            return
         for call, dead in adds:
             out = {}
             for i in dead:
                 tensor = call.inputs[i]
                 x = trace.tensors[id(tensor)]
-                array = ops.convert_to_numpy(arrays[id(tensor)])
                 axis = x.labelled[0]
                 stays = trace.stays(keep, x.axes[axis])
-                array = np.compress(stays, array, axis=axis)
-                others = tuple(j for j in range(array.ndim) if j != axis)
-                low, high = array.min(axis=others), array.max(axis=others)
+                # One row per channel, with its values at all sizes.
+                rows = np.concatenate(
+                    [
+                        np.moveaxis(a[id(tensor)], axis, 0)[stays].reshape(
+                            stays.sum(), -1
+                        )
+                        for a in found
+                    ],
+                    axis=1,
+                )
+                low, high = rows.min(axis=1), rows.max(axis=1)
                 size = np.maximum(np.abs(low), np.abs(high))
                 if np.all(high - low <= 1e-6 * size):
-                    shape = [1] * (array.ndim - 1)
+                    shape = [1] * (len(x.shape) - 1)
                     shape[axis - 1] = -1
                     value = ((low + high) / 2).reshape(shape)
-                    out[i] = value.astype(array.dtype) if size.any() else None
+                    out[i] = value.astype(rows.dtype) if size.any() else None
             self.bypassed[self._key(call)] = out
 
     def _needed(self, trace):

@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 
+from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
 
 _NONE = np.arange(0)
@@ -78,6 +79,10 @@ class Constants:
 
     def _after(self, call, mixes):
         """[(output tensor, roots of its constant channels)] of a call."""
+        if graph.in_training(call):
+            # Noise, and what a batch has in common.
+            yield from ((tensor, _NONE) for tensor in call.outputs)
+            return
         uses = self._uses.get(id(call.operation), [])
         if any(use.role == "filter" for use in uses):
             constant = self._without_weights(call.operation, call.inputs)

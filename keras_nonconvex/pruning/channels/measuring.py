@@ -1,0 +1,104 @@
+"""Measures constants: what blank inputs give, at several sizes."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nonconvex.pruning.channels.execution import run
+
+# Sizes of free axes, by how many there are. The first one at which a model
+# runs and leaves no tensor empty is the base: long strides need much.
+_BASES = {
+    0: (None,),
+    1: (64, 480, 1024, 15360, 61440, 16),
+    2: (64, 96, 224, 240, 512),
+    3: (16, 32, 56, 64),
+}
+
+# Further sizes in multiples of the base, plus something, of which two have to
+# run as well. Odd ones and ones that are not square come first; some models
+# take only even divisions.
+_FURTHER = (
+    ((2, 1), (2, 19), (2, 5)),
+    ((3, 9), (2, 11), (2, 7)),
+    ((2, 0), (3, 0), (1, 0)),
+    ((3, 0), (1, 0), (2, 0)),
+)
+
+
+def measured(trace, values, wanted):
+    """What blank inputs give: one dict for each size that was tried.
+
+    A model of fixed size has one, others have three, the base last. What
+    is not equal in all of them depends on the size.
+
+    Args:
+        trace: A `Trace`.
+        values: As in `execution.run`: weights that count as others.
+        wanted: Symbolic tensors of the trace.
+
+    Returns:
+        A list of {id of a symbolic tensor: array}.
+
+    Raises:
+        ValueError: The model does not run at enough of the sizes.
+    """
+    found, problem = [], None
+    for blank in _blanks(trace, found):
+        try:
+            arrays = run(trace, blank, values, wanted, _filled)
+        except Exception as error:
+            problem = error
+            continue
+        found.append({k: ops.convert_to_numpy(y) for k, y in arrays.items()})
+    if len(found) < (2 if _free(trace) else 1):
+        (first, *_) = str(problem).splitlines() or [""]
+        raise ValueError(first)
+    return found[::-1]
+
+
+def _free(trace):
+    """How many axes of positions are free."""
+    shapes = [t.shape[1:] for t in trace.model.inputs]
+    return min(3, max(shape.count(None) for shape in shapes))
+
+
+def _blanks(trace, found):
+    """Inputs to try, until enough are `found`."""
+    free = _free(trace)
+    for batch in _batches(trace):
+        for base in _BASES[free]:
+            yield _zeros(trace, batch, [base] * free)
+            if found:
+                break
+        if found:
+            break
+    for further in _FURTHER if free and found else ():
+        if len(found) < 3:
+            sizes = [n * base + more for n, more in further[:free]]
+            yield _zeros(trace, batch, sizes)
+
+
+def _batches(trace):
+    """One sample, or as many as a layer of the model insists on."""
+    if any(t.shape[0] for t in trace.model.inputs):
+        return [trace.model.inputs[0].shape[0]]
+    shapes = [t.shape for call in trace.calls for t in call.outputs]
+    return [1, *sorted({s[0] for s in shapes if len(s) and s[0]} - {1})]
+
+
+def _zeros(trace, batch, sizes):
+    arrays = []
+    for t in trace.model.inputs:
+        free = iter(sizes)
+        shape = [batch, *(n or next(free, 16) for n in t.shape[1:])]
+        dtype = keras.backend.standardize_dtype(t.dtype)
+        arrays.append(np.zeros(shape, "str" if dtype == "string" else dtype))
+    return arrays
+
+
+def _filled(call, output, place):
+    """Refuses an output without values."""
+    if 0 in output.shape:
+        raise ValueError(f"'{call.operation.name}' has an empty output")
+    return output
