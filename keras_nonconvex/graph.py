@@ -101,8 +101,7 @@ def _calls(model, tensors, path, nested):
         if is_graph(operation):
             inner = functional(operation)
             inside = (*path, node)
-            # Masks come after the inputs.
-            given = inputs[: len(inner.inputs)]
+            given = [tensors[id(t)] for t in entering(node)]
             known = dict(zip(map(id, inner.inputs), given, strict=True))
             yield from _calls(inner, known, inside, nested)
             outputs = [known[id(t)] for t in inner.outputs]
@@ -115,6 +114,25 @@ def _calls(model, tensors, path, nested):
             outputs = [keras.KerasTensor(t.shape, t.dtype) for t in outputs]
         tensors.update(zip(map(id, node.outputs), outputs, strict=True))
         yield Call(operation, inputs, outputs, node, path)
+
+
+def entering(node):
+    """The tensors that a call of a nested model gives to each of its inputs.
+
+    A dict is read by the names of the inputs, where the model was not made
+    with a dict itself; it may have more entries. Masks do not enter.
+
+    Args:
+        node: Keras' record of the call.
+
+    Returns:
+        A list of symbolic tensors, in the order of the model's `inputs`.
+    """
+    model, arguments = node.operation, node.arguments
+    given, *_ = (*arguments.args, *arguments.kwargs.values())
+    if isinstance(given, dict) and not isinstance(model.input, dict):
+        return [given[t.name] for t in model.inputs]
+    return tree.flatten(given)
 
 
 def outputs_for(call, inputs):
@@ -161,6 +179,14 @@ def _training(node):
     except TypeError:
         return arguments.kwargs.get("training")
     return given.arguments.get("training")
+
+
+def variables(call):
+    """The variables of a call's layer, and those among its arguments."""
+    arguments = call.node.arguments
+    given = tree.flatten((arguments.args, arguments.kwargs))
+    own = getattr(call.operation, "variables", ())
+    return [*own, *(x for x in given if isinstance(x, keras.Variable))]
 
 
 def nodes(model):

@@ -158,8 +158,8 @@ def test_what_cannot_be_stored_can_be_rebuilt():
     model = keras.Model(inputs, z)
     plan = check(model, noise(2, 6, 6, 3), budget={"params": 0.85})
     reasons = {p.name: p.reason for p in plan.layers}
-    assert "applies <lambda> over them" in reasons["a"]
-    assert "no rule for Lambda" in reasons["b"]
+    assert reasons["a"] and "lambda" not in reasons["a"].lower()
+    assert reasons["b"] and "Lambda" not in reasons["b"]
 
 
 def test_own_loss_metrics_and_nested_weights_come_along():

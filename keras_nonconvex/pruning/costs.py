@@ -23,6 +23,11 @@ class Costs:
     def __init__(self, trace):
         self.trace = trace
         self.macs_unknown = None
+        # A weight counts for the first layer that holds it.
+        self._weights = {}
+        for name, layer in trace.layers.items():
+            for variable in layer.weights:
+                self._weights.setdefault(id(variable), (name, variable))
         self._kernels = []
         for call in trace.calls:
             name = trace.names[id(call.operation)]
@@ -55,10 +60,9 @@ class Costs:
                 for axis, n in enumerate(variable.shape)
             )
 
-        costs = {
-            name: [sum(size(v) for v in layer.weights), 0]
-            for name, layer in self.trace.layers.items()
-        }
+        costs = {name: [0, 0] for name in self.trace.layers}
+        for name, variable in self._weights.values():
+            costs[name][0] += size(variable)
         for name, kernel, times in self._kernels:
             costs[name][1] += size(kernel) * times
         costs.update({name: [0, 0] for name in gone})

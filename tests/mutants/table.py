@@ -460,6 +460,24 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "keras_nonconvex/graph.py",
+        "return [given[t.name] for t in model.inputs]",
+        "return list(given.values())[: len(model.inputs)][::-1]",
+        (
+            "tests/test_removal.py::"
+            "test_a_nested_model_called_with_a_dict_gets_its_inputs_by_name"
+        ),
+    ),
+    Mutant(
+        PRUNING + "rules/judging.py",
+        "same = _same(mixed[~changed], y[~changed]) and _same(",
+        "same = _same(",
+        (
+            "tests/test_removal.py::"
+            "test_an_activation_across_channels_keeps_them"
+        ),
+    ),
+    Mutant(
         PRUNING + "rules/weighted.py",
         'layer.padding == "valid" or set(layer.kernel_size) == {1}',
         "True",

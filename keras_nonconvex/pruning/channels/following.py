@@ -41,6 +41,7 @@ class Pass:
             for tensor, output in zip(call.outputs, outputs, strict=True):
                 self.tensors[id(tensor)] = output
         self._tie_nested_inputs()
+        self.walk.freeze_held()
         for tensor in self.outputs:
             self._freeze_all([self.tensors[id(tensor)]], "model output")
 

@@ -56,6 +56,7 @@ class Walk(ChannelSpace):
     def __init__(self, calls, select=False):
         super().__init__()
         self.select = select
+        self._calls = calls
         self.uses = []
         self.names = {}
         self.made = collections.defaultdict(list)
@@ -64,6 +65,7 @@ class Walk(ChannelSpace):
         self.mixing = []
         self.zeros_needed = []
         self._known = {}
+        self._declared = set()
         self._seen = set()
         self._makers = {}
         self._readers = collections.Counter(
@@ -137,6 +139,7 @@ class Walk(ChannelSpace):
                 that makes them; "state" belongs to them and is only cut.
         """
         variable = getattr(layer, weight) if isinstance(weight, str) else weight
+        self._declared.add((id(self.call.operation), id(variable)))
         axis %= len(variable.shape)
         known = self._known.get((id(variable), axis))
         if ids is None:
@@ -152,6 +155,19 @@ class Walk(ChannelSpace):
             return
         self._known[id(variable), axis] = ids
         self.uses.append(Use(self.call.operation, variable, axis, ids, role))
+
+    def freeze_held(self):
+        """Freezes what a call holds without a rule that says how.
+
+        This is a weight of another layer, held by a layer or an argument.
+        """
+        for call in self._calls:
+            held = {id(v) for v in graph.variables(call)}
+            for use in self.uses:
+                known = (id(call.operation), id(use.variable)) in self._declared
+                if id(use.variable) in held and not known:
+                    name = self.names[id(call.operation)]
+                    self.freeze(use.ids, f"'{name}' holds their weights too")
 
     def stuck(self, count, reason):
         """Fresh ids that have to stay.

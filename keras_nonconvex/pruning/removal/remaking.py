@@ -53,19 +53,22 @@ def copy_of_operation(operation, changes):
     return new
 
 
-def remade(layer, changes):
+def remade(layer, changes, known):
     """A new layer from the config of an old one.
 
     Args:
         layer: The old layer.
         changes: A dict of config entries that change, nested as configs are.
+        known: {id of an old layer: the new one}. Layers that a config hands
+            over as they are get one here, if they have none.
     """
     try:
         config = _merged(_plain(layer.get_config()), changes)
         # Some activations cannot be stored in a config.
-        if "activation" in config:
-            config["activation"] = layer.activation
-        return type(layer).from_config(config)
+        for key in config:
+            if key.endswith("activation"):
+                config[key] = _own(getattr(layer, key), known, build=False)
+        return type(layer).from_config(_own(config, known))
     except Exception as error:
         if not layer.weights and not changes:
             return copy_of_operation(layer, {})
@@ -74,6 +77,49 @@ def remade(layer, changes):
             f"Layer '{layer.name}' cannot be made anew from its config: "
             f"{first} Received: {type(layer).__name__}"
         ) from error
+
+
+def _own(value, known, build=True):
+    """A value of a config with new layers in place of old ones.
+
+    Args:
+        value: The value; dicts, lists and tuples are searched.
+        known: As in `remade`.
+        build: Whether new layers get their weights at once. Those that are
+            called get them then, of the size that is left. Defaults to
+            `True`.
+    """
+    if isinstance(value, dict):
+        return {k: _own(v, known, build) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_own(v, known, build) for v in value)
+    if not isinstance(value, keras.layers.Layer):
+        return value
+    if id(value) not in known:
+        if isinstance(value, keras.Model):
+            new = keras.models.clone_model(value)
+        else:
+            new = remade(value, {}, known)
+        if build and value.built:
+            if not new.built:
+                new.build_from_config(value.get_build_config())
+            new.set_weights(value.get_weights())
+        known[id(value)] = new
+    return known[id(value)]
+
+
+def build_activation(old, new, outputs):
+    """Builds an activation that is a layer: Keras does at the first data.
+
+    Args:
+        old: The old layer.
+        new: The new layer.
+        outputs: What the new layer returned, symbolic tensors.
+    """
+    activation = getattr(new, "activation", None)
+    if isinstance(activation, keras.layers.Layer) and old.activation.built:
+        if not activation.built:
+            activation.build(outputs.shape)
 
 
 def copy_state(old, new):

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 REGISTRY = {}
 
 
@@ -93,9 +95,11 @@ def find(operation):
     kind = type(operation)
     if kind in REGISTRY:
         return REGISTRY[kind]
-    if kind.__module__.split(".")[0] == "keras":
-        return REGISTRY.get(kind.__name__)
-    return None
+    if kind.__module__.split(".")[0] == "keras" and kind.__name__ in REGISTRY:
+        return REGISTRY[kind.__name__]
+    if isinstance(operation, keras.layers.Layer):
+        return None
+    return REGISTRY[keras.Operation]
 
 
 class Rule:

@@ -4,8 +4,10 @@ import numpy as np
 from keras import activations
 from keras import layers
 
+from keras_nonconvex.pruning.rules import judging
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import find
 from keras_nonconvex.pruning.rules.base import rule
 
 _ELEMENTWISE = {
@@ -19,25 +21,40 @@ _ELEMENTWISE = {
 }
 
 
-def check_activation(layer, x, walk):
-    """Freezes channels unless the activation is known to be elementwise.
-
-    Keras' activations across channels run along the last axis.
-    """
-    if layer.activation not in _ELEMENTWISE:
-        name = getattr(layer.activation, "__name__", repr(layer.activation))
-        known = layer.activation in _LAST_AXIS
-        for axis in [-1] if known else x.labelled:
-            walk.freeze(
-                x.axes[axis], f"'{layer.name}' applies {name} over them"
-            )
-
-
 _LAST_AXIS = {
     activations.softmax,
     activations.log_softmax,
     activations.sparsemax,
 }
+
+
+def check_activation(layer, x, walk):
+    """Freezes channels unless the activation treats every value by itself.
+
+    Keras' activations across channels run along the last axis.
+    """
+    activation = layer.activation
+    if isinstance(activation, layers.Layer):
+        inner = find(activation)
+        if isinstance(inner, (Elementwise, PReLURule)):
+            inner.channels(activation, [x], walk)
+            return
+        zero = None
+    else:
+        if _known(activation, _ELEMENTWISE):
+            return
+        zero = judging.activation_at_zero(activation, x.shape)
+    if zero is not None and np.isfinite(zero):
+        return
+    name = getattr(activation, "__name__", type(activation).__name__)
+    across = "over them" if zero is None else f"over them: {zero} at 0"
+    last = _known(activation, _LAST_AXIS)
+    for axis in [-1] if last else x.labelled:
+        walk.freeze(x.axes[axis], f"'{layer.name}' applies {name} {across}")
+
+
+def _known(activation, functions):
+    return any(activation is f for f in functions)
 
 
 @rule(
@@ -103,6 +120,8 @@ class SoftmaxRule(Elementwise):
 class PReLURule(Rule):
     def channels(self, layer, inputs, walk):
         (x,) = inputs
+        if not layer.built:
+            raise CannotFollow(f"'{layer.name}' has no weights yet")
         for axis, size in enumerate(layer.alpha.shape, start=1):
             if size == x.shape[axis]:
                 walk.use(layer, "alpha", axis - 1, x.axes[axis], "state")

@@ -1,9 +1,12 @@
 """Layers and operations that join several tensors."""
 
+import keras
 import numpy as np
 from keras import KerasTensor
 from keras import layers
 
+from keras_nonconvex.graph import outputs_for
+from keras_nonconvex.pruning.rules import judging
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import Tensor
@@ -51,6 +54,30 @@ class DivisionRule(MergingRule):
         dividend = walk.argument(0)
         if len(inputs) != 1 or not isinstance(dividend, KerasTensor):
             raise CannotFollow(f"'{layer.name}' divides by them")
+        return super().channels(layer, inputs, walk)
+
+
+@rule(layers.Lambda, keras.Operation)
+class JudgedRule(MergingRule):
+    """Operations and lambdas that have no rule of their own.
+
+    They are followed if they work value by value, and if zeros give something
+    finite; see `judging`.
+    """
+
+    def channels(self, layer, inputs, walk):
+        given = walk.call.inputs
+        zero = None
+        if len(inputs) == len(given) and len(walk.shapes) == 1:
+            zero = judging.at_zero(
+                lambda *tensors: outputs_for(walk.call, tensors)[0],
+                walk.shapes[0],
+                [t.dtype for t in given],
+            )
+        if zero is None or not np.isfinite(zero):
+            raise CannotFollow(
+                f"no rule for {type(layer).__name__} '{layer.name}'"
+            )
         return super().channels(layer, inputs, walk)
 
 

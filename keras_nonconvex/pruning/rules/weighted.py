@@ -7,6 +7,7 @@ from keras_nonconvex.layouts import channel_axis
 from keras_nonconvex.layouts import einsum_letters
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import Tensor
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
 from keras_nonconvex.pruning.rules.elementwise import check_activation
@@ -41,7 +42,7 @@ class DenseRule(Rule):
         walk.use(layer, "kernel", 1, ids, "filter")
         if layer.use_bias:
             walk.use(layer, "bias", 0, ids, "bias")
-        out = x.with_ids(ids)
+        out = Tensor(walk.shapes[0], x.with_ids(ids).axes)
         check_activation(layer, out, walk)
         return out
 
@@ -94,7 +95,7 @@ class ConvolutionRule(_Convolution):
         else:
             self.grouped(layer, x.axes[axis], ids, walk)
         walk.use(layer, "kernel", -1, ids, "filter")
-        return _finished(layer, x.shape, ids, walk)
+        return _finished(layer, walk.shapes[0], ids, walk)
 
     def grouped(self, layer, ids, out, walk):
         """Ties what keeps all groups of the same size.

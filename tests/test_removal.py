@@ -1,0 +1,227 @@
+"""Removal is exact, and the model that it comes from stays what it was."""
+
+import keras
+import models
+import numpy as np
+import pytest
+from helpers import images
+from helpers import run
+from keras import layers
+from keras import ops
+
+from keras_nonconvex import pruning
+
+
+def difference(first, second):
+    """The greatest one, in units of the greatest value."""
+    return max(
+        float(np.abs(a - b).max() / np.abs(a).max())
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def pruned(model, **options):
+    """A plan whose small model computes what the masked one does.
+
+    The original keeps its values, and shares no variable with either.
+    """
+    options = {"budget": {"params": 0.6}, "round_to": 1, **options}
+    x = images(model)
+    before = run(model, x)
+    plan = pruning.plan(model, **options)
+    small, masked = plan.apply(model), plan.mask(model)
+    assert difference(run(masked, x), run(small, x)) <= 1e-5
+    assert difference(before, run(model, x)) == 0
+    for other in (small, masked):
+        own = {id(v) for v in other.variables}
+        assert not own & {id(v) for v in model.variables}
+    assert small.count_params() == plan.after["params"]
+    return plan
+
+
+def lost(plan, name):
+    """How many channels of a layer go, and what is said of the rest."""
+    (layer,) = [p for p in plan.layers if p.name == name]
+    return layer.keep.count(False), layer.reason
+
+
+def between(block, shape=(8, 8, 3), filters=8):
+    """conv "a" - block - conv "b" - head, with random weights."""
+    inputs = keras.Input(shape)
+    x = layers.Conv2D(filters, 3, padding="same", name="a")(inputs)
+    x = layers.Conv2D(4, 1, activation="relu", name="b")(block(x))
+    x = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
+    return models.randomize(keras.Model(inputs, x), 0)
+
+
+@keras.saving.register_keras_serializable("test")
+class Transposed(layers.Layer):
+    """The decoder of a dense layer that it holds."""
+
+    def __init__(self, dense, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = dense
+
+    def call(self, x):
+        return ops.matmul(x, ops.transpose(self.dense.kernel))
+
+    def get_config(self):
+        return {**super().get_config(), "dense": self.dense}
+
+
+def test_a_layer_in_the_config_of_another_stays_shared_in_the_new_model_alone():
+    inputs = keras.Input((12,))
+    x = layers.Dense(10, activation="relu", name="encoder")(inputs)
+    tied = layers.Dense(6, activation="relu", name="tied")
+    x = layers.ReLU()(Transposed(tied, name="decoder")(tied(x)))
+    x = layers.Dense(8, activation="relu", name="after")(x)
+    model = models.randomize(keras.Model(inputs, layers.Dense(3)(x)), 0)
+    plan = pruned(model, budget={"params": 0.9})
+    assert lost(plan, "after")[0]
+    assert lost(plan, "encoder")[0] == lost(plan, "tied")[0] == 0
+    small = plan.apply(model)
+    assert small.get_layer("decoder").dense is small.get_layer("tied")
+
+
+def test_a_weight_as_an_argument_is_the_new_models_own():
+    inputs = keras.Input((12,))
+    x = layers.Dense(10, activation="relu", name="encoder")(inputs)
+    tied = layers.Dense(6, activation="relu", name="tied")
+    x = ops.einsum("ij,kj->ik", tied(x), tied.kernel)
+    x = layers.Dense(8, activation="relu", name="after")(x)
+    model = models.randomize(keras.Model(inputs, layers.Dense(3)(x)), 0)
+    plan = pruned(model, budget={"params": 0.9})
+    assert lost(plan, "after")[0] and not lost(plan, "encoder")[0]
+    small, x = plan.apply(model), images(model)
+    before = run(small, x)
+    tied.kernel.assign(tied.kernel * 2)
+    assert difference(before, run(small, x)) == 0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_activation_with_weights_is_cut_and_not_shared_with_the_original(
+    shared,
+):
+    inputs = keras.Input((8, 8, 3))
+    one, two = (layers.PReLU(shared_axes=[1, 2]) for _ in range(2))
+    x = layers.Conv2D(8, 3, activation=one, name="a")(inputs)
+    x = layers.Conv2D(8, 3, activation=one if shared else two, name="b")(x)
+    x = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x)
+    run(model, images(model))  # Keras builds such a layer at the first data.
+    models.randomize(model, 0)
+    plan = pruned(model)
+    assert lost(plan, "a")[0] and lost(plan, "b")[0]
+    small = plan.apply(model)
+    a, b = (small.get_layer(name).activation for name in "ab")
+    assert (a is b) == shared
+
+
+class Same(layers.Layer):
+    """A layer whose copies are itself."""
+
+    def build(self, shape):
+        self.scale = self.add_weight((shape[-1],), "ones")
+
+    def call(self, x):
+        return x * self.scale
+
+    def get_config(self):
+        return {"it": self}
+
+    @classmethod
+    def from_config(cls, config):
+        return config["it"]
+
+
+def test_a_layer_that_cannot_be_copied_is_refused_by_name():
+    model = between(lambda x: Same(name="same")(x))
+    with pytest.raises(ValueError, match="'same' cannot be made anew"):
+        pruning.plan(model).mask(model)
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_nested_model_called_with_a_dict_gets_its_inputs_by_name(more):
+    z, a = (keras.Input((8, 8, 6), name=name) for name in "za")
+    y = layers.Subtract()([layers.Conv2D(6, 3, padding="same")(z), a])
+    nested = keras.Model([z, a], y)
+    inputs = keras.Input((8, 8, 3))
+    p, q, r = (
+        layers.Conv2D(6, 3, padding="same", activation="relu", name=name)
+        for name in "pqr"
+    )
+    given = {"z": p(inputs), "a": q(inputs)}
+    if more:
+        given["b"] = r(inputs)
+    x = layers.Conv2D(4, 1, activation="relu")(nested(given))
+    x = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    plan = pruned(model, budget={"channels": {"p": 0.5}})
+    assert lost(plan, "p")[0] and not lost(plan, "q")[0]
+    pruned(model, budget={"channels": {"[pq]": 0.5}})
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "tf.nn.relu",
+        ops.relu,
+        ops.silu,
+        layers.LeakyReLU(),
+        layers.ReLU(6.0),
+        lambda x: x * ops.sigmoid(x),
+    ],
+)
+def test_an_activation_is_judged_by_what_it_does(activation):
+    if activation == "tf.nn.relu":
+        activation = pytest.importorskip("tensorflow").nn.relu
+    model = between(layers.Activation(activation))
+    plan = pruned(model)
+    assert plan.met and lost(plan, "a")[0]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        ops.log1p,
+        ops.cosh,
+        lambda x: keras.activations.relu(x, negative_slope=0.1),
+        lambda x: ops.where(x > 0, x, 0.1 * x),
+        lambda x: ops.logaddexp(x, ops.zeros_like(x)),
+        layers.Lambda(lambda x: 2 * x),
+    ],
+)
+def test_an_operation_without_a_rule_is_judged_by_what_it_does(operation):
+    plan = pruned(between(lambda x: operation(ops.abs(x))))
+    assert lost(plan, "a")[0]
+
+
+@pytest.mark.parametrize(
+    "activation, reason",
+    [
+        (lambda x: x - ops.mean(x, axis=-1, keepdims=True), "over them"),
+        (lambda x: x - ops.mean(x), "over them"),
+        (lambda x: x[..., ::-1], "over them"),
+        (lambda x: x * np.arange(8.0), "over them"),
+        (lambda x: 1 / x, "inf at 0"),
+        (layers.Softmax(), "softmax over them"),
+    ],
+)
+def test_an_activation_across_channels_keeps_them(activation, reason):
+    plan = pruning.plan(
+        between(layers.Activation(activation)), "random", {"params": 0.7}
+    )
+    assert lost(plan, "a")[0] == 0 and reason in lost(plan, "a")[1]
+
+
+@pytest.mark.parametrize("place", ["activation", "recurrent_activation"])
+def test_a_unit_stays_zero_where_its_activations_allow_it(place):
+    for function, goes in (
+        (lambda x: ops.sin(x), True),
+        (lambda x: x[..., ::-1], False),
+    ):
+        inputs = keras.Input((5, 3))
+        x = layers.LSTM(8, name="a", **{place: function})(inputs)
+        model = keras.Model(inputs, layers.Dense(2)(x))
+        plan = pruned(models.randomize(model, 0))
+        assert bool(lost(plan, "a")[0]) == goes
