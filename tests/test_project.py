@@ -69,7 +69,7 @@ REMOVAL = [
 ]
 CRITERIA = [{"base", "gates"}, {"weights"}, {"samples"}]
 RULES = [
-    {"base"},
+    {"base", "judging"},
     {"elementwise", "merging", "moving", "normalizing"},
     {"weighted", "sequences"},
     {"pooling"},
