@@ -173,6 +173,8 @@ def _levels(trace, constant, calls, images):
             for axis in x.labelled:
                 roots = trace.root_of[x.axes[axis]]
                 going = np.flatnonzero(constant[roots])
+                if not len(going):
+                    continue
                 bounds = [_bounds(a[place], axis, going) for a in at_sizes]
                 for i, of_channel in zip(
                     going, np.stack(bounds, axis=-1), strict=True
