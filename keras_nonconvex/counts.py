@@ -16,6 +16,7 @@ from keras_nonconvex import graph
 from keras_nonconvex import group_patterns
 from keras_nonconvex import layouts
 from keras_nonconvex import terminal
+from keras_nonconvex import unfolding
 
 _KERNEL_LAYERS = (
     keras.layers.Dense,
@@ -152,7 +153,7 @@ def summary(model):
     macs = {}
     shapes = {}
     layers = []
-    for call in graph.calls(model):
+    for call in graph.calls(unfolding.functional(model)):
         layer = call.operation
         if not isinstance(layer, keras.layers.Layer) or isinstance(
             layer, keras.layers.InputLayer

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import inspect
+import itertools
 
 import keras
 from keras import tree
@@ -13,8 +14,8 @@ from keras import tree
 Call = collections.namedtuple("Call", "operation inputs outputs node path")
 
 
-def check_functional(model):
-    """Refuses a model whose graph Keras does not know."""
+def check_built(model):
+    """Refuses what is no model, or has no weights yet."""
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Argument `model` must be a keras.Model. Received: model={model!r}"
@@ -24,6 +25,11 @@ def check_functional(model):
             "The model has no weights yet: give it an input shape or call "
             f"model.build(...) first. Received: model={model.name!r}"
         )
+
+
+def check_functional(model):
+    """Refuses a model whose graph Keras does not know."""
+    check_built(model)
     if not is_graph(model):
         raise ValueError(
             "A subclassed model has no graph to follow: build it as "
@@ -204,7 +210,26 @@ def is_graph(operation):
             isinstance(operation, keras.Sequential)
             or hasattr(operation, "_nodes_by_depth")
         )
+        # With a `call` of its own it may do more than its graph.
+        and not _has_own_call(type(operation))
     )
+
+
+def _has_own_call(kind):
+    """Whether a class of the user's own says what a call does."""
+    own = itertools.takewhile(lambda base: not of_keras(base), kind.__mro__)
+    return any({"call", "__call__"} & vars(base).keys() for base in own)
+
+
+def of_keras(kind):
+    """Whether a class is one of Keras' own."""
+    return kind.__module__.split(".")[0] == "keras"
+
+
+def unused(name, names):
+    """The name, or with the first number that makes it a new one."""
+    candidates = (f"{name}_{i}" if i else name for i in itertools.count())
+    return next(c for c in candidates if c not in names)
 
 
 def name(call):

@@ -8,6 +8,7 @@ from keras_nonconvex import constraints
 from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
+from keras_nonconvex import unfolding
 from keras_nonconvex.training.model import ProximalModel
 
 
@@ -51,7 +52,7 @@ def attach(model, rules):
                 f"functions of a layer. Received: {key!r}"
             )
     rules = {key: regularizers.get(value) for key, value in rules.items()}
-    model = graph.functional(model)
+    model = unfolding.functional(model)
     unused, matched, left = set(rules), [], []
     for layer in graph.sublayers(model):
         for slot in layouts.slots(layer):
@@ -123,7 +124,7 @@ def strip(model):
     >>> knc.strip(small).save("small.keras")
     """
     ours = (regularizers.Regularizer, constraints.KeepLargest)
-    model = graph.functional(model)
+    model = unfolding.functional(model)
     for layer in graph.sublayers(model):
         for name, value in list(vars(layer).items()):
             if isinstance(value, ours):

@@ -5,6 +5,7 @@ import numpy as np
 from keras import tree
 
 from keras_nonconvex import graph
+from keras_nonconvex import unfolding
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.walk import Walk
 
@@ -14,7 +15,8 @@ class Pass:
 
     Attributes:
         walk: The `Walk` that the rules were given.
-        model: The functional form of the model.
+        model: The functional form of the model; own layers are unfolded.
+        whole: {id of an own layer that is not unfolded: why}.
         calls: The calls of its layers, in order; nested models are followed.
         outputs: The symbolic tensors that the model returns.
         nested: The calls of nested models.
@@ -29,7 +31,7 @@ class Pass:
     """
 
     def __init__(self, model, select=False):
-        self.model = graph.functional(model)
+        self.model, self.whole, self._passing = unfolding.unfold(model)
         self.calls, self.outputs, self.nested = graph.flattened(self.model)
         self.walk = Walk(self.calls, select)
         self.tensors = {}
@@ -78,10 +80,14 @@ class Pass:
     def _by_rule(self, operation, inputs):
         """The outputs of the call at hand, by the rule of its layer."""
         rule = rules.find(operation)
+        if id(operation) in self._passing:
+            return inputs
         try:
             if rule is None:
+                why = self.whole.get(id(operation))
                 raise rules.CannotFollow(
-                    f"no rule for {type(operation).__name__} '{operation.name}'"
+                    f"no rule for {type(operation).__name__} "
+                    f"'{operation.name}'{f': {why}' if why else ''}"
                 )
             for setting in ("lora_enabled", "quantization_mode"):
                 if getattr(operation, setting, None):

@@ -16,7 +16,8 @@ class Trace:
 
     Attributes:
         given: The model as it was given, with its loss if it is compiled.
-        model: The functional form of the model.
+        model: The functional form of the model; own layers are unfolded.
+        whole: {id of an own layer that is not unfolded: why}.
         calls: The calls of its layers, in order; nested models are followed.
         outputs: The symbolic tensors that the model returns.
         nested: The calls of nested models.
@@ -40,6 +41,7 @@ class Trace:
         followed = Pass(model, select)
         self.given = model
         self.model = followed.model
+        self.whole = followed.whole
         self.calls = followed.calls
         self.outputs = followed.outputs
         self.nested = followed.nested

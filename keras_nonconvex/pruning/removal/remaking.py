@@ -1,11 +1,11 @@
 """New layers from the configs of old ones."""
 
-import copy
 import tempfile
 
 import keras
 
 from keras_nonconvex import layouts
+from keras_nonconvex import recording
 from keras_nonconvex.pruning import rules
 
 
@@ -48,9 +48,7 @@ def copy_of_operation(operation, changes):
         return type(operation).from_config(
             {**operation.get_config(), **changes}
         )
-    new = copy.copy(operation)
-    new._inbound_nodes, new._outbound_nodes = [], []
-    return new
+    return recording.view(operation)
 
 
 def remade(layer, changes, known):
@@ -72,6 +70,10 @@ def remade(layer, changes, known):
     except Exception as error:
         if not layer.weights and not changes:
             return copy_of_operation(layer, {})
+        # What it was made with may do where its own config does not.
+        given = getattr(layer, "_auto_config", None)
+        if given is not None and not changes:
+            return type(layer)(**{**given.config, "name": layer.name})
         (first, *_) = str(error).splitlines() or [""]
         raise ValueError(
             f"Layer '{layer.name}' cannot be made anew from its config: "

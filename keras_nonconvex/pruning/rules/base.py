@@ -4,6 +4,8 @@ import dataclasses
 
 import keras
 
+from keras_nonconvex import recording
+
 REGISTRY = {}
 
 
@@ -85,6 +87,7 @@ def rule(*keys):
     def register(cls):
         for key in keys:
             REGISTRY[key] = cls()
+            recording.KNOWN.add(key)
         return cls
 
     return register

@@ -1,0 +1,317 @@
+"""Records: what a layer calls inside, as nodes of a Keras graph."""
+
+import collections
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+from keras import tree
+
+from keras_nonconvex import graph
+
+# What one call of a layer does: Keras' records of the calls inside it, in
+# order, between symbolic inputs and outputs. Both may be nested.
+Record = collections.namedtuple("Record", "nodes inputs outputs")
+
+# Layer types that stay whole, since a pruning rule speaks of them.
+KNOWN = set()
+
+
+class CannotUnfold(Exception):
+    """Says why a layer stays whole.
+
+    Attributes:
+        passes: Whether it only gives back what it gets, except in training.
+    """
+
+    def __init__(self, reason, passes=False):
+        super().__init__(reason)
+        self.passes = passes
+
+
+def foldable(operation):
+    """Whether a layer may be one that makes other layers inside."""
+    kind = type(operation)
+    return (
+        isinstance(operation, keras.layers.Layer)
+        and kind not in KNOWN
+        and (
+            not graph.of_keras(kind)
+            # Its function may call anything.
+            or kind is keras.layers.Lambda
+        )
+        and not graph.is_graph(operation)
+    )
+
+
+def of_graph(model):
+    """The record of a Sequential or functional model."""
+    model = graph.functional(model)
+    return Record(list(graph.nodes(model)), model.input, model.output)
+
+
+def of_call(layer, args, kwargs):
+    """The record of one call of a layer that makes other layers inside.
+
+    Args:
+        layer: A built layer. It stays as it is.
+        args: The positional arguments of the call.
+        kwargs: Its keyword arguments.
+
+    Raises:
+        CannotUnfold: A condition does not hold.
+    """
+    _check(layer, tensors((args, kwargs)))
+    record = _recorded(layer, args, kwargs)
+    if kwargs.get("training") is None:
+        other = _recorded(layer, args, {**kwargs, "training": True})
+        mine = {id(inner) for inner in layer._flatten_layers()}
+        _follow_training(record, other, mine)
+    return record
+
+
+def tensors(structure):
+    """The symbolic tensors of nested arguments, as a flat list."""
+    return [
+        t for t in tree.flatten(structure) if isinstance(t, keras.KerasTensor)
+    ]
+
+
+def signature(args, kwargs):
+    """What two calls have in common if they can share a record."""
+    given = [
+        (t.shape, t.dtype) if isinstance(t, keras.KerasTensor) else repr(t)
+        for t in tree.flatten((args, kwargs))
+    ]
+    return repr((given, sorted(kwargs)))
+
+
+def view(layer, **changes):
+    """A layer in another graph: the same variables, no calls yet.
+
+    Args:
+        layer: A layer or operation.
+        **changes: Attributes that differ.
+    """
+    other = object.__new__(type(layer))
+    other.__dict__.update(layer.__dict__)
+    other.__dict__.update(_inbound_nodes=[], _outbound_nodes=[], **changes)
+    return other
+
+
+def _check(layer, given):
+    inner = layer._flatten_layers(include_self=False)
+    theirs = {id(v) for other in inner for v in other.weights}
+    for variable in layer.weights:
+        if id(variable) not in theirs:
+            raise CannotUnfold(
+                f"its weight '{variable.name}' is not of a layer inside it"
+            )
+    if layer.activity_regularizer is not None:
+        raise CannotUnfold("it has an activity regularizer")
+    masked = any(getattr(t, "_keras_mask", None) is not None for t in given)
+    if masked and any("mask" in name for name in layer._call_signature.parameters):
+        raise CannotUnfold("it reads the mask of its input")
+
+
+def _recorded(layer, args, kwargs):
+    names = iter(_names_of_inputs(tensors((args, kwargs))))
+    inputs = []
+
+    def fresh(t):
+        if isinstance(t, keras.KerasTensor):
+            inputs.append(
+                keras.Input(
+                    batch_shape=t.shape, dtype=t.dtype, name=next(names)
+                )
+            )
+            return inputs[-1]
+        return t
+
+    args, kwargs = tree.map_structure(fresh, (list(args), kwargs))
+    found = []
+
+    def spy(*args, **kwargs):
+        found.append(probe.call(*args, **kwargs))
+        return tree.map_structure(_copy, found[0])
+
+    # Everything that Keras does around `call` happens; only the call itself
+    # is on symbolic tensors, and so are those of the layers inside.
+    probe = view(layer, compute_output_spec=spy)
+    with _without_new_nodes(layer):
+        try:
+            probe(*args, **kwargs)
+            (outputs,) = found
+            nodes = _nodes(tensors(outputs), inputs)
+            for node in nodes:
+                _settle(node)
+            return Record(nodes, inputs, outputs)
+        except Exception as error:
+            raise CannotUnfold(
+                "its call does not take symbolic tensors "
+                f"({first_line(error)})"
+            ) from error
+
+
+def first_line(error):
+    """An error in one line."""
+    (first, *_) = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first}"
+
+
+def _copy(t):
+    if not isinstance(t, keras.KerasTensor):
+        raise TypeError(f"it returns {type(t).__name__}, not a tensor")
+    return keras.KerasTensor(t.shape, t.dtype)
+
+
+def _names_of_inputs(given):
+    """Those of a model's inputs; else "input", "input_1" and so on."""
+    names = []
+    for t in given:
+        source = t._keras_history.operation
+        known = isinstance(source, keras.layers.InputLayer)
+        names.append(graph.unused(source.name if known else "input", names))
+    return names
+
+
+@contextlib.contextmanager
+def _without_new_nodes(layer):
+    """A scope after which the layers inside forget how they were called."""
+    lists = [
+        nodes
+        for inner in layer._flatten_layers()
+        for nodes in (inner._inbound_nodes, inner._outbound_nodes)
+    ]
+    counts = [len(nodes) for nodes in lists]
+    try:
+        yield
+    finally:
+        for nodes, count in zip(lists, counts, strict=True):
+            del nodes[count:]
+
+
+def _nodes(outputs, inputs):
+    """The nodes between symbolic tensors, in topological order."""
+    entering = {id(t) for t in inputs}
+    ordered, done, waiting = [], set(), outputs[::-1]
+    while waiting:
+        t = waiting[-1]
+        source, index, _ = t._keras_history
+        node = source._inbound_nodes[index]
+        if id(t) in entering or id(node) in done:
+            waiting.pop()
+            continue
+        if node.is_input:
+            raise ValueError("it uses a symbolic tensor of another model")
+        before = [
+            p
+            for p in node.arguments.keras_tensors
+            if id(p) not in entering and id(_node_of(p)) not in done
+        ]
+        if before:
+            waiting += before[::-1]
+        else:
+            done.add(id(node))
+            ordered.append(node)
+            waiting.pop()
+    return ordered
+
+
+def _settle(node):
+    """Makes a reshape to the size of a free batch one that can be run."""
+    operation = node.operation
+    if "newshape" in vars(operation) and None in operation.newshape:
+        shape = node.outputs[0].shape
+        operation.newshape = tuple(-1 if n is None else n for n in shape)
+
+
+def _node_of(t):
+    source, index, _ = t._keras_history
+    return source._inbound_nodes[index]
+
+
+def _follow_training(record, other, mine):
+    """Leaves `training` open where it follows that of the layer.
+
+    Args:
+        record: The `Record` without `training`; its nodes are changed.
+        other: The one with `training=True`.
+        mine: Ids of the layers that the layer has, whatever it calls.
+
+    Raises:
+        CannotUnfold: The two differ in more than that.
+    """
+    if _calls(record, mine) != _calls(other, mine):
+        raise CannotUnfold(
+            "it calls something else with training=True",
+            passes=_gives_back(record),
+        )
+    for node, later in zip(record.nodes, other.nodes, strict=True):
+        now, then = (
+            n.arguments.kwargs.get("training") for n in (node, later)
+        )
+        if now == then:
+            continue
+        if now not in (None, False) or then is not True:
+            raise CannotUnfold(
+                f"it calls '{node.operation.name}' with another `training` "
+                "than its own"
+            )
+        node.arguments.kwargs.pop("training", None)
+
+
+def _gives_back(record):
+    """Whether a layer only gives back what it gets."""
+    pairs = zip(record.inputs, tensors(record.outputs), strict=False)
+    return not record.nodes and all(a is b for a, b in pairs)
+
+
+def _calls(record, mine):
+    """The calls of a record, so that two records can be compared."""
+    places = {id(t): i for i, t in enumerate(record.inputs)}
+    calls = []
+    for node in record.nodes:
+        kwargs = dict(node.arguments.kwargs)
+        kwargs.pop("training", None)
+        leaves = tree.flatten((node.arguments.args, kwargs))
+        calls.append(
+            (
+                _identity(node.operation, mine),
+                sorted(kwargs),
+                [_plain(leaf, places) for leaf in leaves],
+            )
+        )
+        for t in node.outputs:
+            places[id(t)] = len(places)
+    return calls, [places[id(t)] for t in tensors(record.outputs)]
+
+
+def _identity(operation, mine):
+    """What a call calls: a layer that is there, or one made on the way."""
+    if id(operation) in mine:
+        return id(operation)
+    if isinstance(operation, keras.layers.Layer):
+        settings = operation.get_config()
+    else:
+        settings = vars(operation)
+    return type(operation), repr(
+        {
+            key: _plain(value, {})
+            for key, value in sorted(settings.items())
+            if key not in ("name", "_auto_config")
+            and not key.endswith("bound_nodes")
+        }
+    )
+
+
+def _plain(value, places):
+    if isinstance(value, keras.KerasTensor):
+        return places[id(value)]
+    if isinstance(value, keras.Variable):
+        raise CannotUnfold(f"it reads the weight '{value.path}' itself")
+    if isinstance(value, np.ndarray) or ops.is_tensor(value):
+        array = np.asarray(ops.convert_to_numpy(value))
+        return array.shape, array.tobytes()
+    return getattr(value, "__qualname__", None) or repr(value)
