@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import sys
 import threading
+import time
 
 import keras
 from rich import box
@@ -46,7 +47,8 @@ def say(console, text):
 def bar(console, text, total=None):
     """Shows a progress bar while its block runs, and removes it afterwards.
 
-    Where the output is not a terminal, `text` is printed once instead.
+    Where the output is not a terminal, `text` is printed instead, and a line
+    on what is done after every ten seconds.
 
     Args:
         console: A `rich.console.Console`.
@@ -59,7 +61,7 @@ def bar(console, text, total=None):
     """
     if not console.is_terminal:
         console.print(f"{text} ...")
-        yield lambda done: None
+        yield _lines(console, text, total)
         return
     with Progress(
         SpinnerColumn(),
@@ -72,6 +74,23 @@ def bar(console, text, total=None):
     ) as progress:
         task = progress.add_task(text, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+def _lines(console, text, total, every=10.0):
+    """What `bar` yields where there is no terminal."""
+    begin = last = time.monotonic()
+
+    def update(done):
+        nonlocal last
+        now = time.monotonic()
+        if not total or not done or now - last < every:
+            return
+        last = now
+        part = min(done / total, 1.0)
+        left = (now - begin) * (1.0 - part) / part
+        say(console, f"{text}: {part:.0%}, about {left:.0f} s left")
+
+    return update
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ SOLVERS = "keras_nonconvex/solvers/"
 PRUNING = "keras_nonconvex/pruning/"
 RUN_FOLDER = "keras_nonconvex/run_folder.py"
 PARITY = "tflite_export/parity.py"
+GATES = "keras_nonconvex/pruning/criteria/gates.py"
 
 # Tests that kill several.
 IN_ANY_REGIME = (
@@ -72,6 +73,7 @@ METRIC = (
     "test_metric_is_the_optimizers_own_at_updates_1_2_and_10"
 )
 FOLDER = "tests/test_run_folder.py"
+RISE = "tests/test_criteria.py::test_loss_rise_is_that_of_the_masked_model"
 NUMBERS = "tests/test_parity.py::test_the_numbers_are_what_they_say"
 BATTERY = "tests/test_pruning.py::test_the_battery_of_layer_rules"
 ZERO_SCALE = (
@@ -541,6 +543,15 @@ MUTANTS = [
         "self.error <= self.limits.error and (",
         "self.error <= self.limits.error or (",
         "tests/test_parity.py::test_limits_decide",
+    ),
+    Mutant(
+        GATES, "self._gate(tensor, i + 1)", "self._gate(tensor, i + 2)", RISE
+    ),
+    Mutant(
+        GATES,
+        "rises -= self._losses(base, [], gone, y)",
+        "rises -= self._losses(base, [], gone, y) / 2.0",
+        RISE,
     ),
     Mutant(
         "keras_nonconvex/outputs.py",

@@ -20,22 +20,45 @@ def run(trace, inputs, values, wanted, after=None):
         wanted: Symbolic tensors of the trace.
         after: Function (call, output, position) -> output, or None.
     """
-    last_use = {}
-    for i, call in enumerate(trace.calls):
-        last_use.update({id(t): i for t in call.inputs})
-    wanted = {id(t) for t in wanted}
-    known = {
+    known = started(trace, inputs)
+    whole = (0, len(trace.calls))
+    known = advanced(trace, known, whole, values, wanted, after)
+    return {id(t): known[id(t)] for t in wanted}
+
+
+def started(trace, inputs):
+    """What is known before the first call: {id of an input: its tensor}."""
+    return {
         id(t): ops.convert_to_tensor(x, t.dtype)
         for t, x in zip(trace.model.inputs, inputs, strict=True)
     }
+
+
+def advanced(trace, known, span, values, wanted, after=None):
+    """What is known after some of the calls: {id of a tensor: its value}.
+
+    Args:
+        trace: A `Trace`.
+        known: The same before these calls; it stays as it is.
+        span: The first call and the one after the last, two indices.
+        values, wanted, after: As in `run`.
+
+    Returns:
+        The values that later calls need, and those that are wanted.
+    """
+    last_use = {}
+    for i, call in enumerate(trace.calls):
+        last_use.update({id(t): i for t in call.inputs})
+    last_use.update({id(t): len(trace.calls) for t in wanted})
     mapping = [
         (v, ops.convert_to_tensor(values[id(v)], v.dtype))
         for layer in trace.layers.values()
         for v in layer.weights
         if id(v) in values
     ]
+    known = dict(known)
     with keras.StatelessScope(state_mapping=mapping):
-        for i, call in enumerate(trace.calls):
+        for i, call in enumerate(trace.calls[slice(*span)], span[0]):
             if call.node.is_input:
                 continue
             outputs = _outputs(call, [known[id(t)] for t in call.inputs])
@@ -45,10 +68,10 @@ def run(trace, inputs, values, wanted, after=None):
                 known[id(tensor)] = (
                     y if after is None else after(call, y, place)
                 )
-            for t in call.inputs:
-                if last_use[id(t)] == i and id(t) not in wanted:
+            for t in (*call.inputs, *call.outputs):
+                if last_use.get(id(t), i) == i:
                     known.pop(id(t), None)
-    return {key: known[key] for key in wanted}
+    return known
 
 
 def _outputs(call, inputs):
