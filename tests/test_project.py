@@ -62,7 +62,8 @@ CHANNELS = [
     {"trace", "execution"},
 ]
 REMOVAL = [
-    {"remaking", "compiling", "constants"},
+    {"configs", "constants"},
+    {"remaking", "compiling"},
     {"builder"},
     {"folding", "branches"},
     {"removal"},

@@ -12,6 +12,7 @@ from keras_nonconvex.pruning.candidates import Candidates
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import BudgetCosts
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
+from keras_nonconvex.pruning.removal import remaking
 from keras_nonconvex.pruning.removal.removal import Removal
 from keras_nonconvex.pruning.removal.removal import Superfluous
 from keras_nonconvex.pruning.selection import Selection
@@ -163,6 +164,7 @@ def planned(model, criterion=None, budget=None, round_to=None, **options):
         criterion, budget, round_to, **{**plan.__kwdefaults__, **options}
     )
     trace = Trace(model, options.select)
+    remaking.check(trace.layers)
     _check_patterns(trace, options.budget)
     superfluous = Superfluous(trace, options.on_constant)
     candidates = Candidates(
@@ -279,8 +281,8 @@ def _check_patterns(trace, budget):
     for pattern in parts if isinstance(parts, dict) else ():
         if not any(layer_names.matches(pattern, name) for name in trace.made):
             raise ValueError(
-                "Budget 'channels' needs patterns of the names of layers that "
-                f"make channels. {layer_names.near(pattern, trace.made)} "
+                "Budget 'channels' needs patterns of layers that make "
+                f"channels. {layer_names.near(pattern, trace.made)} "
                 f"Received: {pattern!r}"
             )
 

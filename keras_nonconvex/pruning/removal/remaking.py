@@ -7,6 +7,7 @@ import keras
 from keras_nonconvex import layouts
 from keras_nonconvex import recording
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.removal import configs
 
 
 def new_input(node, tensor):
@@ -60,13 +61,17 @@ def remade(layer, changes, known):
         known: {id of an old layer: the new one}. Layers that a config hands
             over as they are get one here, if they have none.
     """
-    try:
-        config = _merged(_plain(layer.get_config()), changes)
-        # Some activations cannot be stored in a config.
+
+    def edited(config):
+        config = _merged(_plain(config), changes)
         for key in config:
-            if key.endswith("activation"):
-                config[key] = _own(getattr(layer, key), known, build=False)
-        return type(layer).from_config(_own(config, known))
+            activation = getattr(layer, key, None)
+            if key.endswith("activation") and _is_layer(activation):
+                config[key] = _own(activation, known, build=False)
+        return _own(config, known)
+
+    try:
+        return configs.anew(layer, edited)
     except Exception as error:
         if not layer.weights and not changes:
             return copy_of_operation(layer, {})
@@ -74,11 +79,21 @@ def remade(layer, changes, known):
         given = getattr(layer, "_auto_config", None)
         if given is not None and not changes:
             return type(layer)(**{**given.config, "name": layer.name})
-        (first, *_) = str(error).splitlines() or [""]
         raise ValueError(
             f"Layer '{layer.name}' cannot be made anew from its config: "
-            f"{first} Received: {type(layer).__name__}"
+            f"{configs.cause(error)} Received: {type(layer).__name__}"
         ) from error
+
+
+def check(layers):
+    """Refuses layers of own classes that cannot be made anew.
+
+    Args:
+        layers: {name: layer}.
+    """
+    for layer in layers.values():
+        if not all(map(configs.is_keras, layer._flatten_layers())):
+            remade(layer, {}, {})
 
 
 def _own(value, known, build=True):
@@ -95,7 +110,7 @@ def _own(value, known, build=True):
         return {k: _own(v, known, build) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_own(v, known, build) for v in value)
-    if not isinstance(value, keras.layers.Layer):
+    if not _is_layer(value):
         return value
     if id(value) not in known:
         if isinstance(value, keras.Model):
@@ -132,6 +147,10 @@ def copy_state(old, new):
             new.load_assets(folder)
     if hasattr(new, "finalize_state"):
         new.finalize_state()
+
+
+def _is_layer(value):
+    return isinstance(value, keras.layers.Layer)
 
 
 def _merged(config, changes):
