@@ -187,7 +187,7 @@ def zeros(layer, silent=None):
         silent: What `silenced` returns for its model. Defaults to `None`:
             the kernel alone counts.
     """
-    slots = layouts.slots(layer) if isinstance(layer, _KERNEL_LAYERS) else []
+    slots = layouts.kernels(layer) if isinstance(layer, _KERNEL_LAYERS) else []
     if not slots:
         return {
             "weights": 0,

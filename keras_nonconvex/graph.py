@@ -64,11 +64,35 @@ def layers(model):
 def sublayers(model):
     """All layers of a model, and those inside of wrappers and blocks."""
     seen = set()
-    for layer in layers(model):
-        for inner in layer._flatten_layers():
-            if id(inner) not in seen:
-                seen.add(id(inner))
-                yield inner
+    for chain in chains(model):
+        if id(chain[-1]) not in seen:
+            seen.add(id(chain[-1]))
+            yield chain[-1]
+
+
+def chains(model):
+    """Each layer inside of a model, after the models and layers around it.
+
+    Args:
+        model: A model; or a layer, which then begins all tuples.
+
+    Returns:
+        An iterator over tuples of layers, the outermost first; the last one
+        is the layer itself. A nested model has no tuple of its own.
+    """
+    return _chains(model, () if isinstance(model, keras.Model) else (model,))
+
+
+def _chains(layer, around):
+    inside = (
+        layer.layers
+        if isinstance(layer, keras.Model)
+        else layer._flatten_layers(include_self=False, recursive=False)
+    )
+    for inner in inside:
+        if not isinstance(inner, keras.Model):
+            yield (*around, inner)
+        yield from _chains(inner, (*around, inner))
 
 
 # One call of a nested model: its node, the path to its inside, and which

@@ -13,8 +13,9 @@ def matches(pattern, path):
         path: The layer's name after those of the models around it,
             `"backbone/conv1"`.
     """
-    own = path.rpartition("/")[2]
-    return any(fnmatch.fnmatchcase(name, pattern) for name in (path, own))
+    # "conv*" does not mean "conv_base/head".
+    name = path if "/" in pattern else path.rpartition("/")[2]
+    return fnmatch.fnmatchcase(name, pattern)
 
 
 def near(wanted, paths, count=3):

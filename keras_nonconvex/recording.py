@@ -111,7 +111,9 @@ def _check(layer, given):
     if layer.activity_regularizer is not None:
         raise CannotUnfold("it has an activity regularizer")
     masked = any(getattr(t, "_keras_mask", None) is not None for t in given)
-    if masked and any("mask" in name for name in layer._call_signature.parameters):
+    if masked and any(
+        "mask" in name for name in layer._call_signature.parameters
+    ):
         raise CannotUnfold("it reads the mask of its input")
 
 
@@ -149,8 +151,7 @@ def _recorded(layer, args, kwargs):
             return Record(nodes, inputs, outputs)
         except Exception as error:
             raise CannotUnfold(
-                "its call does not take symbolic tensors "
-                f"({first_line(error)})"
+                f"its call does not take symbolic tensors ({first_line(error)})"
             ) from error
 
 
@@ -249,9 +250,7 @@ def _follow_training(record, other, mine):
             passes=_gives_back(record),
         )
     for node, later in zip(record.nodes, other.nodes, strict=True):
-        now, then = (
-            n.arguments.kwargs.get("training") for n in (node, later)
-        )
+        now, then = (n.arguments.kwargs.get("training") for n in (node, later))
         if now == then:
             continue
         if now not in (None, False) or then is not True:

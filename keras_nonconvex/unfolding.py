@@ -334,9 +334,7 @@ def _inputs_like(shapes, dtype, name):
         return {k: _inputs_like(v, dtype, k) for k, v in shapes.items()}
     if all(n is None or isinstance(n, int) for n in shapes):
         return keras.Input(tuple(shapes[1:]), dtype=dtype, name=name)
-    return [
-        _inputs_like(v, dtype, f"{name}_{i}") for i, v in enumerate(shapes)
-    ]
+    return [_inputs_like(v, dtype, f"{name}_{i}") for i, v in enumerate(shapes)]
 
 
 def _called(record, model, given, training):

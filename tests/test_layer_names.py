@@ -29,6 +29,7 @@ def test_patterns_mean_names_and_paths():
         assert layer_names.matches(pattern, path), pattern
     for pattern in ("backbone", "conv", "backbone/conv_1", "Conv*", "phone"):
         assert not layer_names.matches(pattern, path), pattern
+    assert not layer_names.matches("conv*", "conv_base/head")
 
 
 @pytest.mark.parametrize("pattern", ["wide", "backbone/wide", "back*/wide*"])

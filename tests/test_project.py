@@ -43,7 +43,11 @@ SOLVERS = [
     {"proximal"},
     {"splitting", "admm", "subgradient"},
 ]
-TRAINING = [{"coupled"}, {"model"}, {"attachment", "recovery", "strength"}]
+TRAINING = [
+    {"coupled", "inner_layers"},
+    {"model"},
+    {"attachment", "recovery", "strength"},
+]
 PRUNING = [
     {"rules", "budgets", "drawing"},
     {"channels"},

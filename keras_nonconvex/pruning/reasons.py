@@ -139,7 +139,8 @@ def layer_plans(costs, removal, reasons):
                 keep=[bool(keep[root]) for root in roots],
                 params=(params_before, params + removal.new_parameters(layer)),
                 macs=(macs_before, macs),
-                reason=reasons.of_layer(roots),
+                reason=reasons.of_layer(roots)
+                or trace.not_followed.get(id(layer), ""),
             )
         )
     return plans

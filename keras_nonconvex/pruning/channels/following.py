@@ -22,7 +22,7 @@ class Pass:
         nested: The calls of nested models.
         tensors: {id of a symbolic tensor: its `Tensor`}.
         layers: {layer name: layer}, in order; "model/layer" if nested.
-        not_followed: Ids of the layers that no rule follows.
+        not_followed: {id of a layer that no rule follows: why}.
 
     Args:
         model: A built functional or Sequential model.
@@ -36,7 +36,7 @@ class Pass:
         self.walk = Walk(self.calls, select)
         self.tensors = {}
         self.layers = {}
-        self.not_followed = set()
+        self.not_followed = {}
         self._first = {}
         for call in self.calls:
             outputs = self._outputs(call, self.walk.enter(call))
@@ -89,14 +89,18 @@ class Pass:
                     f"no rule for {type(operation).__name__} "
                     f"'{operation.name}'{f': {why}' if why else ''}"
                 )
-            for setting in ("lora_enabled", "quantization_mode"):
-                if getattr(operation, setting, None):
-                    raise rules.CannotFollow(
-                        f"'{operation.name}' has {setting} set"
-                    )
+            mode = getattr(operation, "quantization_mode", None)
+            if mode:
+                raise rules.CannotFollow(
+                    f"'{operation.name}' is quantized ({mode}): prune first"
+                )
+            if getattr(operation, "lora_enabled", False):
+                raise rules.CannotFollow(
+                    f"'{operation.name}' has LoRA: prune before enable_lora"
+                )
             outputs = rule.channels(operation, inputs, self.walk)
         except rules.CannotFollow as error:
-            self.not_followed.add(id(operation))
+            self.not_followed[id(operation)] = str(error)
             return self._frozen(inputs, str(error))
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return [

@@ -24,7 +24,7 @@ class Trace:
         tensors: {id of a symbolic tensor: its `Tensor`}.
         layers: {layer name: layer}, in order; "model/layer" if nested.
         names: {id of a layer: its name}.
-        not_followed: Ids of the layers that no rule follows.
+        not_followed: {id of a layer that no rule follows: why}.
         uses: All weight axes that are channels, a list of `Use`.
         made, gathers, arrays, mixing, zeros_needed: As in `Walk`.
         root_of: The root of each id, an int array.
