@@ -45,10 +45,18 @@ def with_bias(layer):
 def copy_of_operation(operation, changes):
     """A copy of a stateless operation without the old model's calls."""
     if changes:
-        return type(operation).from_config(
-            {**operation.get_config(), **changes}
-        )
-    new = copy.copy(operation)
+        try:
+            config = operation.get_config()
+        except NotImplementedError:
+            # Arrays are no config; then the changes are all there is.
+            config = {"name": operation.name}
+        return type(operation).from_config({**config, **changes})
+    if isinstance(operation, keras.layers.Layer):
+        new = copy.copy(operation)
+    else:
+        # `copy` would go through the config.
+        new = object.__new__(type(operation))
+        vars(new).update(vars(operation))
     new._inbound_nodes, new._outbound_nodes = [], []
     return new
 
