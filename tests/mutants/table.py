@@ -411,13 +411,25 @@ MUTANTS = [
         PRUNING + "removal/folding.py",
         "return self._equal(self.high - self.low)",
         "return self._equal(self.drift)",
-        ("tests/test_pruning_conditions.py::test_implicit_masks_of_embeddings"),
+        (
+            "tests/test_sizes.py::"
+            "test_a_constant_that_depends_on_the_size_is_none"
+        ),
     ),
     Mutant(
         PRUNING + "removal/folding.py",
         "return finite and self._equal(self.drift)",
         "return finite",
         "tests/test_sizes.py::test_what_depends_on_the_size_stays_and_says_so",
+    ),
+    Mutant(
+        PRUNING + "rules/elementwise.py",
+        "walk.mixes(x, -1)",
+        "pass",
+        (
+            "tests/test_config_sizes.py::"
+            "test_a_channel_that_unmasks_its_position_stays"
+        ),
     ),
     Mutant(
         PRUNING + "channels/measuring.py",

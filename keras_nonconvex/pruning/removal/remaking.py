@@ -46,9 +46,12 @@ def with_bias(layer):
 def copy_of_operation(operation, changes):
     """A copy of a stateless operation without the old model's calls."""
     if changes:
-        return type(operation).from_config(
-            {**operation.get_config(), **changes}
-        )
+        try:
+            config = operation.get_config()
+        except NotImplementedError:
+            # Arrays are no config; then the changes are all there is.
+            config = {"name": operation.name}
+        return type(operation).from_config({**config, **changes})
     return recording.view(operation)
 
 

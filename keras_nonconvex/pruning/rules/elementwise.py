@@ -61,19 +61,16 @@ def _known(activation, functions):
     layers.ReLU,
     layers.LeakyReLU,
     layers.ELU,
-    layers.Dropout,
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
     layers.GaussianDropout,
     layers.GaussianNoise,
-    layers.AlphaDropout,
     layers.ActivityRegularization,
     layers.Identity,
-    layers.Masking,
     "StochasticDepth",
     *(
-        "Absolute Abs Cast Ceil Celu Clip Cos Elu Erf Exp Expm1 Floor Gelu "
+        "Absolute Abs Cast Ceil Celu Cos Elu Erf Exp Expm1 Floor Gelu "
         "HardShrink HardSigmoid HardSilu HardTanh Identity LeakyRelu "
         "LogSigmoid Negative Relu Relu6 Round Selu Sigmoid Sign Silu Sin "
         "SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square "
@@ -87,6 +84,55 @@ class Elementwise(Rule):
         if len(inputs) != 1:
             raise CannotFollow(f"'{layer.name}' has {len(inputs)} inputs")
         return inputs[0]
+
+
+@rule(layers.Dropout, layers.AlphaDropout)
+class DropoutRule(Elementwise):
+    def resized(self, layer, cut):
+        (x,) = cut.outputs
+        if layer.noise_shape is None:
+            return {}
+        return {
+            "noise_shape": [
+                n if mask is None or n in (None, 1) else left
+                for n, mask, left in zip(
+                    layer.noise_shape, x.masks, x.shape, strict=True
+                )
+            ]
+        }
+
+
+@rule("Clip")
+class ClipRule(Elementwise):
+    """Its bounds may be arrays, which are aligned with the last axes."""
+
+    def resized(self, layer, cut):
+        (x,) = cut.outputs
+        return {
+            name: _cut_like(getattr(layer, name), x.masks)
+            for name in ("x_min", "x_max")
+        }
+
+
+def _cut_like(array, masks):
+    """What stays of an array that is broadcast to a tensor's shape."""
+    for axis, size in enumerate(np.shape(array)[::-1], start=1):
+        if size > 1 and masks[-axis] is not None:
+            array = np.compress(masks[-axis], array, axis=-axis)
+    return array
+
+
+@rule(layers.Masking)
+class MaskingRule(Elementwise):
+    """Any channel that is not zero keeps the values of its position."""
+
+    def channels(self, layer, inputs, walk):
+        (x,) = inputs
+        if layer.mask_value != 0:
+            raise CannotFollow(f"'{layer.name}' masks by {layer.mask_value}")
+        walk.mixes(x, -1)
+        walk.needs_zero(x.ids)
+        return x
 
 
 @rule(layers.Rescaling)

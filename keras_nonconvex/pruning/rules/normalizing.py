@@ -22,6 +22,10 @@ class BatchNormalizationRule(Rule):
             ("beta", "shift"),
             ("moving_mean", "state"),
             ("moving_variance", "state"),
+            # With `renorm`, of the batches that it was trained on.
+            ("moving_stddev", "state"),
+            ("renorm_mean", "state"),
+            ("renorm_stddev", "state"),
         ):
             if getattr(layer, name, None) is not None:
                 walk.use(layer, name, 0, x.axes[axis], role)

@@ -39,10 +39,11 @@ class AttentionRule(Rule):
                         x.axes[axis], f"'{layer.name}' attends over them"
                     )
             dense = getattr(layer, f"{name}_dense")
-            walk.use(layer, dense.kernel, 0, x.ids, "input")
-            walk.use(layer, dense.kernel, 1, heads, "filter")
-            if dense.bias is not None:
-                walk.use(layer, dense.bias, 0, heads, "bias")
+            self._heads(layer, dense, x.ids, heads, "filter", walk)
+        gate = getattr(layer, "_gate_dense", None)
+        if gate is not None:
+            ids = known[id(tensors["query"])].ids
+            self._heads(layer, gate, ids, heads, "state", walk)
         dense = layer.output_dense
         walk.use(layer, dense.kernel, 0, heads, "inner")
         out = walk.make(dense.kernel.shape[-1])
@@ -57,6 +58,14 @@ class AttentionRule(Rule):
             # The attention scores, one matrix per head.
             outs[1] = outs[1].with_ids(heads, 1)
         return outs
+
+    def _heads(self, layer, dense, ids, heads, role, walk):
+        """Declares a projection to all heads."""
+        walk.use(layer, dense.kernel, 0, ids, "input")
+        walk.use(layer, dense.kernel, 1, heads, role)
+        if dense.bias is not None:
+            role = "bias" if role == "filter" else role
+            walk.use(layer, dense.bias, 0, heads, role)
 
     def resized(self, layer, cut):
         return {
