@@ -225,3 +225,77 @@ def test_a_unit_stays_zero_where_its_activations_allow_it(place):
         model = keras.Model(inputs, layers.Dense(2)(x))
         plan = pruned(models.randomize(model, 0))
         assert bool(lost(plan, "a")[0]) == goes
+
+
+def zeroed(model, name, weights):
+    """Zeroes some weights of a layer."""
+    for variable in model.get_layer(name).weights:
+        if variable.name in weights:
+            variable.assign(ops.zeros_like(variable))
+
+
+def branch_of(kind, x):
+    """A residual branch that ends in a layer "last"."""
+    if kind == "one layer":
+        return layers.Conv2D(6, 3, padding="same", name="last")(x)
+    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="in")(x)
+    if kind == "convolution":
+        return layers.Conv2D(6, 3, padding="same", name="last")(x)
+    if kind == "separable convolution":
+        return layers.SeparableConv2D(6, 3, padding="same", name="last")(x)
+    x = layers.Conv2D(6, 3, padding="same", name="out")(x)
+    if kind == "normalization":
+        return layers.BatchNormalization(name="last")(x)
+    return layers.EinsumDense(
+        "abcd,d->abcd", (8, 8, 6), bias_axes="d", name="last"
+    )(x)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize(
+    "join", [lambda x: layers.Add()(x), lambda x: ops.add(*x)]
+)
+@pytest.mark.parametrize(
+    "kind",
+    ["one layer", "convolution", "separable convolution"]
+    + ["normalization", "scale"],
+)
+def test_a_branch_that_adds_a_constant_goes_whole(kind, join, constant):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu")(inputs)
+    y = branch_of(kind, x)
+    x = layers.ReLU()(join([x, y]))
+    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    model = models.randomize(keras.Model(inputs, x), 0, zero_fraction=0)
+    zeroed(model, "last", ["kernel", "pointwise_kernel", "gamma"])
+    if not constant:
+        zeroed(model, "last", ["bias", "beta"])
+    plan = pruning.plan(model)
+    small, x = plan.apply(model), images(model)
+    assert difference(run(model, x), run(small, x)) <= 1e-5
+    assert small.count_params() == 3 * 9 * 6 + 6 + 6 * 3 + 3
+    assert plan.after["params"] == small.count_params()
+    assert "last" in plan.removed
+
+
+@pytest.mark.parametrize("kind", ["separable", "attention"])
+def test_dead_filters_with_a_bias_of_layers_of_two_kernels_go(kind):
+    inputs = keras.Input((8, 8, 6))
+    if kind == "separable":
+        x = layers.SeparableConv2D(6, 3, name="a")(inputs)
+        kernel = "pointwise_kernel"
+    else:
+        x = layers.Reshape((64, 6))(inputs)
+        x = layers.MultiHeadAttention(2, 3, name="a")(x, x)
+        kernel = "attention_output/kernel"
+    x = layers.Dense(4, activation="relu")(layers.ReLU()(x))
+    x = layers.Dense(3)(layers.Flatten()(x))
+    model = models.randomize(keras.Model(inputs, x), 0, zero_fraction=0)
+    (weight,) = [
+        v for v in model.get_layer("a").weights if v.path.endswith(kernel)
+    ]
+    weight.assign(weight * np.array([0, 1, 0, 1, 1, 1], "float32"))
+    plan = pruning.plan(model)
+    small, x = plan.apply(model), images(model)
+    assert difference(run(model, x), run(small, x)) <= 1e-5
+    assert lost(plan, "a") == (2, "2: zero filters")

@@ -385,8 +385,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/constants.py",
-        'roles.append("bias")',
-        "pass",
+        "values = values & inside.reshape(",
+        "values = False & inside.reshape(",
         (
             "tests/test_pruning_conditions.py::"
             "test_a_head_that_sends_its_bias_alone_is_no_constant"
@@ -481,6 +481,12 @@ MUTANTS = [
             "tests/test_removal.py::"
             "test_a_nested_model_called_with_a_dict_gets_its_inputs_by_name"
         ),
+    ),
+    Mutant(
+        PRUNING + "removal/branches.py",
+        "if not empty and not self.bypassed:",
+        "if not empty:",
+        "tests/test_removal.py::test_a_branch_that_adds_a_constant_goes_whole",
     ),
     Mutant(
         PRUNING + "rules/judging.py",

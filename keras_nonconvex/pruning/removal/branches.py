@@ -5,7 +5,6 @@ most cases, and an input of a Concatenate that keeps no channel is nothing.
 Whatever feeds only such inputs goes with them.
 """
 
-import keras
 import numpy as np
 
 from keras_nonconvex.pruning.channels.measuring import measured
@@ -32,9 +31,9 @@ class Branches:
         self.gone = []
         self.emptied = []
         empty = self._empty_tensors(trace, keep)
-        if not empty:
-            return
         self._leave_out(trace, keep, values, empty)
+        if not empty and not self.bypassed:
+            return
         needed = self._needed(trace)
         self.gone = [
             name
@@ -82,22 +81,17 @@ class Branches:
 
     def _leave_out(self, trace, keep, values, empty):
         """Finds the inputs that can be left out."""
-        constants = Constants(trace, keep)
+        for call in _of_kind(trace, "Concatenate"):
+            dead = [i for i, t in enumerate(call.inputs) if id(t) in empty]
+            if len(dead) < len(call.inputs):
+                self.bypassed[self._key(call)] = dict.fromkeys(dead)
+        sums = [c for c in _of_kind(trace, "Add") if _same_shapes(c)]
+        constants = Constants(trace, keep) if sums else None
         adds = []
-        for call in trace.calls:
-            kind = type(call.operation).__name__
-            if not _is_keras(call.operation) or len(call.inputs) < 2:
-                continue
-            if kind == "Concatenate":
-                dead = [i for i, t in enumerate(call.inputs) if id(t) in empty]
-                if len(dead) < len(call.inputs):
-                    self.bypassed[self._key(call)] = dict.fromkeys(dead)
-            elif kind == "Add" and _same_shapes(call):
-                dead = [
-                    i for i, t in enumerate(call.inputs) if constants.whole(t)
-                ]
-                if 0 < len(dead) < len(call.inputs):
-                    adds.append((call, dead))
+        for call in sums:
+            dead = [i for i, t in enumerate(call.inputs) if constants.whole(t)]
+            if 0 < len(dead) < len(call.inputs):
+                adds.append((call, dead))
         if adds:
             self._measure(trace, keep, values, adds)
         self.bypassed = {k: v for k, v in self.bypassed.items() if v}
@@ -117,14 +111,9 @@ class Branches:
                 axis = x.labelled[0]
                 stays = trace.stays(keep, x.axes[axis])
                 # One row per channel, with its values at all sizes.
+                arrays = [np.moveaxis(a[id(tensor)], axis, 0) for a in found]
                 rows = np.concatenate(
-                    [
-                        np.moveaxis(a[id(tensor)], axis, 0)[stays].reshape(
-                            stays.sum(), -1
-                        )
-                        for a in found
-                    ],
-                    axis=1,
+                    [a.reshape(len(stays), -1)[stays] for a in arrays], axis=1
                 )
                 low, high = rows.min(axis=1), rows.max(axis=1)
                 size = np.maximum(np.abs(low), np.abs(high))
@@ -162,7 +151,12 @@ def _same_shapes(call):
     return len({tuple(t.shape) for t in call.inputs}) == 1
 
 
-def _is_keras(operation):
-    return isinstance(operation, keras.Operation) and type(
-        operation
-    ).__module__.startswith("keras.")
+def _of_kind(trace, name):
+    """The calls of a layer or operation of Keras that join several tensors."""
+    return [
+        call
+        for call in trace.calls
+        if type(call.operation).__name__ == name
+        and type(call.operation).__module__.startswith("keras.")
+        and len(call.inputs) > 1
+    ]

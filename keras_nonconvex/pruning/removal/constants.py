@@ -71,10 +71,11 @@ class Constants:
                 for x in call.inputs:
                     live[np.setdiff1d(self.roots(x), self.of(x))] = True
         for use in self.trace.of_role("inner"):
-            made = self._made(use.layer)
-            live[np.setdiff1d(made, self._without_weights(use.layer, []))] = (
-                True
+            inside = np.intersect1d(
+                self._made(use.layer), self.trace.root_of[use.ids]
             )
+            constant = self._without_weights(use.layer, [])
+            live[np.setdiff1d(inside, constant)] = True
         return self.trace.free & ~live
 
     def _after(self, call, mixes):
@@ -123,17 +124,22 @@ class Constants:
         constants.
         """
         uses = self._uses[id(layer)]
-        roles = ["filter"]
-        if any(use.role == "inner" for use in uses):
-            # What it adds does not stay in the layer.
-            roles.append("bias")
+        inner = _union(
+            [self.trace.root_of[u.ids] for u in uses if u.role == "inner"]
+        )
         read = {id(use.variable): use for use in uses if use.role == "input"}
         constant = _union([self.of(x) for x in inputs])
         alive = []
         for use in uses:
-            if use.role not in roles:
+            if use.role not in ("filter", "bias"):
                 continue
             values = use.values != 0
+            if use.role == "bias":
+                # What is added inside of the layer does not leave it as such.
+                inside = np.isin(self.trace.root_of[use.ids], inner)
+                values = values & inside.reshape(
+                    [-1 if i == use.axis else 1 for i in range(values.ndim)]
+                )
             reader = read.get(id(use.variable))
             if reader is not None and len(constant):
                 live = ~np.isin(self.trace.root_of[reader.ids], constant)
