@@ -75,6 +75,11 @@ class Output:
     probabilities: bool
     loss: object = None
 
+    @property
+    def decides(self):
+        """Whether it is a classifier's."""
+        return self.kind in (CLASSES, YES_NO)
+
     def usual_loss(self, labels=None):
         """The crossentropy for it.
 
@@ -128,16 +133,14 @@ class Output:
         return 0.5 if self.probabilities else 0.0
 
     def decisions(self, outputs):
-        """What outputs decide: the class, or yes or no; `None` for values.
+        """What the outputs of a classifier decide: the class, or yes or no.
 
         Args:
             outputs: An array (n, ..., units).
         """
         if self.kind == CLASSES:
             return outputs.argmax(-1)
-        if self.kind == YES_NO:
-            return outputs > self._threshold
-        return None
+        return outputs > self._threshold
 
     def agreement(self, first, second):
         """The fraction of decisions that are the same; `None` for values.
@@ -146,7 +149,7 @@ class Output:
             first: An array (n, ..., units) of outputs.
             second: An array of other outputs of the same shape.
         """
-        if self.kind not in (CLASSES, YES_NO):
+        if not self.decides:
             return None
         same = self.decisions(first) == self.decisions(second)
         return float(same.mean())
@@ -164,14 +167,14 @@ class Output:
         """
         if labels is None:
             return None
-        found = self.decisions(outputs)
-        if found is None:
+        if not self.decides:
             raise ValueError(
                 "Only decisions have an accuracy: compile the model with the "
                 "loss of a classifier, or leave `y` out. Received: labels for "
                 f"output {self.name!r} with {self.kind or 'unknown values'}"
             )
-        return float((found == self._true(outputs, labels)).mean())
+        right = self.decisions(outputs) == self._true(outputs, labels)
+        return float(right.mean())
 
     def _true(self, outputs, labels):
         """Labels in the form of decisions."""

@@ -66,6 +66,18 @@ def test_export_brings_labels(folder, exported, capsys, digits):
     assert found.labels[3] == "no 3" and found.mean == (127.5,)
 
 
+def test_parity_of_values_needs_no_labels(tmp_path, digits, capsys):
+    inputs = keras.Input((28, 28, 1))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "values.keras")
+    tflite_export.convert(model, tmp_path / "values.tflite")
+    files = [str(tmp_path / f"values.{kind}") for kind in ("keras", "tflite")]
+    assert cli.main(["parity", *files, "--data", "digits"]) == 0
+    out = capsys.readouterr().out
+    assert "agreement of" not in out and "accuracy" not in out
+
+
 def test_parity_and_its_exit_code(folder, exported, capsys):
     model = str(folder / "model.keras")
     command = ["parity", model, *exported, "--data", str(folder / "test.npz")]

@@ -144,7 +144,7 @@ def train(
     _check_settings(path, epochs, batch_size, learning_rate)
     _check_scheme(keep_zeros, clusters, precision)
     head = outputs.of(model)[0]
-    if head.kind not in (outputs.CLASSES, outputs.YES_NO):
+    if not head.decides:
         raise ValueError(
             "The model must end in a softmax, in a sigmoid or in logits; "
             "compile it with its loss where the last layer does not tell. "
