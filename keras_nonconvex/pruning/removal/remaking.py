@@ -181,17 +181,10 @@ def _plain(config):
         return config
     return {
         key: None
-        if key.endswith("_regularizer") and _is_ours(value)
+        if key.endswith("_regularizer")
+        and isinstance(value, dict)
+        and str(value.get("registered_name")).startswith("keras_nonconvex>")
         else _plain(value)
         for key, value in config.items()
         if key != "build_config"
     }
-
-
-def _is_ours(value):
-    """Whether a value of a config is an object of this package."""
-    if isinstance(value, dict):
-        name = value.get("registered_name")
-    else:
-        name = keras.saving.get_registered_name(type(value))
-    return str(name).startswith("keras_nonconvex>")
