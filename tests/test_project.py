@@ -19,6 +19,8 @@ LAYERS = [
     {"group_patterns", "graph", "datasets", "models", "run_folder"},
     {"endings"},
     {"outputs"},
+    {"ranges"},
+    {"samples"},
     {"data_loss"},
     {"penalties", "layouts", "constraints"},
     {"regularizers", "counts"},

@@ -13,6 +13,8 @@ from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import outputs
+from keras_nonconvex import ranges
+from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import distribution
 from keras_nonconvex.compression import litert
@@ -232,7 +234,7 @@ class _Run:
     def _load_data(self):
         with terminal.bar(self.console, f"Data: {self.recipe.dataset}"):
             try:
-                data = datasets.load(self.recipe.dataset)
+                data = self._read_data()
             except datasets.NotAvailable as error:
                 if self.recipe.offline is None:
                     raise
@@ -241,13 +243,34 @@ class _Run:
                     f"[yellow]{error} Using '{self.recipe.dataset}' instead.",
                     soft_wrap=True,
                 )
-                data = datasets.load(self.recipe.dataset)
+                data = self._read_data()
         if data.y_train is None or not data.classes:
             raise ValueError(
                 "The data set of a recipe must have labels and class names. "
                 f"Received: dataset={self.recipe.dataset!r} without them"
             )
-        return data
+        return self._as_the_model_takes_it(data)
+
+    def _read_data(self):
+        shape = None
+        if self.recipe.model.endswith(".keras"):
+            shape = files.load_model(self.recipe.model).input_shape[1:]
+        return datasets.load(self.recipe.dataset, shape)
+
+    def _as_the_model_takes_it(self, data):
+        """Images in the model's range of values, labels as whole numbers."""
+        takes = ranges.UNIT
+        if self.recipe.model.endswith(".keras"):
+            takes = ranges.of(files.load_model(self.recipe.model))[0] or takes
+        changed = {}
+        for split in ("train", "test"):
+            images = getattr(data, f"x_{split}")
+            labels = getattr(data, f"y_{split}")
+            changed[f"x_{split}"] = ranges.suited(
+                "dataset", images, takes, ranges.UNIT
+            )
+            changed[f"y_{split}"] = samples.class_numbers(labels, "dataset")
+        return dataclasses.replace(data, **changed)
 
     def _new_model(self):
         # Every stage starts from the same weights, resumed or not.
