@@ -20,6 +20,7 @@ LAYERS = [
     {"endings"},
     {"outputs"},
     {"ranges"},
+    {"sample_forms"},
     {"samples"},
     {"data_loss"},
     {"penalties", "layouts", "constraints"},

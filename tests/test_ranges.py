@@ -4,6 +4,7 @@ import keras
 import models
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import run
 from keras import layers
 
@@ -92,6 +93,7 @@ UNIT_IMAGES = np.random.default_rng(0).random((30, *SHAPE)).astype("float32")
 BYTES = np.round(255 * UNIT_IMAGES).astype("uint8")
 UNIT_IMAGES = BYTES.astype("float32") / 255
 PIXELS = BYTES.astype("float32")
+ROWS, Y = np.ones((30, 2), "float32"), np.arange(30) % 3
 
 
 def test_uint8_images_become_what_the_model_takes():
@@ -132,6 +134,31 @@ def test_floats_of_another_range_are_refused(start, given, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_datasets_for_training_must_hold_what_the_model_takes():
+    def of(x):
+        return tf.data.Dataset.from_tensor_slices(
+            ({"image": x, "row": ROWS}, Y)
+        )
+
+    image, row = keras.Input(SHAPE, name="image"), keras.Input((2,), name="row")
+    x = layers.Flatten()(layers.Rescaling(2.0, -1)(image))
+    model = keras.Model(
+        {"image": image, "row": row},
+        layers.Dense(3, "softmax")(layers.Concatenate()([x, row])),
+    )
+    for data in (of(UNIT_IMAGES), of(UNIT_IMAGES).batch(8)):
+        knc.fine_tune(model, data, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match="convert them in the dataset"):
+        knc.fine_tune(model, of(BYTES).batch(8))
+    with pytest.raises(ValueError, match="values from 0 to 1"):
+        knc.fine_tune(model, of(PIXELS).batch(8))
+    # Arrays are converted.
+    knc.fine_tune(model, {"image": BYTES, "row": ROWS}, Y, 1, verbose=0)
+    x, y = samples.for_fit(model, {"image": BYTES, "row": ROWS}, Y)
+    np.testing.assert_allclose(x["image"], UNIT_IMAGES, atol=1e-6)
+    assert x["row"] is ROWS and y is Y
+
+
 def test_any_values_suit_a_model_that_says_nothing():
     model = starting_with()
     for given in (BYTES, PIXELS, UNIT_IMAGES, PIXELS - 123):
@@ -151,6 +178,14 @@ def test_named_images_become_what_the_model_takes(tmp_path):
             x, y = samples.read(starting_with(*start), path)
             np.testing.assert_allclose(x, wanted, atol=1e-4)
             assert y.tolist() == [0, 1, 2] * 10
+    # What is no image stays as it is.
+    rows = np.linspace(-3, 300, 24).reshape(8, 3)
+    np.save(tmp_path / "rows.npy", rows)
+    inputs = keras.Input((3,))
+    x, _ = samples.read(
+        keras.Model(inputs, layers.Dense(2)(inputs)), tmp_path / "rows.npy"
+    )
+    assert np.array_equal(x, rows)
     np.save(tmp_path / "floats.npy", PIXELS)
     x, _ = samples.read(
         starting_with(layers.Rescaling(1 / 255)), tmp_path / "floats.npy"

@@ -145,6 +145,26 @@ def test_an_endless_dataset_gives_some_samples(model):
     assert len(x) == 50
 
 
+def test_a_subclassed_model_takes_batches():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm = layers.BatchNormalization()
+
+        def call(self, x):
+            return self.norm(x)
+
+    model = Own()
+    for form in ("arrays", "tf.data", "a function"):
+        x, _ = FORMS[form]()
+        model(X)
+        model.norm.moving_mean.assign([0.0])
+        knc.recalibrate(model, x, batch_size=30)
+        np.testing.assert_allclose(model.norm.moving_mean, X.mean(), atol=0.03)
+        found, _ = samples.read(model, *FORMS["a generator"](), most=9)
+        assert found.shape == (9, 6, 6, 1)
+
+
 # ---- everything that takes data
 
 

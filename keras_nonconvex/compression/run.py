@@ -13,7 +13,6 @@ from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import outputs
-from keras_nonconvex import ranges
 from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import distribution
@@ -249,37 +248,29 @@ class _Run:
                 "The data set of a recipe must have labels and class names. "
                 f"Received: dataset={self.recipe.dataset!r} without them"
             )
-        return self._as_the_model_takes_it(data)
+        labels = {
+            split: samples.class_numbers(getattr(data, split), "dataset")
+            for split in ("y_train", "y_test")
+        }
+        return dataclasses.replace(data, **labels)
 
     def _read_data(self):
-        shape = None
-        if self.recipe.model.endswith(".keras"):
-            shape = files.load_model(self.recipe.model).input_shape[1:]
-        return datasets.load(self.recipe.dataset, shape)
+        return samples.data_set(self.recipe.dataset, self._own_model())
 
-    def _as_the_model_takes_it(self, data):
-        """Images in the model's range of values, labels as whole numbers."""
-        takes = ranges.UNIT
+    def _own_model(self):
+        """The user's model, or None where the recipe names a network."""
         if self.recipe.model.endswith(".keras"):
-            takes = ranges.of(files.load_model(self.recipe.model))[0] or takes
-        changed = {}
-        for split in ("train", "test"):
-            images = getattr(data, f"x_{split}")
-            labels = getattr(data, f"y_{split}")
-            changed[f"x_{split}"] = ranges.suited(
-                "dataset", images, takes, ranges.UNIT
-            )
-            changed[f"y_{split}"] = samples.class_numbers(labels, "dataset")
-        return dataclasses.replace(data, **changed)
+            return files.load_model(self.recipe.model)
+        return None
 
     def _new_model(self):
         # Every stage starts from the same weights, resumed or not.
         keras.utils.set_random_seed(self.recipe.seed)
         shape, classes = self.data.input_shape, len(self.data.classes)
-        if not self.recipe.model.endswith(".keras"):
+        model = self._own_model()
+        if model is None:
             build = models.get(self.recipe.model)
             return build(input_shape=shape, classes=classes)
-        model = files.load_model(self.recipe.model)
         if model.input_shape[1:] != shape:
             raise ValueError(
                 f"The model must take {shape}. Received: "
