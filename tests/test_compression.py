@@ -12,10 +12,13 @@ import sys
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 import keras_nonconvex as knc
 import tflite_export
+from keras_nonconvex.compression import run
 from keras_nonconvex.compression import trainer
+from keras_nonconvex.run_folder import Paths
 from keras_nonconvex_main import cli
 from tflite_export import browser_page
 
@@ -273,7 +276,7 @@ def halves(digits, monkeypatch):
         y_test=(digits.y_test > 4).astype("int64"),
         classes=("low", "high"),
     )
-    monkeypatch.setattr(knc.datasets, "load", lambda name: data)
+    monkeypatch.setattr(knc.datasets, "load", lambda name, **_: data)
     return data
 
 
@@ -299,6 +302,31 @@ def own_model(path, shape, units, loss):
         "precisions": ["float32"],
         "latency_runs": 1,
     }
+
+
+def test_own_models_get_images_and_labels_as_they_take_them(
+    digits, halves, tmp_path, monkeypatch
+):
+    data = dataclasses.replace(
+        halves,
+        x_train=np.round(255 * digits.x_train).astype("uint8"),
+        y_train=np.eye(2)[halves.y_train],
+        y_test=halves.y_test[:, None],
+    )
+    monkeypatch.setattr(knc.datasets, "load", lambda name, **_: data)
+    for scale, highest in ((1 / 255, 255), (2.0, 1)):
+        inputs = keras.Input(data.input_shape)
+        x = keras.layers.Rescaling(scale)(inputs)
+        x = keras.layers.Dense(2, name="dense1")(keras.layers.Flatten()(x))
+        path = tmp_path / "own.keras"
+        keras.Model(inputs, x).save(path)
+        recipe = {"name": "own", "dataset": "halves", "model": str(path)}
+        recipe["regularizers"] = {"dense1": {"name": "group_lasso"}}
+        recipe = knc.Recipe.from_dict(recipe)
+        made = run._Run(recipe, Paths(tmp_path), Console(), False, None)
+        assert made.data.x_train.max() == made.data.x_test.max() == highest
+        np.testing.assert_array_equal(made.data.y_train, halves.y_train)
+        np.testing.assert_array_equal(made.data.y_test, halves.y_test)
 
 
 def test_own_models_may_give_one_logit(halves, tmp_path):

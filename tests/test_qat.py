@@ -372,8 +372,8 @@ def test_models_without_a_twin(build, message):
         ({"clusters": 2, "keep_zeros": True}, "from 3 to 256"),
         ({"x": np.zeros((3, 8, 8, 1))}, r"shape \(n, 28, 28, 1\)"),
         ({"x": np.full((3, 28, 28, 1), np.nan)}, "must be finite"),
-        ({"y": np.zeros(3)}, "3 whole numbers from 0 to 9"),
-        ({"y": np.array([0, 1, 10])}, "3 whole numbers from 0 to 9"),
+        ({"y": np.full(3, 0.5)}, "must hold integer labels"),
+        ({"y": np.array([0, 1, 10])}, "whole numbers from 0 to 9"),
     ],
 )
 def test_wrong_arguments(net, tmp_path, change, message):

@@ -66,7 +66,9 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
     checks.whole("images", images, 1)
     loaded = run_folder.load(run)
     metrics, pairs = loaded.metrics, _pairs(loaded, precisions)
-    data = datasets.load(metrics["dataset"])
+    first = next(iter(pairs.values()))["dense"]
+    (source,) = runtime.interpreter(first).get_input_details()
+    data = datasets.load(metrics["dataset"], shape=tuple(source["shape"][1:]))
     classes, entries = _describe(pairs, metrics, data.input_shape)
     chosen = balanced(data.y_test, images)
     modules = pathlib.Path(litert) if litert else _from_npm()

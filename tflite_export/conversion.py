@@ -80,10 +80,12 @@ def convert(
             `"int16x8"` for int8 weights and int16 activations, which is
             precise but slow; or one of your own, see `Precision`. Defaults to
             `"float32"`.
-        representative_data: Some 100 to 500 real input samples that set the
-            ranges of the activations: an array `(n, ...)` of what the model
-            takes, a `tf.data.Dataset`, or the name of a data set. `"int8"`
-            and `"int16x8"` need it. Defaults to `None`.
+        representative_data: Some 100 to 500 real inputs that set the ranges
+            of the activations: an array `(n, ...)` of what the model takes;
+            or a `tf.data.Dataset`, `PyDataset` or generator, with or without
+            targets, or the name or folder of a data set, of which 500 are
+            taken from all over it. `"int8"` and `"int16x8"` need it. Defaults
+            to `None`.
         io: str. The type of input and output of quantized files:
             `"float32"`; also `"int8"` or `"uint8"` with `"int8"`, and
             `"int16"` with `"int16x8"`. Other files keep float32. Defaults to
@@ -118,10 +120,13 @@ def convert(
     names = list(precision) if several else [precision]
     paths = _paths(path, names)
     precisions = [PRECISIONS[name] for name in names]
-    shape = _check(model, precisions, io, batch_size)
+    _check(model, precisions, io, batch_size)
+    if metadata is not None:
+        metadata = metadata.completed(model)
     calibration = None
     if any(one.calibrated for one in precisions):
-        calibration = samples.samples(representative_data, shape, metadata)
+        given = samples.representative(model, representative_data, metadata)
+        calibration = keras.tree.flatten(given)[0].astype("float32")
     made = []
     with files.scratch() as folder:
         _save(model, folder / "saved_model", batch_size)
@@ -249,7 +254,7 @@ def _paths(path, precisions):
 
 
 def _check(model, precisions, io, batch_size):
-    """Refuses what cannot be converted; returns the shape of one sample."""
+    """Refuses what cannot be converted."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Conversion needs the TensorFlow backend; save the model and "
@@ -290,4 +295,3 @@ def _check(model, precisions, io, batch_size):
     for one in precisions:
         if one.caution:
             warnings.warn(f"{one.name} files are {one.caution}.", stacklevel=3)
-    return shape

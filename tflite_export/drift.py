@@ -7,10 +7,13 @@ import keras
 import numpy as np
 
 from keras_nonconvex import graph
+from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from tflite_export import flatfile
 from tflite_export import runtime
-from tflite_export import samples
+
+# All layers' outputs of so many inputs are held at once.
+_MOST = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,8 @@ def compare_layers(model, path, x):
     Args:
         model: The functional Keras model.
         path: str or path. Its LiteRT file.
-        x: Array `(n, ...)` of a few finite inputs, as Keras takes them.
+        x: A few inputs as Keras takes them, in any form that `check_parity`
+            takes; labels are left out. At most 64 of them are compared.
 
     Returns:
         A list of `LayerDrift` in the order of the file.
@@ -57,7 +61,7 @@ def compare_layers(model, path, x):
     """
     from ai_edge_litert.interpreter import OpResolverType
 
-    samples.check_inputs(model, x)
+    x, _ = samples.read(model, x, most=_MOST, split="test")
     expected, last = _layer_outputs(model, x)
     file = flatfile.read(path)
     (file_graph,) = file.subgraphs

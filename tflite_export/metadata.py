@@ -16,6 +16,7 @@ from flatbuffers import number_types
 from flatbuffers import table
 
 from keras_nonconvex import files
+from keras_nonconvex import ranges
 from tflite_export import flatfile
 
 _BUFFER, _IDENTIFIER, _LABELS = "TFLITE_METADATA", b"M001", "labels.txt"
@@ -34,6 +35,8 @@ _FILE = {"name": 0, "description": 1, "type": 2}
 _IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS, _AXIS_LABELS = 2, 1, 2
 # Number of channels -> grey or RGB.
 _COLOR_SPACES = {1: 2, 3: 1}
+# The mean and std of inputs in [0, 1].
+_UNIT = (0.0,), (255.0,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,30 +44,44 @@ class Metadata:
     """What an app must know to feed a file and to read its answer.
 
     The network's input is `(pixel - mean) / std`, with pixels from 0 to 255.
+    Where `mean` and `std` are left out, `convert` finds them by the first
+    layers of the model: 0 and 1 for one that starts with `Rescaling(1 / 255)`.
 
     Args:
         labels: Class names of one line each, in the order of the network's
             outputs. Defaults to `()`.
-        mean: Numbers: one, or one per channel. Defaults to `(0.0,)`.
-        std: Numbers above 0, as many as `mean`. Defaults to `(255.0,)`:
-            inputs in [0, 1].
+        mean: A number, or one per channel. Defaults to `None`: what the
+            model says, else 0.
+        std: A number above 0, or as many as `mean`. Defaults to `None`: what
+            the model says, else 255, for inputs in [0, 1].
         name: str. The name of the model. Defaults to `""`.
         description: str. A sentence about the model. Defaults to `""`.
 
     Example:
-    >>> about = tflite_export.Metadata(["cat", "dog"], [127.5], [127.5])
+    >>> about = tflite_export.Metadata(["cat", "dog"], mean=127.5, std=127.5)
     >>> tflite_export.convert(model, "model.tflite", metadata=about)
     """
 
     labels: tuple = ()
-    mean: tuple = (0.0,)
-    std: tuple = (255.0,)
+    mean: tuple | None = None
+    std: tuple | None = None
     name: str = ""
     description: str = ""
 
     def __post_init__(self):
-        for field in ("labels", "mean", "std"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+        object.__setattr__(self, "labels", tuple(self.labels))
+        for label in self.labels:
+            if not isinstance(label, str) or len(label.splitlines()) != 1:
+                raise ValueError(
+                    "Argument `labels` must be names of one line each. "
+                    f"Received: {label!r}"
+                )
+        if self.mean is None and self.std is None:
+            return
+        for field, default in zip(("mean", "std"), _UNIT, strict=True):
+            value = getattr(self, field)
+            value = default if value is None else np.atleast_1d(value).tolist()
+            object.__setattr__(self, field, tuple(value))
         numbers = np.array([*self.mean, *self.std], dtype="float64")
         if (
             len(self.mean) != len(self.std)
@@ -77,20 +94,42 @@ class Metadata:
                 "per channel, and `std` positive. "
                 f"Received: mean={self.mean}, std={self.std}"
             )
-        for label in self.labels:
-            if not isinstance(label, str) or len(label.splitlines()) != 1:
-                raise ValueError(
-                    "Argument `labels` must be names of one line each. "
-                    f"Received: {label!r}"
-                )
 
     @property
     def input_range(self):
         """The least and the largest value of the network's input."""
-        mean, std = np.array(self.mean), np.array(self.std)
+        said = self.completed()
+        mean, std = np.array(said.mean), np.array(said.std)
         return float(((0 - mean) / std).min()), float(
             ((255 - mean) / std).max()
         )
+
+    def completed(self, model=None):
+        """The metadata with `mean` and `std`, found where they are left out.
+
+        Args:
+            model: The Keras model whose first layers say what it takes.
+                Defaults to `None`: one that takes [0, 1].
+
+        Raises:
+            ValueError: The given `mean` and `std` are not what the first
+                layers of the model say.
+        """
+        takes = model and ranges.of(model)[0]
+        if self.mean is None:
+            low, high = takes or ranges.UNIT
+            std = 255 / (high - low)
+            return dataclasses.replace(
+                self, mean=(0.0 - low * std,), std=(std,)
+            )
+        if takes and ranges.differ(self.input_range, takes):
+            raise ValueError(
+                "Arguments `mean` and `std` must be left out or give what the "
+                f"first layers of the model take, {takes.low:g} to "
+                f"{takes.high:g}. Received: mean={self.mean}, std={self.std}, "
+                "which give {:g} to {:g}".format(*self.input_range)
+            )
+        return self
 
 
 def write(path, metadata):
@@ -102,7 +141,7 @@ def write(path, metadata):
         path: str or path. A `.tflite` file; it is replaced as a whole.
         metadata: A `Metadata` with no labels, or one for each output.
     """
-    path = pathlib.Path(path)
+    path, metadata = pathlib.Path(path), metadata.completed()
     model = flatfile.read(path)
     graph = model.subgraphs[0]
     source, target = (

@@ -1,16 +1,20 @@
 """Does the file compute what the Keras model computes?"""
 
 import dataclasses
+import warnings
 
 import numpy as np
 
 from keras_nonconvex import outputs
+from keras_nonconvex import samples
 from tflite_export import flatfile
 from tflite_export import runtime
-from tflite_export import samples
 from tflite_export.precisions import PRECISIONS
 from tflite_export.precisions import Limits
 from tflite_export.precisions import recognised
+
+# From so many decisions on, an accuracy can be told from that of guessing.
+_ENOUGH = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +82,15 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
     Args:
         model: The Keras model.
         path: str or path. Its LiteRT file.
-        x: Array `(n, ...)` of at least one finite input, as the Keras model
-            takes it; a quantized file gets what it needs made of it.
+        x: Inputs as the Keras model takes them, all of which are compared:
+            an array `(n, ...)`; a `tf.data.Dataset`, `PyDataset` or
+            generator, with or without labels; or the name or folder of a data
+            set, of which the test images are taken. A quantized file gets
+            what it needs made of them.
         y: Labels by which accuracies are measured, for a classifier: whole
             numbers `(n,)`, for each position `(n, ...)` where there are
             several, `(n, 1)`, or one number for each unit. Defaults to
-            `None`.
+            `None`: those of `x`, if it has any.
         limits: A `Limits` that the file has to keep. Defaults to `None`:
             those of the file's precision.
         progress: Function that is called now and then with the number of
@@ -100,8 +107,12 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
     >>> assert parity.met
     """
     precision = recognised(flatfile.read(path))
-    samples.check_inputs(model, x)
     (head,) = outputs.of(model)
+    own = y is None
+    x, y = samples.read(model, x, y, split="test")
+    if own and head.kind not in (outputs.CLASSES, outputs.YES_NO):
+        # The targets that a dataset brings are numbers, no labels.
+        y = None
     expected = model.predict(x, batch_size=min(len(x), 256), verbose=0)
     keras_accuracy = head.accuracy(expected, y)
     found = runtime.predict(path, x, progress)
@@ -113,6 +124,8 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         )
     difference = np.abs(expected - found)
     spread = float(expected.std()) or 1.0
+    if y is not None:
+        _warn_of_chance(head, expected, keras_accuracy)
     return Parity(
         path=str(path),
         samples=len(x),
@@ -125,3 +138,18 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         accuracy=head.accuracy(found, y),
         limits=limits or PRECISIONS[precision].limits,
     )
+
+
+def _warn_of_chance(head, expected, accuracy):
+    """Warns where Keras itself only guesses, so that agreement is no news."""
+    classes = expected.shape[-1] if head.kind == outputs.CLASSES else 2
+    decisions, chance = head.decisions(expected).size, 1 / max(classes, 2)
+    spread = np.sqrt(chance * (1 - chance) / decisions)
+    if decisions >= _ENOUGH and accuracy <= chance + spread:
+        warnings.warn(
+            f"The Keras model itself is right in {accuracy:.2%} of the cases, "
+            f"where guessing is right in {chance:.2%}: check that `x` has the "
+            "range of values and `y` the labels that it was trained on. "
+            f"Received: {len(expected)} inputs",
+            stacklevel=3,
+        )

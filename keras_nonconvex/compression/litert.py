@@ -1,6 +1,7 @@
 """The LiteRT files of a run: written, compared with Keras, timed."""
 
 import tflite_export
+from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from keras_nonconvex.run_folder import NETWORKS
 
@@ -29,6 +30,9 @@ def write(models, recipe, data, paths, console):
     labels = data.classes[-units:]
     metadata = tflite_export.Metadata(labels, name=recipe.name)
     figures = {}
+    calibration, _ = samples.read(
+        models["dense"], data.x_train, most=recipe.representative_samples
+    )
     for network, precision, path in jobs:
         model = models[network]
         with terminal.bar(console, f"{path.name}: convert"):
@@ -36,7 +40,7 @@ def write(models, recipe, data, paths, console):
                 model,
                 path,
                 precision,
-                data.x_train[: recipe.representative_samples],
+                calibration,
                 metadata=metadata,
             )
         images = len(data.x_test)

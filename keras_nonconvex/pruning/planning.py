@@ -57,8 +57,9 @@ def plan(
         round_to: The number of channels that a layer keeps is rounded up to
             a multiple of this, an int >= 1. Defaults to 8 with a budget and
             to 1 without one.
-        data: `(x, y)`, arrays, for criteria that look at samples. Defaults to
-            `None`.
+        data: `(x, y)`, arrays, or a `tf.data.Dataset`, `PyDataset` or
+            generator of them, or the name or folder of a data set: for
+            criteria that look at samples. Defaults to `None`.
         combine: `"mean"`, `"sum"` or `"max"`: how the scores of channels
             that must go together become one. Defaults to `"mean"`.
         ranking: `"global"` ranks the channels of all layers together,

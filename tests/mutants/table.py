@@ -595,4 +595,28 @@ MUTANTS = [
         "keras_accuracy = head.accuracy(expected, expected.argmax(-1))",
         "tests/test_parity.py::test_both_accuracies_count_against_the_same_labels",
     ),
+    Mutant(
+        "keras_nonconvex/ranges.py",
+        "if step > 0.2:",
+        "if step > 20:",
+        "tests/test_ranges.py::test_the_first_layers_say_what_a_model_takes",
+    ),
+    Mutant(
+        "keras_nonconvex/ranges.py",
+        '(x.astype("float32") - holds.low) * np.float32(scale)',
+        'x.astype("float32") * np.float32(scale)',
+        "tests/test_ranges.py",
+    ),
+    Mutant(
+        "keras_nonconvex/samples.py",
+        "np.sort(np.argpartition(keys, most)[:most])",
+        "np.arange(most)",
+        "tests/test_samples.py::test_every_form_gives_the_same_arrays",
+    ),
+    Mutant(
+        "keras_nonconvex/datasets/base.py",
+        "integers(ends[:-1], ends[1:])",
+        "integers(ends[:-1], ends[:-1] + 1)",
+        "tests/test_datasets.py::test_a_few_images_are_from_all_over",
+    ),
 ]
