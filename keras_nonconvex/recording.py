@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import re
 
 import keras
 import numpy as np
@@ -16,6 +17,10 @@ Record = collections.namedtuple("Record", "nodes inputs outputs")
 
 # Layer types that stay whole, since a pruning rule speaks of them.
 KNOWN = set()
+
+# A batch of this size stands for one that is free: code that computes with
+# sizes can be recorded, and those that come from the batch are multiples.
+BATCH = 127
 
 
 class CannotUnfold(Exception):
@@ -125,7 +130,9 @@ def _recorded(layer, args, kwargs):
         if isinstance(t, keras.KerasTensor):
             inputs.append(
                 keras.Input(
-                    batch_shape=t.shape, dtype=t.dtype, name=next(names)
+                    batch_shape=(t.shape[0] or BATCH, *t.shape[1:]),
+                    dtype=t.dtype,
+                    name=next(names),
                 )
             )
             return inputs[-1]
@@ -156,8 +163,10 @@ def _recorded(layer, args, kwargs):
 
 
 def first_line(error):
-    """An error in one line."""
-    (first, *_) = str(error).strip().splitlines() or [""]
+    """An error in one line, without what Keras says of where it was."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    text = re.sub(r"Exception encountered when calling .*", "", text)
+    (first, *_) = text.strip().splitlines() or [""]
     return f"{type(error).__name__}: {first}"
 
 
@@ -221,11 +230,22 @@ def _nodes(outputs, inputs):
 
 
 def _settle(node):
-    """Makes a reshape to the size of a free batch one that can be run."""
-    operation = node.operation
-    if "newshape" in vars(operation) and None in operation.newshape:
+    """Frees the batch again, where a reshape names its size."""
+    shape = vars(node.operation).get("newshape")
+    if shape is None or not any(_of_batch(n) for n in shape):
+        return
+    (given,) = node.arguments.keras_tensors
+    if _of_batch(given.shape[0]) and given.shape[0] == shape[0]:
+        node.operation = keras.layers.Reshape(shape[1:])
+    else:
         shape = node.outputs[0].shape
-        operation.newshape = tuple(-1 if n is None else n for n in shape)
+        node.operation.newshape = tuple(
+            -1 if n is None or _of_batch(n) else n for n in shape
+        )
+
+
+def _of_batch(n):
+    return bool(n) and n % BATCH == 0
 
 
 def _node_of(t):
@@ -251,12 +271,11 @@ def _follow_training(record, other, mine):
         )
     for node, later in zip(record.nodes, other.nodes, strict=True):
         now, then = (n.arguments.kwargs.get("training") for n in (node, later))
-        if now == then:
-            continue
-        if now not in (None, False) or then is not True:
+        # A functional model hands its own `training` to every layer.
+        if now not in (None, False) or then not in (now or None, True):
             raise CannotUnfold(
-                f"it calls '{node.operation.name}' with another `training` "
-                "than its own"
+                f"it calls '{node.operation.name}' with training={now}, "
+                "whatever its own is"
             )
         node.arguments.kwargs.pop("training", None)
 

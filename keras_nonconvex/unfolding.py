@@ -1,6 +1,7 @@
 """Unfolding: own layers and subclassed models as graphs of Keras layers."""
 
 import collections
+import functools
 import re
 
 import keras
@@ -83,6 +84,7 @@ class _Unfolding:
         self._refused = dict(refused)
         self._built = {}
         self._opened = {}
+        self._inside = {}
         self._names = set()
 
     def of(self, model):
@@ -93,13 +95,14 @@ class _Unfolding:
         else:
             self._root = self._record_of_model(model)
             scope = _Scope(self._names, model)
-        return self._model(self._root, model, model.name, scope)
+        given = self._given if scope.tidy else self._root.inputs
+        return self._model(self._root, model, model.name, scope, given)
 
     def _record_of_model(self, model):
         try:
             if id(model) in self._refused:
                 raise recording.CannotUnfold(self._refused[id(model)])
-            given = _inputs(model)
+            given = self._given = _inputs(model)
             record = recording.of_call(model, [given], {})
         except recording.CannotUnfold as error:
             raise ValueError(
@@ -113,21 +116,21 @@ class _Unfolding:
             inputs=tree.pack_sequence_as(given, record.inputs)
         )
 
-    def _model(self, record, layer, name, scope, batch=None):
+    def _model(self, record, layer, name, scope, given):
         """A functional model of a record, made of views."""
         new = {}
-        for t in tree.flatten(record.inputs):
+        flat = tree.flatten(given)
+        for t, real in zip(tree.flatten(record.inputs), flat, strict=False):
             source = t._keras_history.operation
             config = source.get_config()
-            if batch:
-                config["batch_shape"] = (*batch, *config["batch_shape"][1:])
+            config["batch_shape"] = (real.shape[0], *t.shape[1:])
             entering = type(source).from_config(config)
             scope.admit(entering)
             new[id(t)] = entering.output
         for node in record.nodes:
             if not node.is_input:
                 args, kwargs = node.arguments.fill_in(new)
-                outputs = self._call(node.operation, args, kwargs, scope)
+                outputs = self._call(node, args, kwargs, scope)
                 flat = tree.flatten(outputs)
                 new.update(zip(map(id, node.outputs), flat, strict=True))
         inputs, outputs = (
@@ -139,25 +142,25 @@ class _Unfolding:
         made._trainable = layer.trainable
         return made
 
-    def _call(self, operation, args, kwargs, scope):
-        refusal = None
+    def _call(self, node, args, kwargs, scope):
+        operation, refusal = node.operation, None
+        given = recording.tensors((args, kwargs))
         if recording.foldable(operation):
             try:
-                record, model = self._open(operation, args, kwargs, scope)
-                given = recording.tensors((args, kwargs))
-                return _called(record, model, given, kwargs.get("training"))
+                inside = self._open(operation, args, kwargs, scope)
+                self._inside[id(node)] = inside
+                return _called(*inside, given, kwargs.get("training"))
             except recording.CannotUnfold as error:
                 refusal = error
         if scope.tidy and type(operation) is keras.layers.Identity:
-            return recording.tensors((args, kwargs))
+            return given
         built = self._built.get(id(operation))
         if built is None:
             name = scope.name_of(operation)
             if graph.is_graph(operation):
                 record = recording.of_graph(operation)
                 inside = _Scope(self._names, tidy=scope.tidy)
-                batch = recording.tensors((args, kwargs))[0].shape[:1]
-                built = self._model(record, operation, name, inside, batch)
+                built = self._model(record, operation, name, inside, given)
             else:
                 built = recording.view(operation, name=name)
             self._built[id(operation)] = built
@@ -180,10 +183,11 @@ class _Unfolding:
             if record.nodes:
                 name = scope.name_of(layer)
                 inside = _Scope(self._names, layer)
-                model = self._model(record, layer, name, inside)
+                given = recording.tensors((args, kwargs))
+                model = self._model(record, layer, name, inside, given)
             self._opened[key] = record, model
         record, model = self._opened[key]
-        if scope is not None and model is not None:
+        if model is not None:
             scope.admit(model)
         return record, model
 
@@ -198,10 +202,11 @@ class _Unfolding:
         weights = [(v, _moved(v, rng)) for v in model.weights if _is_float(v)]
         with keras.StatelessScope(state_mapping=weights):
             inputs, expected = _tried(model, made, rng)
-            if _agrees(expected, lambda: made(inputs, training=False)):
+            why = _difference(expected, lambda: made(inputs, training=False))
+            if why is None:
                 return {}
             found = self._culprits_in(self._root, tree.flatten(inputs))
-        return found or {id(model): _DIFFERS}
+        return found or {id(model): why}
 
     def _culprits_in(self, record, given):
         """`culprits` of the calls of a record, for values of its inputs."""
@@ -226,23 +231,15 @@ class _Unfolding:
             if graph.is_graph(operation):
                 inner = recording.of_graph(operation)
                 found.update(self._culprits_in(inner, given))
-            elif (
-                recording.foldable(operation)
-                and id(operation) not in self._refused
-            ):
-                args, kwargs = arguments.args, arguments.kwargs
-                inner, built = self._open(operation, args, kwargs, None)
-                if not _agrees(
-                    outputs, lambda: _called(inner, built, given, False)
-                ):
-                    found.update(
-                        self._culprits_in(inner, given)
-                        or {id(operation): _DIFFERS}
-                    )
+            elif id(node) in self._inside:
+                inner, built = self._inside[id(node)]
+                training = kwargs["training"]
+                call = functools.partial(_called, inner, built, given, training)
+                why = _difference(outputs, call)
+                if why is not None:
+                    inside = self._culprits_in(inner, given)
+                    found.update(inside or {id(operation): why})
         return found
-
-
-_DIFFERS = "the layers that it calls do not compute what it does"
 
 
 class _Scope:
@@ -389,17 +386,20 @@ def _is_float(variable):
     return keras.backend.is_float_dtype(variable.dtype)
 
 
-def _agrees(expected, call):
-    """Whether a call gives what is expected, up to rounding."""
+def _difference(expected, call):
+    """Why a call does not give what is expected; None if it does."""
     try:
         got = tree.flatten(call())
-    except Exception:
-        return False
+    except Exception as error:
+        return f"what it calls cannot be run: {recording.first_line(error)}"
     for a, b in zip(tree.flatten(expected), got, strict=True):
         a, b = (ops.convert_to_numpy(ops.cast(x, "float32")) for x in (a, b))
         close = 1e-4 * (np.abs(a).max(initial=0) or 1)
         if a.shape != b.shape or not np.allclose(
             a, b, 0, close, equal_nan=True
         ):
-            return False
-    return True
+            return (
+                "the calls on record compute something else, as with weights "
+                "that it reads itself or numbers that it draws"
+            )
+    return None

@@ -25,7 +25,7 @@ def backbone(build):
 def BASNetBackbone():
     encoder = ResNetBackbone((None, None, 3), 4)
     return models.BASNetBackbone(
-        encoder, 1, image_shape=IMAGE, projection_filters=8
+        encoder, 1, image_shape=IMAGE, projection_filters=64
     )
 
 
@@ -43,7 +43,8 @@ def CSPNetBackbone():
         stackwise_depth=[1, 2],
         stackwise_strides=[1, 2],
         stackwise_num_filters=[16, 24],
-        block_type="dark",
+        block_type="dark_block",
+        stage_type="dark",
         image_shape=(32, 32, 3),
     )
 
@@ -252,7 +253,7 @@ def PARSeqBackbone():
 @backbone
 def ResNetBackbone(image_shape=IMAGE, stages=3):
     return models.ResNetBackbone(
-        input_conv_filters=[8],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
         stackwise_num_filters=[64, 16, 24, 32][:stages],
         stackwise_num_blocks=[1, 2, 1, 1][:stages],
