@@ -105,7 +105,7 @@ def _per_sample(loss, labels, values):
     return losses.reshape(len(losses), -1).mean(axis=1)
 
 
-def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
+def per_batch(model, x, y, batch_size, zeroed=(), loss=None, judged=None):
     """Yields the gradient of the mean loss, batch by batch.
 
     This way to a gradient is the same on every backend: one step of SGD at
@@ -119,6 +119,8 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
         batch_size: The samples per batch.
         zeroed: Ids of variables whose values count as zero. Defaults to `()`.
         loss: As in `compile_settings`. Defaults to `None`.
+        judged: The model whose own loss counts, if another one has the same
+            weights and outputs. Defaults to `None`: `model`.
 
     Yields:
         (fraction of all samples that are in the batch, dict of the id of a
@@ -134,7 +136,7 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
     optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
     copy.compile(
         optimizer,
-        **compile_settings(model, loss, y),
+        **compile_settings(judged or model, loss, y),
         auto_scale_loss=False,
     )
     optimizer.build(copy.trainable_variables)

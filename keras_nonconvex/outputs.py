@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_nonconvex import endings
 from keras_nonconvex import graph
+from keras_nonconvex import unfolding
 
 # One class out of several, along the last axis.
 CLASSES = "classes"
@@ -229,8 +230,8 @@ def of(model, loss=None):
     if loss is None:
         loss = getattr(model, "loss", None)
     names, shapes, sets = [getattr(model, "name", "model")], [None], [None]
-    if graph.is_graph(model):
-        whole = graph.functional(model)
+    whole = _graph_of(model)
+    if whole is not None:
         names = list(whole.output_names)
         shapes = [tuple(t.shape) for t in whole.outputs]
         sets = endings.endings(whole)
@@ -238,6 +239,16 @@ def of(model, loss=None):
     return [
         _output(*each) for each in zip(names, shapes, sets, losses, strict=True)
     ]
+
+
+def _graph_of(model):
+    """The graph of a model, or `None` for a subclassed one without any."""
+    if graph.is_graph(model):
+        return graph.functional(model)
+    try:
+        return unfolding.functional(model)
+    except ValueError:
+        return None
 
 
 def by_output(names, given):

@@ -17,6 +17,8 @@ LAYERS = [
         "layer_names",
     },
     {"group_patterns", "graph", "datasets", "models", "run_folder"},
+    {"recording"},
+    {"unfolding"},
     {"endings"},
     {"outputs"},
     {"ranges"},

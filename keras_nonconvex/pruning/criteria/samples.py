@@ -67,7 +67,12 @@ class Taylor:
         }
         total = {}
         for part, gradients in data_loss.per_batch(
-            trace.given, x, y, self.batch_size, loss=self.loss
+            trace.model,
+            x,
+            y,
+            self.batch_size,
+            loss=self.loss,
+            judged=trace.given,
         ):
             for key, (ids, change) in self._changes(trace, gradients, norms):
                 score = total.setdefault(key, [ids, 0.0])
