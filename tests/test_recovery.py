@@ -170,3 +170,34 @@ def test_labels_of_each_class_are_understood_from_a_dataset():
     model = flat(3)
     told = knc.fine_tune(model, Data(), epochs=1, verbose=0).history
     assert told["loss"][0] < np.log(3) + 0.1
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_each_output_is_trained_and_measured_as_what_it_is(as_dict):
+    x, y = small_data(120)
+    inputs = keras.Input((8, 8, 1))
+    heads = {
+        "what": layers.Dense(3, "softmax", name="what"),
+        "odd": layers.Dense(1, "sigmoid", name="odd"),
+    }
+    flattened = layers.Flatten()(inputs)
+    found = {name: head(flattened) for name, head in heads.items()}
+    labels = {"what": y, "odd": y % 2}
+    if not as_dict:
+        found, labels = list(found.values()), list(labels.values())
+    model = keras.Model(inputs, found)
+    knc.fine_tune(model, x, labels, 1, verbose=0)
+    told = model.evaluate(x, labels, return_dict=True, verbose=0)
+    given = model.predict(x, verbose=0)
+    what, odd = (given["what"], given["odd"]) if as_dict else given
+    losses = [
+        -np.log(what[np.arange(120), y]).mean(),
+        -np.log(np.where(y % 2, odd[:, 0], 1 - odd[:, 0])).mean(),
+    ]
+    assert told["loss"] == pytest.approx(sum(losses), rel=1e-4)
+    expected = [
+        (what.argmax(-1) == y).mean(),
+        ((odd[:, 0] > 0.5) == y % 2).mean(),
+    ]
+    measured = [told["what_accuracy"], told["odd_accuracy"]]
+    assert measured == pytest.approx(expected)
