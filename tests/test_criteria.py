@@ -8,6 +8,7 @@ import models
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import keras_nonconvex as knc
 from keras_nonconvex import graph
@@ -175,6 +176,27 @@ def test_a_run_without_a_class_starts_where_the_class_is_made(monkeypatch):
     rise(trace)
     # Six channels of "a", eight of "b", seven of "c", each run by itself.
     assert {k: ran[k] for k in ("a", "b", "c")} == {"a": 1, "b": 7, "c": 15}
+
+
+def test_runs_start_where_the_samples_are_the_first_axis():
+    inputs = keras.Input((24, 3))
+    x = layers.Conv1D(4, 1, activation="relu", name="first")(inputs)
+    # Time comes first while the other branch is run, with as many steps as
+    # there are samples.
+    turned = ops.transpose(x, (1, 0, 2))
+    x = layers.Conv1D(4, 1, activation="relu", name="second")(x)
+    x = layers.Concatenate()([x, ops.transpose(turned, (1, 0, 2))])
+    x = layers.Dense(3, activation="softmax")(layers.Flatten()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    x, y = samples(model)
+    trace = Trace(model)
+    rise = criteria.LossRise((x, y), candidates=1.0, verbose=False)
+    found = rise(trace)
+    base = loss_without(model, x, y, {})
+    for channel, root in enumerate(trace.root_of[trace.made["second"][0]]):
+        keep = {"second": [i != channel for i in range(4)]}
+        loss = loss_without(model, x, y, keep)
+        assert found[root] == pytest.approx(loss - base, abs=2e-5)
 
 
 @pytest.mark.parametrize("name", ["loss_rise", "taylor"])

@@ -563,7 +563,11 @@ MUTANTS = [
         "tests/test_parity.py::test_limits_decide",
     ),
     Mutant(
-        GATES, "self._gate(tensor, i + 1)", "self._gate(tensor, i + 2)", RISE
+        GATES,
+        "if all(self._has_samples(key, known[key]) for key in known):",
+        "if True:",
+        "tests/test_criteria.py::"
+        "test_runs_start_where_the_samples_are_the_first_axis",
     ),
     Mutant(
         GATES,
@@ -591,8 +595,8 @@ MUTANTS = [
     ),
     Mutant(
         PARITY,
-        "keras_accuracy = head.accuracy(expected, y)",
-        "keras_accuracy = head.accuracy(expected, expected.argmax(-1))",
+        "accuracy=head.accuracy(found, y)",
+        "accuracy=head.accuracy(expected, y)",
         "tests/test_parity.py::test_both_accuracies_count_against_the_same_labels",
     ),
     Mutant(

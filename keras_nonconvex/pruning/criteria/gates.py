@@ -190,8 +190,13 @@ class _Base:
             self.values,
             self.trace.outputs,
         )
-        if all(t.shape and t.shape[0] == self.rows for t in known.values()):
+        if all(self._has_samples(key, known[key]) for key in known):
             self.at, self.known = call, known
+
+    def _has_samples(self, key, value):
+        # A free size, and the right one.
+        shape = self.trace.tensors[key].shape
+        return len(shape) and shape[0] is None and len(value) == self.rows
 
 
 class _Gate:
