@@ -126,6 +126,7 @@ def convert(
     names = list(precision) if several else [precision]
     paths = _paths(path, names)
     precisions = [PRECISIONS[name] for name in names]
+    model = inference.functional(model)
     _check(model, precisions, io, batch_size)
     if metadata is not None:
         metadata = metadata.completed(model)
@@ -194,11 +195,11 @@ def _crashed(model, job, error):
     ]
     if job["calibrated"] and loops:
         return ValueError(
-            "TensorFlow cannot find the ranges of activations in recurrent "
-            "layers that loop: build them with unroll=True and load the "
-            "weights, or take a precision without representative data, such "
-            f"as 'dynamic'. Received: layer {', '.join(map(repr, loops))} of "
-            f"model={model.name!r}"
+            f"{error}: TensorFlow cannot find the ranges of activations in "
+            "recurrent layers that loop. Build them with unroll=True and load "
+            "the weights, or take a precision without representative data, "
+            f"such as 'dynamic'. Received: model={model.name!r} with layers "
+            f"{', '.join(map(repr, loops))}"
         )
     return RuntimeError(f"{error}. Received: model={model.name!r}")
 
@@ -284,16 +285,6 @@ def _check(model, precisions, io, batch_size):
         )
     if batch_size is not None:
         checks.whole("batch_size", batch_size, 1)
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"Argument `model` must be a keras.Model. Received: model={model!r}"
-        )
-    if not getattr(model, "inputs", None):
-        raise ValueError(
-            "Only models with a graph of layers are converted, which know "
-            f"their inputs. Received: model={model.name!r}, a "
-            f"{type(model).__name__} without inputs"
-        )
     inference.check_unquantized(model)
     for tensor in model.inputs:
         shape = tuple(tensor.shape[1:])

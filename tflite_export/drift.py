@@ -48,7 +48,7 @@ def compare_layers(model, path, x):
     cannot be read; where a file is quantized, the two differ by a few steps.
 
     Args:
-        model: The functional Keras model.
+        model: The Keras model.
         path: str or path. Its LiteRT file.
         x: A few inputs as Keras takes them, in any form that `check_parity`
             takes; labels are left out. At most 64 of them are compared.
@@ -62,6 +62,7 @@ def compare_layers(model, path, x):
     """
     from ai_edge_litert.interpreter import OpResolverType
 
+    model = inference.functional(model)
     x, _ = samples.read(model, x, most=_MOST, split="test")
     x = samples.leaves(model, x)
     with inference.float32(model):
@@ -142,19 +143,21 @@ def _inside_layers(file_graph, named):
 def _layer_outputs(model, x):
     """{layer: its output on x} of the layers that are called once.
 
+    A nested model counts as one layer.
+
     Also returns the names of the layers that give the model's outputs.
     """
     whole = graph.functional(model)
     names, outputs = [], []
     last = [None] * len(whole.outputs)
-    for call in graph.calls(whole):
-        single = len(call.outputs) == 1 and not call.path
-        if single and not call.node.is_input:
-            names.append(call.operation.name)
-            outputs.append(call.outputs[0])
-            for place, tensor in enumerate(whole.outputs):
-                if call.outputs[0] is tensor:
-                    last[place] = call.operation.name
+    for node in graph.nodes(whole):
+        if node.is_input or len(node.outputs) != 1:
+            continue
+        names.append(node.operation.name)
+        outputs.append(node.outputs[0])
+        for place, tensor in enumerate(whole.outputs):
+            if node.outputs[0] is tensor:
+                last[place] = node.operation.name
     inner = keras.Model(whole.inputs, outputs)
     values = keras.tree.flatten(inner(x, training=False))
     return {

@@ -7,6 +7,22 @@ import keras
 import numpy as np
 from keras import tree
 
+from keras_nonconvex import graph
+from keras_nonconvex import unfolding
+
+_OTHERS = ("float16", "bfloat16", "float64")
+
+
+def functional(model):
+    """A model as a functional one, which knows its inputs and outputs.
+
+    Args:
+        model: A built Keras model; a subclassed one is unfolded.
+    """
+    graph.check_built(model)
+    whole = graph if graph.is_graph(model) else unfolding
+    return whole.functional(model)
+
 
 def names(model):
     """The legal names of a model's inputs and of its outputs, in order.
@@ -15,7 +31,7 @@ def names(model):
     `bild_0`.
 
     Args:
-        model: A built functional or Sequential model.
+        model: A functional model.
 
     Returns:
         Two lists of strings.
@@ -57,7 +73,7 @@ def predict(model, x):
     """The outputs of a model in float32, as a list of arrays.
 
     Args:
-        model: A built functional or Sequential model.
+        model: A functional model.
         x: A list of one array for each input.
     """
     given = tree.pack_sequence_as(model.input, list(x))
@@ -70,33 +86,43 @@ def predict(model, x):
 
 @contextlib.contextmanager
 def float32(model):
-    """A scope in which a model trained in half precision computes in float32.
+    """A scope in which a model of any policy computes in float32.
 
     Its variables stay as they are: those of mixed precision are float32
     already, others are widened where they are read.
 
     Args:
-        model: A built model.
+        model: A functional model.
     """
-    layers = [
-        layer
-        for layer in model._flatten_layers()
-        if layer.compute_dtype in ("float16", "bfloat16")
-    ]
-    policies = [layer._dtype_policy for layer in layers]
-    if not layers:
+    changes = []
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in _OTHERS:
+            policy = _Widened(layer._dtype_policy)
+            changes.append((layer, "_dtype_policy", policy))
+        # Models cast what they get.
+        if isinstance(layer, keras.layers.InputLayer):
+            if layer.dtype in _OTHERS:
+                changes += [
+                    (one, "_dtype", "float32") for one in (layer, layer.output)
+                ]
+    if changes:
+        # Keras keeps the function that it compiled for the policies before.
+        changes.append((model, "predict_function", None))
+    with contextlib.ExitStack() as stack:
+        for change in changes:
+            stack.enter_context(_changed(*change))
         yield
-        return
-    # Keras keeps the function that it compiled for the policies before.
-    compiled, model.predict_function = model.predict_function, None
+
+
+@contextlib.contextmanager
+def _changed(thing, name, value):
+    """A scope in which an attribute has another value."""
+    before = getattr(thing, name)
+    setattr(thing, name, value)
     try:
-        for layer, policy in zip(layers, policies, strict=True):
-            layer._dtype_policy = _Widened(policy)
         yield
     finally:
-        for layer, policy in zip(layers, policies, strict=True):
-            layer._dtype_policy = policy
-        model.predict_function = compiled
+        setattr(thing, name, before)
 
 
 class _Widened(keras.DTypePolicy):
@@ -111,7 +137,7 @@ def save(model, folder, batch_size):
     """Writes a SavedModel that computes what `predict` does, in float32.
 
     Args:
-        model: A built functional or Sequential model.
+        model: A functional model.
         folder: The folder to write.
         batch_size: The batch size, or `None` to leave it open.
     """
@@ -154,7 +180,7 @@ def _check_stateless(model, scope):
 def dtype(tensor):
     """The type of an input of the file: float32 for all real numbers."""
     kind = keras.backend.standardize_dtype(tensor.dtype)
-    return "float32" if "float" in kind else kind
+    return "float32" if kind in _OTHERS else kind
 
 
 def check_unquantized(model):

@@ -115,6 +115,7 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
     """
     precision = recognised(flatfile.read(path))
     heads, own = outputs.of(model), y is None
+    model = inference.functional(model)
     x, y = samples.read(model, x, y, split="test")
     labels = _labels(model, heads, y)
     if own:
