@@ -25,7 +25,9 @@ def fit(places):
         *around, layer = place.layers
         slot = place.slot
         if any(_argument(outer, slot.attribute) for outer in around):
-            _set(layer, slot, layouts.fitted(slot.variable.regularizer, slot))
+            regularizer = layouts.fitted(slot.variable.regularizer, slot)
+            setattr(layer, slot.attribute, regularizer)
+            slot.variable.regularizer = regularizer
             slot.variable.constraint = layouts.fitted(
                 slot.variable.constraint, slot
             )
@@ -37,43 +39,34 @@ def put(matched):
     Args:
         matched: A list of (`Place`, a regularizer or None), one for each
             weight.
+
+    Raises:
+        ValueError: A config would lose one. Then nothing has changed.
     """
-    owners, before = {}, []
-    for place, regularizer in matched:
-        layer, slot = place.layers[-1], place.slot
-        before.append((layer, slot, slot.variable.regularizer))
-        _set(layer, slot, layouts.fitted(regularizer, slot))
-        if _config(slot.variable.regularizer) != _config(before[-1][-1]):
-            owner = _owner(place)
-            owners.setdefault(id(owner), (owner, place))
-    outer = []
-    for owner, place in owners.values():
-        outer += _hand_over(owner, matched)
-        if not _comes_back(owner):
-            message = _lost(owner, place)
-            for layer, slot, regularizer in before:
-                _set(layer, slot, regularizer)
-            for layer, argument, regularizer in outer:
-                setattr(layer, argument, regularizer)
-            raise ValueError(message)
+    former = []
 
+    def change(thing, attribute, value):
+        former.append((thing, attribute, getattr(thing, attribute, None)))
+        setattr(thing, attribute, value)
 
-def _lost(owner, place):
-    weight = f"{layouts.name(place)}/{place.slot.variable.name}"
-    return (
-        f"A saved or cloned model would lose the penalty of '{weight}', "
-        f"because the config of layer '{owner.name}' "
-        f"({type(owner).__name__}) does not have it: let the layer and its "
-        f"config take a {place.slot.attribute}; where they do, use one rule "
-        "for all weights that it is for; or leave the layer out, by a rule "
-        "with the value None. "
-        f"Received: {place.slot.variable.regularizer!r}"
-    )
-
-
-def _set(layer, slot, regularizer):
-    setattr(layer, slot.attribute, regularizer)
-    slot.variable.regularizer = regularizer
+    owners = {}
+    try:
+        for place, regularizer in matched:
+            slot = place.slot
+            new = layouts.fitted(regularizer, slot)
+            if _config(new) != _config(slot.variable.regularizer):
+                owner = _owner(place)
+                owners.setdefault(id(owner), (owner, place))
+            change(place.layers[-1], slot.attribute, new)
+            change(slot.variable, "regularizer", new)
+        for owner, place in owners.values():
+            for argument, regularizer in _common(owner, matched):
+                change(owner, argument, regularizer)
+            _check_comes_back(owner, place)
+    except Exception:
+        for thing, attribute, value in reversed(former):
+            setattr(thing, attribute, value)
+        raise
 
 
 def _owner(place):
@@ -86,25 +79,43 @@ def _argument(layer, name):
     return next((n for n in (name, f"_{name}") if n in vars(layer)), None)
 
 
-def _hand_over(owner, matched):
-    """Gives a layer the regularizers that all inner weights of a kind have.
-
-    Returns:
-        A list of (layer, attribute, its former value).
-    """
+def _common(owner, matched):
+    """(attribute, the regularizer that all weights inside have by it)."""
     given = {id(place.slot.variable): value for place, value in matched}
-    kinds, former = {}, []
+    kinds = {}
     for place in layouts.places(owner):
         kinds.setdefault(place.slot.attribute, []).append(place.slot.variable)
     for name, variables in kinds.items():
         argument = _argument(owner, name)
-        if not argument or not all(id(v) in given for v in variables):
-            continue
-        values = [given[id(variable)] for variable in variables]
-        if all(value is values[0] for value in values):
-            former.append((owner, argument, getattr(owner, argument)))
-            setattr(owner, argument, values[0])
-    return former
+        values = {id(given.get(id(variable), owner)) for variable in variables}
+        regularizer = given.get(id(variables[0]), owner)
+        if argument and len(values) == 1 and regularizer is not owner:
+            yield argument, regularizer
+
+
+def _check_comes_back(owner, place):
+    """Refuses a layer that, made of its config, has other regularizers.
+
+    Args:
+        owner: A layer of the model.
+        place: The `Place` of the first of its weights that has a new one.
+    """
+    problem = f"let the layer and its config take a {place.slot.attribute}"
+    try:
+        if _comes_back(owner):
+            return
+    except Exception as error:
+        *_, cause = str(error).splitlines() or [type(error).__name__]
+        problem = f"it cannot be made from its config ({cause})"
+    weight = f"{layouts.name(place)}/{place.slot.variable.name}"
+    raise ValueError(
+        f"A saved or cloned model would lose the penalty of '{weight}', which "
+        f"the config of layer '{owner.name}' ({type(owner).__name__}) does "
+        f"not bring back: {problem}; where one argument serves several "
+        "weights, use one rule for all of them; or leave the layer out, by a "
+        "rule with the value None. "
+        f"Received: {place.slot.variable.regularizer!r}"
+    )
 
 
 def _comes_back(owner):
