@@ -14,6 +14,7 @@ LAYERS = [
         "tensors",
         "checks",
         "backends",
+        "configs",
         "layer_names",
     },
     {"group_patterns", "graph", "datasets", "models", "run_folder"},
@@ -69,8 +70,7 @@ CHANNELS = [
     {"trace", "execution"},
 ]
 REMOVAL = [
-    {"configs", "constants"},
-    {"remaking", "compiling"},
+    {"remaking", "compiling", "constants"},
     {"builder"},
     {"folding", "branches"},
     {"removal"},

@@ -194,6 +194,33 @@ def test_what_no_config_describes_serves_the_small_model(name):
             assert getattr(new, attribute, 0) is getattr(old, attribute, 0)
 
 
+def test_constants_are_folded_into_layers_that_no_config_describes():
+    first = layers.Dense(8, activation="relu")
+    last = layers.Dense(
+        5, kernel_regularizer=own_penalty, bias_initializer=constant(5)
+    )
+    model = before_head(first, last)
+    first.set_weights([np.zeros((6, 8)), np.linspace(0.1, 0.8, 8)])
+    small = knc.prune(model)
+    assert small.layers[1].units == 1
+    x = np.ones((2, 6), "float32")
+    np.testing.assert_allclose(run(small, x), run(model, x), rtol=1e-5)
+
+
+def test_losses_and_teachers_take_copies_of_such_models():
+    model = dense(
+        kernel_initializer=constant(6, 8), activation=lambda x: ops.relu(x)
+    )()
+    x, y = np.ones((4, 6), "float32"), np.array([0, 1, 2, 0])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    plan = pruning.plan(
+        model, "taylor", {"params": 0.7}, round_to=1, data=(x, y)
+    )
+    assert plan.met
+    small = plan.apply(model)
+    knc.fine_tune(small, x, y, teacher=model, epochs=1, verbose=0)
+
+
 def test_initializers_that_fit_any_shape_stay():
     model = dense(
         kernel_initializer=keras.initializers.HeNormal(),
