@@ -199,8 +199,8 @@ def zeros(layer, silent=None):
     kernel = keras.ops.convert_to_numpy(slot.variable)
     axes = group_patterns.reduced_axes("filters", kernel.ndim, slot.layout)
     alive = np.any(kernel != 0, axis=axes).reshape(-1)
-    if silent and id(layer) in silent:
-        alive &= ~silent[id(layer)]
+    if silent and id(slot.variable) in silent:
+        alive &= ~silent[id(slot.variable)]
     return {
         "weights": kernel.size,
         "zero_weights": int(np.sum(kernel == 0)),
@@ -216,11 +216,11 @@ def silenced(model):
         model: A built model.
 
     Returns:
-        {id of a layer: one bool per filter}, for the layers that nothing but
+        {id of a kernel: one bool per filter}, for the layers that nothing but
         such normalizations reads; {} for a model without a graph.
     """
     try:
-        flat = graph.flattened(model)
+        flat = graph.flattened(unfolding.functional(model))
     except ValueError:
         return {}
     readers = collections.defaultdict(list)
@@ -234,6 +234,7 @@ def silenced(model):
         layer = call.operation
         if not isinstance(layer, _KERNEL_LAYERS):
             continue
+        (slot,) = layouts.slots(layer)
         (output,) = call.outputs
         axis = layouts.channel_axis(layer, len(output.shape))
         for reader in readers[id(output)]:
@@ -244,7 +245,8 @@ def silenced(model):
                 and reader.axis % len(output.shape) == axis
             ):
                 zero = keras.ops.convert_to_numpy(reader.gamma) == 0
-            silent[id(layer)] = silent.get(id(layer), np.True_) & zero
+            key = id(slot.variable)
+            silent[key] = silent.get(key, np.True_) & zero
     return {key: zero for key, zero in silent.items() if np.ndim(zero)}
 
 
