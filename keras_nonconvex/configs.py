@@ -83,7 +83,9 @@ def _describable(old):
             if described is not value:
                 changed.append((state, name, value))
                 state[name] = described
-    with keras.saving.custom_object_scope({"Held": Held}):
+    # Layers of classes that are not registered may be inside.
+    classes = {type(owner).__name__: type(owner) for owner in _owners(old)}
+    with keras.saving.custom_object_scope({**classes, "Held": Held}):
         try:
             yield put_back
         finally:
