@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nonconvex import configs
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
 
@@ -126,7 +127,7 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None, judged=None):
         (fraction of all samples that are in the batch, dict of the id of a
         trainable variable -> float64 array).
     """
-    copy = type(model).from_config(model.get_config())
+    copy = configs.anew(model)
     values = [
         np.zeros(v.shape) if id(v) in zeroed else ops.convert_to_numpy(v)
         for v in model.weights

@@ -153,14 +153,13 @@ class Epochs(keras.callbacks.Callback):
         )
 
 
-def table(title, *columns):
+def table(*columns):
     """A table that can be read in 80 columns.
 
     The columns after the first hold numbers and such, which stay whole; the
     first one gets the room that they leave.
 
     Args:
-        title: A string.
         *columns: The headings, strings of one or two lines. One that ends in
             `"<"` aligns its column to the left.
 
@@ -168,8 +167,6 @@ def table(title, *columns):
         A `rich.table.Table`.
     """
     made = Table(
-        title=title,
-        title_justify="left",
         box=box.HORIZONTALS,
         show_edge=False,
         pad_edge=False,
@@ -184,6 +181,17 @@ def table(title, *columns):
             no_wrap=True,
         )
     return made
+
+
+def titled(title, made, note=None):
+    """A table below its title, which may be wider.
+
+    Args:
+        title: A string.
+        made: A rich renderable.
+        note: A string that stands below the table. Defaults to `None`.
+    """
+    return Group(Text(title, "bold"), made, *([Text(note)] if note else []))
 
 
 class Name:

@@ -57,6 +57,55 @@ def walk(node):
         yield from walk(child)
 
 
+def of_images():
+    return keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.Flatten()]
+    )
+
+
+@pytest.mark.parametrize(
+    "layer,shape,expected",
+    [
+        # 6 x 6 positions of 9 x 3 x 4 products, at each of 5 steps.
+        (layers.TimeDistributed(of_images()), (5, 8, 8, 3), 5 * 36 * 108),
+        # Both kernels at each position of the output, at each step.
+        (
+            layers.ConvLSTM2D(4, 3),
+            (5, 8, 8, 3),
+            5 * 36 * (9 * 3 * 16 + 9 * 4 * 16),
+        ),
+        (
+            layers.ConvLSTM1D(4, 3, padding="same", return_sequences=True),
+            (5, 8, 3),
+            5 * 8 * (3 * 3 * 16 + 3 * 4 * 16),
+        ),
+        (
+            layers.RNN([layers.LSTMCell(4), layers.GRUCell(5)]),
+            (7, 3),
+            7 * (3 * 16 + 4 * 16 + 4 * 15 + 5 * 15),
+        ),
+        # 4 heads of queries, 2 of keys and values, 3 dimensions each.
+        (
+            lambda x: layers.GroupQueryAttention(3, 4, 2)(x, x),
+            (7, 6),
+            7 * (6 * 12 + 2 * 6 * 6 + 12 * 6),
+        ),
+        (
+            layers.SpectralNormalization(layers.Conv2D(4, 3)),
+            (8, 8, 3),
+            36 * 108,
+        ),
+        (layers.LayerNormalization(axis=(1, 2)), (5, 6), 0),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_macs_by_hand(layer, shape, expected):
+    inputs = keras.Input(shape)
+    found = knc.summary(keras.Model(inputs, layer(inputs)))
+    assert found.macs == expected
+    assert all(row.counted for row in found.layers)
+
+
 def test_zeros():
     model = models.chain()
     kernel = model.get_layer("a").kernel

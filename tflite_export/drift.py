@@ -194,9 +194,11 @@ def table(path, rows):
     """
     worst = max(rows, key=lambda row: row.added, default=None)
     made = terminal.table(
-        pathlib.Path(path).name,
-        *("layer", "operation<", "relative\nerror"),
-        *("added\nhere", "max\ndifference"),
+        "layer",
+        "operation<",
+        "relative\nerror",
+        "added\nhere",
+        "max\ndifference",
     )
     for row in rows:
         made.add_row(
@@ -206,4 +208,4 @@ def table(path, rows):
             ("most -> " if row is worst else "") + f"{row.added:.2g}",
             f"{row.max_abs_diff:.2g}",
         )
-    return made
+    return terminal.titled(pathlib.Path(path).name, made)

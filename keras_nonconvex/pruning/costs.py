@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_nonconvex import counts
+from keras_nonconvex import macs
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning.removal.removal import Removal
 
@@ -14,6 +14,7 @@ class Costs:
 
     Attributes:
         macs_unknown: The error that says why MACs cannot be counted, or None.
+        uncounted: The names of the layers whose MACs are not known.
         full: The costs of the whole model.
 
     Args:
@@ -28,16 +29,18 @@ class Costs:
         for name, layer in trace.layers.items():
             for variable in layer.weights:
                 self._weights.setdefault(id(variable), (name, variable))
+        self.uncounted = []
         self._kernels = []
         for call in trace.calls:
             name = trace.names[id(call.operation)]
             try:
-                self._kernels += [
-                    (name, kernel, times)
-                    for kernel, times in counts.kernels(call)
-                ]
+                found = macs.kernels(call)
             except ValueError as error:
+                found = None
                 self.macs_unknown = error
+            if found is None and name not in self.uncounted:
+                self.uncounted.append(name)
+            self._kernels += [(name, *one) for one in found or ()]
         self.full = self.total(np.ones(len(trace), dtype=bool))
 
     def layers(self, keep, gone=()):

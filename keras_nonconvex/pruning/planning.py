@@ -270,6 +270,7 @@ def _described(removal, costs, limits, why, options):
         border_error=removal.border_errors(),
         removed=removal.branches.gone,
         tied=reasons.tied(trace),
+        uncounted=costs.counted.uncounted,
     )
     if not made.met:
         made.limit = why.limit(made)

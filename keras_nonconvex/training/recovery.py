@@ -4,6 +4,7 @@ import keras
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
+from keras_nonconvex import configs
 from keras_nonconvex import data_loss
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
@@ -189,7 +190,7 @@ def _deciders(model, teacher, found):
 
 def _frozen_copy(model):
     """A copy, to be frozen while the given model stays as it is."""
-    copy = type(model).from_config(model.get_config())
+    copy = configs.anew(model)
     copy.set_weights(model.get_weights())
     return copy
 

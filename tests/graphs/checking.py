@@ -137,6 +137,8 @@ class Check:
         small, outputs = self.removed(f"{options}", plan)
         self.saved(small, outputs)
         found["edited"] = self.edited(plan)
+        if coin(self.rng, 0.1):
+            self.told(scores)
         for w, old in zip(self.model.variables, self.before, strict=True):
             np.testing.assert_array_equal(w.numpy(), old)
         assert_same("original", self.outputs, run(self.model, self.x), 0)
@@ -167,6 +169,18 @@ class Check:
             small.save(path)
             loaded = keras.models.load_model(path)
         assert_same("saved, loaded", outputs, run(loaded, self.x), 0)
+
+    def told(self, scores):
+        """Each layer has a row, and says why it keeps all that it has."""
+        plan = pruning.plan(
+            self.model, lambda trace: scores[: len(trace)], {"params": 1e-9}, 1
+        )
+        assert plan.limit
+        count = sum(layer.params[0] for layer in plan.layers)
+        assert count == self.model.count_params()
+        for layer in plan.layers:
+            lost = layer.params[1] < layer.params[0]
+            assert lost or layer.reason, f"'{layer.name}' keeps all, unsaid"
 
     def edited(self, plan):
         """A random keep mask of the user's own is exact, or refused."""

@@ -5,7 +5,7 @@ import warnings
 import keras
 from keras import ops
 
-from keras_nonconvex.pruning.removal import configs
+from keras_nonconvex import configs
 
 
 def compile_like(small, model):

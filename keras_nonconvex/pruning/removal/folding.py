@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from keras_nonconvex import configs
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.measuring import measured
 
@@ -274,10 +275,13 @@ def _contribution(trace, constant, use, calls, images):
 
 def _bare(layer, x):
     """The same layer without bias and activation."""
-    config = layer.get_config()
     changes = {"activation": None, "use_bias": False, "bias_axes": None}
-    config.update({k: v for k, v in changes.items() if k in config})
-    bare = type(layer).from_config(config)
+    bare = configs.anew(
+        layer,
+        lambda config: {
+            key: changes.get(key, value) for key, value in config.items()
+        },
+    )
     bare.build(np.shape(x))
     bare.set_weights(
         [

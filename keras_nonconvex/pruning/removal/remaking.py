@@ -4,10 +4,10 @@ import tempfile
 
 import keras
 
+from keras_nonconvex import configs
 from keras_nonconvex import layouts
 from keras_nonconvex import recording
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.removal import configs
 
 
 def new_input(node, tensor):

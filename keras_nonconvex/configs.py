@@ -1,4 +1,4 @@
-"""New layers, optimizers and metrics from the configs of old ones."""
+"""New layers, models, optimizers and metrics from the configs of old ones."""
 
 import contextlib
 import inspect
@@ -17,7 +17,7 @@ def anew(old, edited=lambda config: config):
     Keras' record of the arguments that the layer was made with.
 
     Args:
-        old: A Keras layer, optimizer or metric.
+        old: A Keras layer or model, optimizer or metric.
         edited: A function of the config that returns what the new object is
             made from. Defaults to the config as it is.
     """
@@ -83,7 +83,9 @@ def _describable(old):
             if described is not value:
                 changed.append((state, name, value))
                 state[name] = described
-    with keras.saving.custom_object_scope({"Held": Held}):
+    # Layers of classes that are not registered may be inside.
+    classes = {type(owner).__name__: type(owner) for owner in _owners(old)}
+    with keras.saving.custom_object_scope({**classes, "Held": Held}):
         try:
             yield put_back
         finally:
@@ -107,9 +109,15 @@ def _described(name, value, held):
         not callable(value)
         or isinstance(value, (keras.layers.Layer, keras.Variable))
         or is_keras(value)
+        or _is_registered(type(value))
     ):
         return value
     return held(value)
+
+
+def _is_registered(cls):
+    name = keras.saving.get_registered_name(cls)
+    return keras.saving.get_registered_object(name) is cls
 
 
 def _fits_any_shape(initializer):
