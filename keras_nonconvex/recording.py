@@ -40,13 +40,12 @@ def foldable(operation):
     kind = type(operation)
     return (
         isinstance(operation, keras.layers.Layer)
-        and kind not in KNOWN
-        and (
-            not graph.of_keras(kind)
-            # Its function may call anything.
-            or kind is keras.layers.Lambda
-        )
         and not graph.is_graph(operation)
+        # The function of a Lambda may call anything.
+        and (
+            kind is keras.layers.Lambda
+            or not (kind in KNOWN or graph.of_keras(kind))
+        )
     )
 
 
@@ -68,11 +67,14 @@ def of_call(layer, args, kwargs):
         CannotUnfold: A condition does not hold.
     """
     _check(layer, tensors((args, kwargs)))
-    record = _recorded(layer, args, kwargs)
-    if kwargs.get("training") is None:
-        other = _recorded(layer, args, {**kwargs, "training": True})
-        mine = {id(inner) for inner in layer._flatten_layers()}
-        _follow_training(record, other, mine)
+    # A functional model hands its `training` to every layer, whatever the
+    # call on record says.
+    record, other = (
+        _recorded(layer, args, {**kwargs, "training": training})
+        for training in (False, True)
+    )
+    mine = {id(inner) for inner in layer._flatten_layers()}
+    _follow_training(record, other, mine)
     return record
 
 
@@ -257,7 +259,7 @@ def _follow_training(record, other, mine):
     """Leaves `training` open where it follows that of the layer.
 
     Args:
-        record: The `Record` without `training`; its nodes are changed.
+        record: The `Record` with `training=False`; its nodes are changed.
         other: The one with `training=True`.
         mine: Ids of the layers that the layer has, whatever it calls.
 
@@ -271,10 +273,10 @@ def _follow_training(record, other, mine):
         )
     for node, later in zip(record.nodes, other.nodes, strict=True):
         now, then = (n.arguments.kwargs.get("training") for n in (node, later))
-        # A functional model hands its own `training` to every layer.
-        if now not in (None, False) or then not in (now or None, True):
+        if now not in (None, False) or then not in (None, True):
+            fixed = then if now in (None, False) else now
             raise CannotUnfold(
-                f"it calls '{node.operation.name}' with training={now}, "
+                f"it calls '{node.operation.name}' with training={fixed}, "
                 "whatever its own is"
             )
         node.arguments.kwargs.pop("training", None)

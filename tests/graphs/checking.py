@@ -17,6 +17,7 @@ from graphs.draws import whole
 from graphs.growing import random_model
 from keras_nonconvex import graph
 from keras_nonconvex import pruning
+from keras_nonconvex import unfolding
 from keras_nonconvex.pruning.channels.trace import Trace
 
 # Graphs are in float64: what is left of rounding is far below this, and what
@@ -87,7 +88,7 @@ def assert_same(what, first, second, tolerance=TOLERANCE):
 
 def operations(model):
     """All layers and operations, those of nested models too."""
-    for operation in graph.functional(model).operations:
+    for operation in unfolding.functional(model).operations:
         yield operation
         if graph.is_graph(operation):
             yield from operations(operation)
