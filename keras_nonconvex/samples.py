@@ -61,6 +61,9 @@ def read(model, x, y=None, most=None, name="x", seed=0, split="train"):
         x, y = (getattr(data, f"{part}_{split}") for part in "xy")
     elif callable(x):
         x = x()
+    if y is not None and isinstance(x, list) and not form.is_arrays(x):
+        # A list of samples beside their targets.
+        x = np.asarray(x)
     if form.is_arrays(x):
         x = tree.map_structure(np.asarray, x)
         y = None if y is None else sample_forms.targets(y)
@@ -159,6 +162,8 @@ def for_fit(model, x, y=None, steps=None):
         if any(form.takes):
             x = form.suited(tree.map_structure(np.asarray, x))
         return x, y
+    if y is not None:
+        return read(model, x, y)
     x = x() if callable(x) else x
     once = hasattr(x, "__next__")
     if once and steps is not None:

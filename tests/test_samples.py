@@ -43,6 +43,7 @@ def dataset():
 FORMS = {
     "arrays": lambda: (X, Y),
     "tensors": lambda: (tf.constant(X), tf.constant(Y)),
+    "a list of samples": lambda: (list(X), list(Y)),
     "a list of the input": lambda: ([X], Y),
     "a column of labels": lambda: (X, Y[:, None]),
     "tf.data": lambda: (dataset().batch(16), None),

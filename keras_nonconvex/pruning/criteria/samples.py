@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 from rich.console import Console
 
@@ -224,8 +223,8 @@ def _drawn(trace, data, most, seed):
 
 
 def _check(settings):
-    x, y = samples.pair(settings.data)
-    sizes = {len(a) for a in keras.tree.flatten((x, y)) if hasattr(a, "shape")}
+    given = samples.pair(settings.data)
+    sizes = {len(part) for part in given if hasattr(part, "shape")}
     if len(sizes) > 1:
         raise ValueError(
             "Argument `data` needs as many labels as samples. "
