@@ -180,6 +180,16 @@ def for_fit(model, x, y=None, steps=None):
     return x, y
 
 
+def leaves(model, x):
+    """The arrays of a model's inputs as a list, in the order of the inputs.
+
+    Args:
+        model: A built model.
+        x: An array, or a list, tuple or dict of them.
+    """
+    return sample_forms.Form(model, "x").leaves(x)
+
+
 def are_arrays(model, x):
     """Whether inputs are arrays that hold all of the data.
 

@@ -12,6 +12,8 @@ from keras import layers
 import tflite_export
 from tflite_export import flatfile
 
+pytestmark = pytest.mark.usefixtures("converts_here")
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -132,7 +132,7 @@ def _describe(pairs, metrics, shape):
     entries = {}
     for precision, pair in pairs.items():
         for name, path in pair.items():
-            (source,) = runtime.interpreter(path).get_input_details()
+            source, _ = runtime.ends(runtime.interpreter(path), path)
             if (
                 tuple(source["shape"]) != (1, *shape)
                 or source["dtype"] != np.float32

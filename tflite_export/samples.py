@@ -1,8 +1,7 @@
 """Real inputs that set the ranges of activations."""
 
-from keras import tree
-
 from keras_nonconvex import samples
+from tflite_export import inference
 
 # As many samples as needed, where a dataset has more.
 MOST = 500
@@ -15,11 +14,11 @@ def representative(model, data, metadata=None):
         model: The Keras model.
         data: Inputs, perhaps with targets, in any form that
             `keras_nonconvex.samples.read` takes.
-        metadata: A `Metadata` whose normalisation says which values there
-            can be.
+        metadata: A `Metadata` whose normalisation says which values images
+            can have.
 
     Returns:
-        Arrays `(n, ...)` in the structure of the data.
+        A list with an array `(n, ...)` for each input, in its own type.
 
     Raises:
         ValueError: There are no samples, or they have another shape, a NaN,
@@ -27,9 +26,17 @@ def representative(model, data, metadata=None):
     """
     most = None if samples.are_arrays(model, data) else MOST
     inputs, _ = samples.read(model, data, most=most, name="representative_data")
-    for array in tree.flatten(inputs):
-        _check(float(array.min()), float(array.max()), metadata)
-    return inputs
+    made = []
+    ends = zip(model.inputs, samples.leaves(model, inputs), strict=True)
+    for tensor, array in ends:
+        kind = inference.dtype(tensor)
+        made.append(array.astype(kind))
+        # Integers are no ranges that are to be found.
+        if kind == "float32":
+            image = len(model.inputs) == 1 or len(tensor.shape) == 4
+            said = metadata if image else None
+            _check(float(array.min()), float(array.max()), said)
+    return made
 
 
 def _check(low, high, metadata):

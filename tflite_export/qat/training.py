@@ -146,7 +146,14 @@ def train(
     graph.check_functional(model)
     _check_settings(path, epochs, batch_size, learning_rate)
     _check_scheme(keep_zeros, clusters, precision)
-    head = outputs.of(model)[0]
+    ends = len(model.inputs), len(model.outputs)
+    if ends != (1, 1):
+        raise ValueError(
+            "Quantization-aware training takes models with one input and one "
+            f"output; `convert` takes others, with precision='int8'. Received: "
+            f"model={model.name!r} with {ends[0]} and {ends[1]}"
+        )
+    (head,) = outputs.of(model)
     if not head.decides:
         raise ValueError(
             "The model must end in a softmax, in a sigmoid or in logits; "
