@@ -13,6 +13,8 @@ from tflite_export import flatfile
 from tflite_export import metadata
 from tflite_export import runtime
 
+pytestmark = pytest.mark.usefixtures("converts_here")
+
 LABELS = tuple(f"klasse {i} äöü" for i in range(5))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 import warnings
 
 import keras
@@ -155,9 +156,11 @@ def convert(
                     peak = _in_a_process(model, folder, job)
                 else:
                     peak = _here(model, folder, job)
-                file = flatfile.read(folder / "model.tflite")
-                flatfile.order(file, inputs, outputs)
-                written.write_bytes(flatfile.packed(file))
+                shutil.copyfile(folder / "model.tflite", written)
+                if len(inputs) > 1 or len(outputs) > 1:
+                    file = flatfile.read(written)
+                    flatfile.order(file, inputs, outputs)
+                    written.write_bytes(flatfile.packed(file))
                 ops = _accepted(model, written, one.name)
                 if metadata is not None:
                     write(written, metadata)
