@@ -263,6 +263,13 @@ def test_layers_without_a_config_are_refused_when_planned():
     assert message.endswith("Received: Undescribed") and len(message) < 350
 
 
+def test_float8_is_refused_in_a_sentence():
+    model = before_head(layers.Dense(8, name="wide"))
+    model.quantize("float8")
+    with pytest.raises(ValueError, match="'wide'.*: prune first, then call"):
+        pruning.plan(model)
+
+
 class Metric(keras.metrics.Metric):
     """Its config forgets an argument."""
 

@@ -82,6 +82,43 @@ ZERO_SCALE = (
 REBUILT = "tests/test_pruning.py::test_rebuilt_equals_masked"
 
 MUTANTS = [
+    # What people see.
+    Mutant(
+        "keras_nonconvex/counts.py",
+        "silent.get(key, np.True_) & zero",
+        "silent.get(key, np.False_) | zero",
+        "tests/test_counts.py",
+    ),
+    Mutant(
+        "keras_nonconvex/terminal.py",
+        "digits = 2 if n < 9.995",
+        "digits = 2 if n < 10.0",
+        "tests/test_terminal.py",
+    ),
+    Mutant(
+        "keras_nonconvex/macs.py",
+        "image = result[1:] if layer.return_sequences else result",
+        "image = result",
+        "tests/test_counts.py",
+    ),
+    Mutant(
+        "keras_nonconvex/pruning/reasons.py",
+        "size = size * len(found) // len(roots)",
+        "size = size * 1",
+        "tests/test_reasons.py",
+    ),
+    Mutant(
+        "keras_nonconvex/configs.py",
+        "return np.size(initializer.value) == 1",
+        "return True",
+        "tests/test_remaking.py",
+    ),
+    Mutant(
+        "keras_nonconvex/files.py",
+        "error.filename = said(error.filename)",
+        "error.filename = error.filename",
+        "tests/test_files.py",
+    ),
     # The decay beside a penalty.
     Mutant(
         BASE,

@@ -89,13 +89,21 @@ def remade(layer, changes, known):
 
 
 def check(layers):
-    """Refuses layers of own classes that cannot be made anew.
+    """Refuses layers that cannot be made anew.
 
     Args:
         layers: {name: layer}.
     """
-    for layer in layers.values():
-        if not all(map(configs.is_keras, layer._flatten_layers())):
+    for name, layer in layers.items():
+        inside = layer._flatten_layers()
+        modes = {getattr(part, "quantization_mode", None) for part in inside}
+        if "float8" in modes:
+            raise ValueError(
+                f"Layer '{name}' cannot be made anew, since it is quantized: "
+                "prune first, then call quantize('float8') on the small "
+                "model. Received: quantization_mode='float8'"
+            )
+        if not all(map(configs.is_keras, inside)):
             remade(layer, {}, {})
 
 
