@@ -14,6 +14,7 @@ from helpers import run
 from graphs.draws import coin
 from graphs.draws import pick
 from graphs.draws import whole
+from graphs.growing import SIZES
 from graphs.growing import random_model
 from keras_nonconvex import graph
 from keras_nonconvex import pruning
@@ -100,7 +101,8 @@ def check(seed):
     Returns:
         {"lost": whether the plan with a budget drops channels,
         "edited": whether its edited form could be carried out,
-        "zeros": whether there were superfluous channels}.
+        "zeros": whether there were superfluous channels,
+        "sizes": whether it was run at several sizes}.
     """
     rng = np.random.default_rng(seed)
     with float64(), within(60):
@@ -118,11 +120,37 @@ class Check:
     def __init__(self, model, rng):
         self.model = model
         self.rng = rng
-        self.x = images(model, 3, rng, "float64")
         self.before = [w.numpy().copy() for w in model.variables]
-        self.outputs = run(model, self.x)
+        self.in_training = any(
+            graph.in_training(call) for call in graph.calls(model)
+        )
+        self.x = list(self._inputs())
+        self.outputs = self.outputs_of(model)
         for y in self.outputs:
             assert np.isfinite(y).all(), "the graph itself is not finite"
+
+    def _inputs(self):
+        """Of each size that the model takes, one where it is fixed."""
+        free = None in self.model.inputs[0].shape[1:]
+        for sizes in SIZES if free else SIZES[:1]:
+            x = images(self.model, 3, self.rng, "float64", sizes)
+            try:
+                run(self.model, x)
+            except Exception:
+                if sizes is SIZES[0]:
+                    raise
+                continue
+            yield x
+
+    def outputs_of(self, model):
+        """All outputs for all inputs, one after the other."""
+        found = [y for x in self.x for y in run(model, x)]
+        if self.in_training:
+            # `run` tells all layers to infer, and this does not.
+            with keras.StatelessScope():
+                flat = [keras.tree.flatten(model(x)) for x in self.x]
+            found += [keras.ops.convert_to_numpy(y) for ys in flat for y in ys]
+        return found
 
     def run(self):
         zeros = pruning.plan(self.model)
@@ -134,22 +162,27 @@ class Check:
         plan = pruning.plan(
             self.model, lambda trace: scores[: len(trace)], **options
         )
-        found = {"lost": dropping(plan), "zeros": dropping(zeros)}
+        found = {
+            "lost": dropping(plan),
+            "zeros": dropping(zeros),
+            "sizes": len(self.x) > 1,
+        }
         small, outputs = self.removed(f"{options}", plan)
         self.saved(small, outputs)
         found["edited"] = self.edited(plan)
         if coin(self.rng, 0.1):
             self.told(scores)
+            self.trained(small)
         for w, old in zip(self.model.variables, self.before, strict=True):
             np.testing.assert_array_equal(w.numpy(), old)
-        assert_same("original", self.outputs, run(self.model, self.x), 0)
+        assert_same("original", self.outputs, self.outputs_of(self.model), 0)
         return found
 
     def removed(self, what, plan, edited=False):
         """The small model, which computes what the masked one does."""
         small, masked = plan.apply(self.model), plan.mask(self.model)
-        outputs = run(small, self.x)
-        assert_same(f"{what}: masked, small", run(masked, self.x), outputs)
+        outputs = self.outputs_of(small)
+        assert_same(f"{what}: masked, small", self.outputs_of(masked), outputs)
         if not edited:
             count = small.count_params()
             assert count == plan.after["params"], (
@@ -169,7 +202,14 @@ class Check:
             path = pathlib.Path(folder) / "small.keras"
             small.save(path)
             loaded = keras.models.load_model(path)
-        assert_same("saved, loaded", outputs, run(loaded, self.x), 0)
+        assert_same("saved, loaded", outputs, self.outputs_of(loaded), 0)
+
+    def trained(self, small):
+        """The small model takes a step of training."""
+        x = self.x[0]
+        y = [np.zeros_like(y) for y in run(small, x)]
+        small.compile("sgd", "mse", run_eagerly=True)
+        small.train_on_batch(x, y if len(y) > 1 else y[0])
 
     def told(self, scores):
         """Each layer has a row, and says why it keeps all that it has."""

@@ -55,7 +55,9 @@ def op_array(x, rng):
 
 @block(*SPATIAL)
 def op_reshape(x, rng):
-    return ops.reshape(x, (-1, math.prod(x.shape[1:-1]), x.shape[-1]))
+    """Some with the batch of three that all graphs are run with."""
+    batch = pick(rng, [-1, -1, 3])
+    return ops.reshape(x, (batch, math.prod(x.shape[1:-1]), x.shape[-1]))
 
 
 @block(*SPATIAL)

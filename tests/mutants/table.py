@@ -461,12 +461,9 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "rules/elementwise.py",
-        "walk.mixes(x, -1)",
+        "array = np.compress(masks[-axis], array, axis=-axis)",
         "pass",
-        (
-            "tests/test_config_sizes.py::"
-            "test_a_channel_that_unmasks_its_position_stays"
-        ),
+        "tests/test_config_sizes.py::test_bounds_of_a_clip_are_cut",
     ),
     Mutant(
         PRUNING + "channels/measuring.py",

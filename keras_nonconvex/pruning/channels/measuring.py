@@ -57,6 +57,12 @@ def measured(trace, values, wanted):
     return found[::-1]
 
 
+def rows(array, axis):
+    """The values at each index of an axis, one row each."""
+    array = np.moveaxis(array, axis, 0)
+    return array.reshape(len(array), array[:1].size)
+
+
 def _free(trace):
     """How many axes of positions are free."""
     shapes = [t.shape[1:] for t in trace.model.inputs]

@@ -8,6 +8,7 @@ Whatever feeds only such inputs goes with them.
 import numpy as np
 
 from keras_nonconvex.pruning.channels.measuring import measured
+from keras_nonconvex.pruning.channels.measuring import rows
 from keras_nonconvex.pruning.removal.constants import Constants
 
 
@@ -111,17 +112,16 @@ class Branches:
                 axis = x.labelled[0]
                 stays = trace.stays(keep, x.axes[axis])
                 # One row per channel, with its values at all sizes.
-                arrays = [np.moveaxis(a[id(tensor)], axis, 0) for a in found]
-                rows = np.concatenate(
-                    [a.reshape(len(stays), -1)[stays] for a in arrays], axis=1
+                at_all = np.concatenate(
+                    [rows(a[id(tensor)], axis)[stays] for a in found], axis=1
                 )
-                low, high = rows.min(axis=1), rows.max(axis=1)
+                low, high = at_all.min(axis=1), at_all.max(axis=1)
                 size = np.maximum(np.abs(low), np.abs(high))
                 if np.all(high - low <= 1e-6 * size):
                     shape = [1] * (len(x.shape) - 1)
                     shape[axis - 1] = -1
                     value = ((low + high) / 2).reshape(shape)
-                    out[i] = value.astype(rows.dtype) if size.any() else None
+                    out[i] = value.astype(at_all.dtype) if size.any() else None
             self.bypassed[self._key(call)] = out
 
     def _needed(self, trace):

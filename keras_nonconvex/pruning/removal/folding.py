@@ -14,6 +14,7 @@ from keras import ops
 from keras_nonconvex import configs
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.measuring import measured
+from keras_nonconvex.pruning.channels.measuring import rows
 
 # Equal up to rounding: kernels sum in another order at borders.
 _EQUAL = 1e-6
@@ -196,10 +197,10 @@ def _levels(trace, constant, calls, images):
 
 def _bounds(array, axis, places):
     """Least, greatest and middle value at some indices of an axis."""
-    array = np.moveaxis(array, axis, 0)[places].astype("float64")
-    rows = array.reshape(len(places), -1)
+    values = rows(array, axis)[places].astype("float64")
+    array = np.moveaxis(array, axis, 0)[places]
     middle = array[(slice(None), *(n // 2 for n in array.shape[1:]))]
-    return np.stack([rows.min(axis=1), rows.max(axis=1), middle], axis=1)
+    return np.stack([values.min(axis=1), values.max(axis=1), middle], axis=1)
 
 
 def bias_changes(trace, constant, values):

@@ -124,15 +124,15 @@ def _cut_like(array, masks):
 
 @rule(layers.Masking)
 class MaskingRule(Elementwise):
-    """Any channel that is not zero keeps the values of its position."""
+    """Zeros where all channels have one value: a removed one has zero.
+
+    With that value 0 it changes nothing; its mask is computed elsewhere.
+    """
 
     def channels(self, layer, inputs, walk):
-        (x,) = inputs
         if layer.mask_value != 0:
-            raise CannotFollow(f"'{layer.name}' masks by {layer.mask_value}")
-        walk.mixes(x, -1)
-        walk.needs_zero(x.ids)
-        return x
+            raise CannotFollow(f"'{layer.name}' compares all of them")
+        return super().channels(layer, inputs, walk)
 
 
 @rule(layers.Rescaling)
