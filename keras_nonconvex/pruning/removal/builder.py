@@ -64,9 +64,10 @@ class Builder:
         for use in trace.uses:
             self._uses.setdefault(id(use.variable), []).append(use)
         self.pairs = []
-        # A layer that another one has in its config may be made before it is
-        # called: it gets its weights when it is.
         self._built = {}
+        # By identity. A layer that another one has in its config may be made
+        # before it is called: it gets its weights when it is.
+        self._held = {}
         self._filled = set()
         self._names = {c.operation.name for c in trace.calls}
         self._names |= {n.node.operation.name for n in trace.nested}
@@ -183,12 +184,17 @@ class Builder:
         )
 
     def _new_call(self, operation, key, args, kwargs):
-        if id(operation) not in self._built:
-            self._built[id(operation)] = self._resized(operation, key)
-        new = self._built[id(operation)]
+        new = self._built.get(id(operation))
+        if new is None:
+            same = remaking.identity(operation)
+            new = self._held.get(same)
+            if new is None or id(new) in self._filled:
+                new = self._resized(operation, key)
+            self._built[id(operation)] = new
+            self._held.setdefault(same, new)
         outputs = new(*args, **kwargs)
-        if id(operation) not in self._filled:
-            self._filled.add(id(operation))
+        if id(new) not in self._filled:
+            self._filled.add(id(new))
             remaking.build_activation(operation, new, outputs)
             self._set_weights(operation, new, key)
         return outputs
@@ -246,7 +252,7 @@ class Builder:
             return remaking.copy_of_operation(operation, changes)
         if id(operation) in self.new_biases:
             changes = {**changes, **remaking.with_bias(operation)}
-        return remaking.remade(operation, changes, self._built)
+        return remaking.remade(operation, changes, self._held)
 
     def _rule(self, operation):
         """The rule by which a layer gets smaller, None if it does not."""
