@@ -300,3 +300,80 @@ def test_dead_filters_with_a_bias_of_layers_of_two_kernels_go(kind):
     small, x = plan.apply(model), images(model)
     assert difference(run(model, x), run(small, x)) <= 1e-5
     assert lost(plan, "a") == (2, "2: zero filters")
+
+
+def cross_stage(x):
+    """Halves go different ways and come back in the other order."""
+    c = x.shape[-1] // 2
+    return ops.concatenate([x[..., c:], layers.ReLU()(x[..., :c])], axis=-1)
+
+
+def product(x):
+    y = layers.Conv2D(8, 1, name="other")(x)
+    return ops.einsum("bhwc,bhwc->bhw", x, y)[..., None]
+
+
+def scores(x):
+    """Attention of positions, by an equation with a constant factor."""
+    y = ops.einsum("...c,cd->...d", x, np.ones((x.shape[-1], 4)) / 8)
+    return layers.Concatenate()([y, layers.Conv2D(4, 1)(x)])
+
+
+# What is followed: a block of 8 channels, and how many channels of 8 the
+# layer before it loses to half a channel budget.
+FOLLOWED = {
+    "halves in the other order": cross_stage,
+    "every other channel": lambda x: ops.concatenate(
+        [x[..., 1::2], x[..., ::2]], axis=-1
+    ),
+    "channels turned round": lambda x: x[:, 1:-1, ::-1, ::-1],
+    "some channels of some positions": lambda x: x[:, 1:, 2:5, 2:7],
+    "take": lambda x: ops.take(x, [5, 1, 1, 6, 0], axis=-1),
+    "flip": lambda x: ops.flip(x, axis=-1),
+    "roll": lambda x: ops.roll(x, 3, axis=-1),
+    "tile": lambda x: ops.tile(x, (1, 1, 1, 2)),
+    "repeat": lambda x: ops.repeat(x, 2, axis=3),
+    "slice": lambda x: ops.slice(x, (0, 0, 1, 3), (4, 8, 4, 5)),
+    "broadcast_to": lambda x: ops.broadcast_to(x[:, :1], (4, 8, 8, 8)),
+    "zeros_like": lambda x: ops.maximum(x, ops.zeros_like(x)),
+    "depth_to_space": lambda x: ops.nn.depth_to_space(x, 2),
+    "space_to_depth": lambda x: ops.nn.space_to_depth(x, 2),
+    "resize": lambda x: ops.image.resize(x, (5, 11)),
+    "average_pool": lambda x: ops.average_pool(x, 2, 1, "same"),
+    "max_pool": lambda x: ops.max_pool(x, 2, 2),
+    "where": lambda x: ops.where(x > 0.1, x, 0.2 * x),
+    "einsum": product,
+    "einsum with a constant": scores,
+    "glu": lambda x: ops.glu(x, axis=-1),
+    "normalize": lambda x: ops.normalize(x, axis=-1, order=2),
+    "normalize by another norm": lambda x: ops.normalize(x, axis=-1, order=3),
+    "norm": lambda x: ops.norm(x, axis=-1, keepdims=True),
+    "norm of positions": lambda x: ops.norm(x, axis=1, keepdims=True),
+    "sum": lambda x: ops.sum(x, axis=-1, keepdims=True),
+    "pad by reflection": lambda x: ops.pad(
+        x, ((0, 0), (1, 2), (2, 1), (0, 0)), mode="reflect"
+    ),
+    "pad by a value": lambda x: ops.pad(
+        x, ((0, 0), (1, 2), (2, 1), (0, 0)), constant_values=0.5
+    ),
+    "normalized dot": lambda x: layers.Dot(axes=-1, normalize=True)(
+        [layers.Reshape((64, 8))(y) for y in (x, layers.Conv2D(8, 1)(x))]
+    )[:, None],
+}
+
+
+# These name the size of the batch.
+FIXED = ("slice", "broadcast_to")
+
+
+@pytest.mark.parametrize("kind", FOLLOWED)
+def test_channels_are_followed_through(kind):
+    shape = (8, 8, 3)
+    inputs = keras.Input(shape, batch_size=4 if kind in FIXED else None)
+    x = layers.Conv2D(8, 3, padding="same", name="a")(inputs)
+    x = FOLLOWED[kind](x)
+    x = layers.Conv2D(4, 1, activation="relu", name="b")(x)
+    x = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    plan = pruned(model, budget={"channels": 0.5})
+    assert 2 <= lost(plan, "a")[0] < 8, lost(plan, "a")

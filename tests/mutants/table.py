@@ -489,6 +489,18 @@ MUTANTS = [
         "tests/test_removal.py::test_a_branch_that_adds_a_constant_goes_whole",
     ),
     Mutant(
+        PRUNING + "removal/builder.py",
+        "indices = places[pick.indices[given[pick.indices]]]",
+        "indices = pick.indices[given[pick.indices]] % given.sum()",
+        "tests/test_removal.py::test_channels_are_followed_through",
+    ),
+    Mutant(
+        PRUNING + "rules/merging.py",
+        "walk.needs_zero(ids)",
+        "pass",
+        "tests/test_random_graphs.py::test_random_graphs",
+    ),
+    Mutant(
         PRUNING + "rules/judging.py",
         "same = _same(mixed[~changed], y[~changed]) and _same(",
         "same = _same(",

@@ -26,7 +26,7 @@ class Trace:
         names: {id of a layer: its name}.
         not_followed: {id of a layer that no rule follows: why}.
         uses: All weight axes that are channels, a list of `Use`.
-        made, gathers, arrays, mixing, zeros_needed: As in `Walk`.
+        made, gathers, picks, arrays, mixing, zeros_needed: As in `Walk`.
         root_of: The root of each id, an int array.
         free: One bool per id, whether it is the root of a class that may go.
         reasons: {root: why its class must stay}.
@@ -53,6 +53,7 @@ class Trace:
         self.uses = walk.uses
         self.made = dict(walk.made)
         self.gathers = walk.gathers
+        self.picks = walk.picks
         self.arrays = walk.arrays
         self.mixing = walk.mixing
         self.zeros_needed = walk.zeros_needed

@@ -30,7 +30,8 @@ class Walk(ChannelSpace):
     - `freeze`, `stuck`: channels that have to stay;
     - `mixes`, `needs_zero`: what holds a removed channel's constant back;
     - `argument`, `call`, `shapes`, `given`: the call at hand;
-    - `new`, `roots`, `selected`, `cut_arrays`, `without_time`: rarely.
+    - `new`, `roots`, `selected`, `pick`, `cut_arrays`, `cut_array`,
+      `arguments`, `without_time`: rarely.
 
     Attributes:
         call: The call at hand, a `keras_nonconvex.graph.Call`.
@@ -42,6 +43,7 @@ class Walk(ChannelSpace):
         names: {id of a layer: its name}; "model/layer" if nested.
         made: {layer name: arrays of the ids that it makes}.
         gathers: {call: `Gather`}, where a normalization chooses channels.
+        picks: {call: `Pick`}, where an operation chooses channels.
         arrays: {call: {(argument, axis): ids}}, arrays among the arguments
             that have channels of their own.
         mixing: (call, ids) where each channel changes what the others become.
@@ -61,6 +63,7 @@ class Walk(ChannelSpace):
         self.names = {}
         self.made = collections.defaultdict(list)
         self.gathers = {}
+        self.picks = {}
         self.arrays = {}
         self.mixing = []
         self.zeros_needed = []
@@ -273,6 +276,14 @@ class Walk(ChannelSpace):
         self.gathers[self._key] = Gather(axis, ids, chosen)
         return x.with_ids(chosen, axis)
 
+    def pick(self, pick):
+        """Says that the call at hand chooses among its input's channels.
+
+        Args:
+            pick: A `Pick`.
+        """
+        self.picks[self._key] = pick
+
     def cut_arrays(self, out):
         """Says that constant arrays among the arguments have channels.
 
@@ -282,15 +293,28 @@ class Walk(ChannelSpace):
             out: The output, a `Tensor`. The arrays are aligned with its last
                 axes.
         """
-        arguments = self.call.node.arguments
-        leaves = tree.flatten((arguments.args, arguments.kwargs))
-        for i, leaf in enumerate(leaves):
+        for i, leaf in enumerate(self.arguments):
             if isinstance(leaf, keras.KerasTensor):
                 continue
             for axis, size in enumerate(np.shape(leaf)[::-1], start=1):
                 if size > 1 and out.axes[-axis] is not None:
-                    cuts = self.arrays.setdefault(self._key, {})
-                    cuts[i, -axis] = out.axes[-axis]
+                    self.cut_array(i, -axis, out.axes[-axis])
+
+    def cut_array(self, place, axis, ids):
+        """Says that an axis of a constant array is indexed by channels.
+
+        Args:
+            place: Which of `arguments` the array is, an int.
+            axis: The axis of the array, an int.
+            ids: One id per index of the axis.
+        """
+        self.arrays.setdefault(self._key, {})[place, axis] = ids
+
+    @property
+    def arguments(self):
+        """All arguments of the call at hand, a flat list."""
+        arguments = self.call.node.arguments
+        return tree.flatten((arguments.args, arguments.kwargs))
 
     def argument(self, position, key=None):
         """An argument of the call at hand.

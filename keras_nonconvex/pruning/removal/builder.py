@@ -150,6 +150,10 @@ class Builder:
             return self._without_dead(node, key, tensors)
         if key in self.trace.gathers:
             tensors = self._narrowed(node, key, tensors)
+        if key in self.trace.picks:
+            outputs = self._picked(node, key, tensors)
+            if outputs is not None:
+                return outputs
         args, kwargs = node.arguments.fill_in(tensors)
         if graph.is_graph(operation):
             given = [tensors[id(t)] for t in graph.entering(node)]
@@ -241,6 +245,32 @@ class Builder:
         )
         self._name(picked, f"{node.operation.name}_select")
         return {**tensors, id(tensor): picked}
+
+    def _picked(self, node, key, tensors):
+        """What a choice of channels gives of those that are left.
+
+        None if all are left.
+        """
+        pick = self.trace.picks[key]
+        given = self.trace.stays(self.keep, pick.given)
+        if given.all():
+            return None
+        (tensor,) = node.arguments.keras_tensors
+        places = np.cumsum(given) - 1
+        indices = places[pick.indices[given[pick.indices]]]
+        part = list(pick.key)
+        run = len(indices) and np.all(np.diff(indices) == 1)
+        if run and len(indices) < given.sum():
+            first, last = int(indices[0]), int(indices[-1])
+            part[pick.place] = slice(first, last + 1)
+        picked = tensors[id(tensor)]
+        if any(entry != slice(None) for entry in part):
+            picked = picked[tuple(part)]
+            picked._keras_history.operation.name = node.operation.name
+        if not run:
+            picked = ops.take(picked, indices.tolist(), axis=pick.axis)
+            self._name(picked, f"{node.operation.name}_select")
+        return picked
 
     def _resized(self, operation, key):
         """A new layer of the size that is left."""

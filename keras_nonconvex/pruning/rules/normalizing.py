@@ -85,9 +85,9 @@ class _RootMeanSquare(Rule):
         return x
 
 
-@rule(layers.UnitNormalization)
+@rule(layers.UnitNormalization, "Normalize")
 class UnitNormalizationRule(_RootMeanSquare):
-    """x / ||x||: zeros do not matter."""
+    """x / ||x||: zeros do not matter in any norm."""
 
 
 @rule(layers.RMSNormalization)
