@@ -333,6 +333,15 @@ FOLLOWED = {
     "roll": lambda x: ops.roll(x, 3, axis=-1),
     "tile": lambda x: ops.tile(x, (1, 1, 1, 2)),
     "repeat": lambda x: ops.repeat(x, 2, axis=3),
+    "maxout": lambda x: ops.max(ops.reshape(x, (-1, 8, 8, 4, 2)), axis=-1),
+    "maxout of halves": lambda x: layers.Maximum()(ops.split(x, 2, axis=-1)),
+    "maxout of few channels": lambda x: ops.max(
+        ops.reshape(layers.Conv2D(2, 1)(x), (-1, 8, 8, 1, 2)), axis=-1
+    ),
+    "pixel shuffle in the other order": lambda x: ops.reshape(
+        ops.transpose(ops.reshape(x, (-1, 8, 8, 2, 2, 2)), (0, 1, 4, 2, 5, 3)),
+        (-1, 16, 16, 2),
+    ),
     "slice": lambda x: ops.slice(x, (0, 0, 1, 3), (4, 8, 4, 5)),
     "broadcast_to": lambda x: ops.broadcast_to(x[:, :1], (4, 8, 8, 8)),
     "zeros_like": lambda x: ops.maximum(x, ops.zeros_like(x)),

@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from keras_nonconvex.pruning.channels.following import Pass
+from keras_nonconvex.pruning.channels.following import follow
 
 
 class Trace:
@@ -38,7 +38,7 @@ class Trace:
     """
 
     def __init__(self, model, select=False):
-        followed = Pass(model, select)
+        followed = follow(model, select)
         self.given = model
         self.model = followed.model
         self.whole = followed.whole
@@ -59,15 +59,7 @@ class Trace:
         self.zeros_needed = walk.zeros_needed
         self.root_of = walk.roots(np.arange(len(walk)))
         self.reasons = walk.frozen()
-        self.free = self._free()
-
-    def _free(self):
-        free = np.zeros(len(self), dtype=bool)
-        for arrays in self.made.values():
-            for ids in arrays:
-                free[self.root_of[ids]] = True
-        free[list(self.reasons)] = False
-        return free
+        self.free = followed.free()
 
     def __len__(self):
         return len(self.root_of)

@@ -43,6 +43,8 @@ class Walk(ChannelSpace):
         names: {id of a layer: its name}; "model/layer" if nested.
         made: {layer name: arrays of the ids that it makes}.
         gathers: {call: `Gather`}, where a normalization chooses channels.
+        choices: {call: the axes that it hands its channels to}, where these
+            are several.
         picks: {call: `Pick`}, where an operation chooses channels.
         arrays: {call: {(argument, axis): ids}}, arrays among the arguments
             that have channels of their own.
@@ -53,9 +55,11 @@ class Walk(ChannelSpace):
         calls: The calls of a model, a list of `keras_nonconvex.graph.Call`.
         select: Whether a normalization may choose among its input's channels,
             as in `plan`. Defaults to `False`.
+        chosen: {call: axis}: which of `choices` to take. Defaults to `None`:
+            as the rules prefer.
     """
 
-    def __init__(self, calls, select=False):
+    def __init__(self, calls, select=False, chosen=None):
         super().__init__()
         self.select = select
         self._calls = calls
@@ -64,6 +68,8 @@ class Walk(ChannelSpace):
         self.made = collections.defaultdict(list)
         self.gathers = {}
         self.picks = {}
+        self.choices = {}
+        self._chosen = chosen or {}
         self.arrays = {}
         self.mixing = []
         self.zeros_needed = []
@@ -275,6 +281,20 @@ class Walk(ChannelSpace):
         chosen = self.make(len(ids))
         self.gathers[self._key] = Gather(axis, ids, chosen)
         return x.with_ids(chosen, axis)
+
+    def chosen(self, axes):
+        """The axis that has channels, where a call hands them to several.
+
+        Args:
+            axes: The axes that it hands them to, a list.
+
+        Returns:
+            An axis of the list, or None if none was chosen before.
+        """
+        if len(axes) > 1:
+            self.choices[self._key] = axes
+        axis = self._chosen.get(self._key)
+        return axis if axis in axes else None
 
     def pick(self, pick):
         """Says that the call at hand chooses among its input's channels.

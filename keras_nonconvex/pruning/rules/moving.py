@@ -256,7 +256,8 @@ class Moved:
 def _moved(array, walk):
     """The `Moved` of an array of ids + 1, where 0 is no channel's value.
 
-    Where ids change along several axes, one is taken, the last if it can be.
+    Where ids change along several axes, one is taken, the last if it can be;
+    see `Walk.chosen`.
     """
     known = array > 0
     if not known.any():
@@ -275,11 +276,13 @@ def _moved(array, walk):
         axes = [i for i in range(1, array.ndim) if array.shape[i] == 1]
         if not axes:
             raise CannotFollow("one channel is spread over several axes")
-    axis = (
-        axes[-1]
-        if axes[-1] == array.ndim - 1
-        else max(axes, key=lambda i: array.shape[i])
-    )
+    axis = walk.chosen(axes)
+    if axis is None:
+        axis = (
+            axes[-1]
+            if axes[-1] == array.ndim - 1
+            else max(axes, key=lambda i: array.shape[i])
+        )
     rows = np.moveaxis(roots, axis, 0).reshape(array.shape[axis], -1)
     places, others = np.nonzero(rows >= 0)
     pairs = np.stack([places, rows[places, others]], axis=1)
