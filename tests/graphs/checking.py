@@ -17,6 +17,7 @@ from graphs.draws import whole
 from graphs.growing import random_model
 from keras_nonconvex import graph
 from keras_nonconvex import pruning
+from keras_nonconvex import unfolding
 from keras_nonconvex.pruning.channels.trace import Trace
 
 # Graphs are in float64: what is left of rounding is far below this, and what
@@ -154,7 +155,9 @@ class Check:
             assert count == plan.after["params"], (
                 f"{what}: {count} parameters, plan {plan.after['params']}"
             )
-        known = {op.name for op in operations(self.model)}
+        known = {
+            op.name for op in operations(unfolding.unfold(self.model).model)
+        }
         more = [
             op.name
             for op in operations(small)
