@@ -365,6 +365,13 @@ FOLLOWED = {
     "pad by a value": lambda x: ops.pad(
         x, ((0, 0), (1, 2), (2, 1), (0, 0)), constant_values=0.5
     ),
+    "layer normalization": layers.LayerNormalization(),
+    "layer normalization without a shift": layers.LayerNormalization(
+        center=False
+    ),
+    "spectral normalization": lambda x: layers.SpectralNormalization(
+        layers.Conv2D(8, 3)
+    )(x),
     "normalized dot": lambda x: layers.Dot(axes=-1, normalize=True)(
         [layers.Reshape((64, 8))(y) for y in (x, layers.Conv2D(8, 1)(x))]
     )[:, None],
@@ -386,3 +393,45 @@ def test_channels_are_followed_through(kind):
     model = models.randomize(keras.Model(inputs, x), 0)
     plan = pruned(model, budget={"channels": 0.5})
     assert 2 <= lost(plan, "a")[0] < 8, lost(plan, "a")
+
+
+def test_spectral_normalization_is_cut_as_the_layer_inside_is():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.SpectralNormalization(layers.Conv2D(8, 3), name="a")(inputs)
+    x = layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    plan = pruned(model, budget={"channels": 0.5})
+    assert lost(plan, "a")[0] >= 4
+    small, x = plan.apply(model), images(model)
+    small.compile("sgd", "mse")
+    small.fit(x, np.ones((len(x), 2)), verbose=0)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_a_layer_normalization_keeps_the_statistics_of_all_channels(
+    policy, tmp_path
+):
+    inputs = keras.Input((6, 8))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = t = layers.Dense(8, name="stream")(inputs)
+        x = layers.LayerNormalization(name="norm")(x)
+        x = layers.Dense(16, activation="gelu")(x)
+        x = layers.Add()([t, layers.Dense(8, name="out")(x)])
+        x = layers.Dense(3)(layers.LayerNormalization(name="last")(x))
+        model = keras.Model(inputs, x)
+    finally:
+        keras.config.set_dtype_policy(before)
+    models.randomize(model, 0)
+    plan = pruning.plan(model, "random", {"channels": 0.5}, round_to=1)
+    small, masked, x = plan.apply(model), plan.mask(model), images(model)
+    limit = 1e-5 if policy == "float32" else 5e-3
+    assert difference(run(masked, x), run(small, x)) <= limit
+    assert lost(plan, "stream")[0] >= 3
+    assert small.count_params() == plan.after["params"]
+    small.save(tmp_path / "small.keras")
+    loaded = keras.models.load_model(tmp_path / "small.keras")
+    assert difference(run(small, x), run(loaded, x)) == 0
+    again = pruning.plan(small, "random", {"channels": 0.5}, round_to=1)
+    assert lost(again, "stream")[0]

@@ -501,6 +501,21 @@ MUTANTS = [
         "tests/test_random_graphs.py::test_random_graphs",
     ),
     Mutant(
+        PRUNING + "rules/normalizing.py",
+        "self.count, self.left = x.full[-1], x.shape[-1]",
+        "self.count, self.left = x.shape[-1], x.shape[-1]",
+        (
+            "tests/test_removal.py::"
+            "test_a_layer_normalization_keeps_the_statistics_of_all_channels"
+        ),
+    ),
+    Mutant(
+        PRUNING + "channels/following.py",
+        "if other.free().sum() > best.free().sum():",
+        "if False:",
+        "tests/test_removal.py::test_channels_are_followed_through",
+    ),
+    Mutant(
         PRUNING + "rules/judging.py",
         "same = _same(mixed[~changed], y[~changed]) and _same(",
         "same = _same(",

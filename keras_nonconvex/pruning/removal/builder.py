@@ -277,7 +277,11 @@ class Builder:
         rule = self._rule(operation)
         changes = {}
         if rule is not None:
-            changes = rule.resized(operation, self._cut(operation, key))
+            cut = self._cut(operation, key)
+            other = rule.replaced(operation, cut, self._name)
+            if other is not None:
+                return other
+            changes = rule.resized(operation, cut)
         if not isinstance(operation, keras.layers.Layer):
             return remaking.copy_of_operation(operation, changes)
         if id(operation) in self.new_biases:
