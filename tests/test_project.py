@@ -81,7 +81,7 @@ CRITERIA = [{"base", "gates"}, {"weights"}, {"samples"}]
 RULES = [
     {"base", "judging"},
     {"elementwise", "merging", "moving", "normalizing"},
-    {"weighted", "sequences"},
+    {"weighted", "sequences", "selecting"},
     {"pooling"},
 ]
 

@@ -36,7 +36,8 @@ def batch_norm_of_positions(x, rng):
 
 @block(*ANY)
 def layer_norm(x, rng):
-    return layers.LayerNormalization(center=coin(rng), scale=coin(rng))(x)
+    scale = coin(rng, 0.8)
+    return layers.LayerNormalization(center=scale and coin(rng), scale=scale)(x)
 
 
 @block(*SPATIAL)

@@ -523,6 +523,33 @@ MUTANTS = [
         "tests/test_removal.py::test_a_branch_that_adds_a_constant_goes_whole",
     ),
     Mutant(
+        PRUNING + "removal/builder.py",
+        "indices = places[pick.indices[given[pick.indices]]]",
+        "indices = pick.indices[given[pick.indices]] % given.sum()",
+        "tests/test_removal.py::test_channels_are_followed_through",
+    ),
+    Mutant(
+        PRUNING + "rules/merging.py",
+        "walk.needs_zero(ids)",
+        "pass",
+        "tests/test_random_graphs.py::test_random_graphs",
+    ),
+    Mutant(
+        PRUNING + "rules/normalizing.py",
+        "self.count, self.left = x.full[-1], x.shape[-1]",
+        "self.count, self.left = x.shape[-1], x.shape[-1]",
+        (
+            "tests/test_removal.py::"
+            "test_a_layer_normalization_keeps_the_statistics_of_all_channels"
+        ),
+    ),
+    Mutant(
+        PRUNING + "channels/following.py",
+        "if other.free().sum() > best.free().sum():",
+        "if False:",
+        "tests/test_removal.py::test_channels_are_followed_through",
+    ),
+    Mutant(
         PRUNING + "rules/judging.py",
         "same = _same(mixed[~changed], y[~changed]) and _same(",
         "same = _same(",

@@ -9,6 +9,32 @@ from keras_nonconvex import unfolding
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.walk import Walk
 
+# How many further passes are made at most to find axes for channels.
+_PASSES = 8
+
+
+def follow(model, select=False):
+    """The `Pass` through a model that leaves most to remove.
+
+    A Reshape may hand its channels to several axes, of which one has them
+    from then on. Where that one has to stay, the others are tried.
+
+    Args:
+        model: A built functional or Sequential model, or one that unfolds.
+        select: As in `Pass`. Defaults to `False`.
+    """
+    unfolded = unfolding.unfold(model)
+    best, tried = Pass(unfolded, select), set()
+    for _ in range(_PASSES):
+        left = [c for c in best.alternatives() if c not in tried]
+        if not left:
+            break
+        tried.add(left[0])
+        other = Pass(unfolded, select, {**best.chosen, **dict(left[:1])})
+        if other.free().sum() > best.free().sum():
+            best = other
+    return best
+
 
 class Pass:
     """Calls the rule of every layer of a model, in order.
@@ -25,15 +51,17 @@ class Pass:
         not_followed: {id of a layer that no rule follows: why}.
 
     Args:
-        model: A built functional or Sequential model.
+        unfolded: The `Unfolded` model.
         select: Whether a normalization may choose among its input's channels.
             Defaults to `False`.
+        chosen: As in `Walk`. Defaults to `None`.
     """
 
-    def __init__(self, model, select=False):
-        self.model, self.whole, self._passing = unfolding.unfold(model)
+    def __init__(self, unfolded, select=False, chosen=None):
+        self.model, self.whole, self._passing = unfolded
         self.calls, self.outputs, self.nested = graph.flattened(self.model)
-        self.walk = Walk(self.calls, select)
+        self.chosen = chosen or {}
+        self.walk = Walk(self.calls, select, self.chosen)
         self.tensors = {}
         self.layers = {}
         self.not_followed = {}
@@ -46,6 +74,37 @@ class Pass:
         self.walk.freeze_held()
         for tensor in self.outputs:
             self._freeze_all([self.tensors[id(tensor)]], "model output")
+
+    def free(self):
+        """One bool per id, whether it is the root of a class that may go."""
+        free = np.zeros(len(self.walk), dtype=bool)
+        for arrays in self.walk.made.values():
+            for ids in arrays:
+                free[self.walk.roots(ids)] = True
+        free[list(self.walk.frozen())] = False
+        return free
+
+    def alternatives(self):
+        """(call, axis) of what else may be chosen where what is has to stay."""
+        free = self.free()
+        arrays = [ids for made in self.walk.made.values() for ids in made]
+        made = self.walk.roots(np.concatenate([np.arange(0), *arrays]))
+        for call in self.calls:
+            key = id(call.node), call.path
+            if key not in self.walk.choices:
+                continue
+            (given,), (got, *_) = (
+                [self._roots(t) for t in tensors]
+                for tensors in (call.inputs[:1], call.outputs)
+            )
+            if np.isin(given, made).any() and not free[got].any():
+                yield from ((key, axis) for axis in self.walk.choices[key])
+
+    def _roots(self, tensor):
+        """The roots of all channels of a tensor."""
+        x = self.tensors[id(tensor)]
+        ids = [x.axes[axis] for axis in x.labelled]
+        return self.walk.roots(np.concatenate([np.arange(0), *ids]))
 
     def _outputs(self, call, name):
         """One `Tensor` per output of a call."""

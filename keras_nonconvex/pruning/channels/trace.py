@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from keras_nonconvex.pruning.channels.following import Pass
+from keras_nonconvex.pruning.channels.following import follow
 
 
 class Trace:
@@ -26,7 +26,7 @@ class Trace:
         names: {id of a layer: its name}.
         not_followed: {id of a layer that no rule follows: why}.
         uses: All weight axes that are channels, a list of `Use`.
-        made, gathers, arrays, mixing, zeros_needed: As in `Walk`.
+        made, gathers, picks, arrays, mixing, zeros_needed: As in `Walk`.
         root_of: The root of each id, an int array.
         free: One bool per id, whether it is the root of a class that may go.
         reasons: {root: why its class must stay}.
@@ -38,7 +38,7 @@ class Trace:
     """
 
     def __init__(self, model, select=False):
-        followed = Pass(model, select)
+        followed = follow(model, select)
         self.given = model
         self.model = followed.model
         self.whole = followed.whole
@@ -53,20 +53,13 @@ class Trace:
         self.uses = walk.uses
         self.made = dict(walk.made)
         self.gathers = walk.gathers
+        self.picks = walk.picks
         self.arrays = walk.arrays
         self.mixing = walk.mixing
         self.zeros_needed = walk.zeros_needed
         self.root_of = walk.roots(np.arange(len(walk)))
         self.reasons = walk.frozen()
-        self.free = self._free()
-
-    def _free(self):
-        free = np.zeros(len(self), dtype=bool)
-        for arrays in self.made.values():
-            for ids in arrays:
-                free[self.root_of[ids]] = True
-        free[list(self.reasons)] = False
-        return free
+        self.free = followed.free()
 
     def __len__(self):
         return len(self.root_of)

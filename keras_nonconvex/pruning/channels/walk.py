@@ -30,7 +30,8 @@ class Walk(ChannelSpace):
     - `freeze`, `stuck`: channels that have to stay;
     - `mixes`, `needs_zero`: what holds a removed channel's constant back;
     - `argument`, `call`, `shapes`, `given`: the call at hand;
-    - `new`, `roots`, `selected`, `cut_arrays`, `without_time`: rarely.
+    - `new`, `roots`, `selected`, `pick`, `cut_arrays`, `cut_array`,
+      `arguments`, `without_time`: rarely.
 
     Attributes:
         call: The call at hand, a `keras_nonconvex.graph.Call`.
@@ -42,6 +43,9 @@ class Walk(ChannelSpace):
         names: {id of a layer: its name}; "model/layer" if nested.
         made: {layer name: arrays of the ids that it makes}.
         gathers: {call: `Gather`}, where a normalization chooses channels.
+        choices: {call: the axes that it hands its channels to}, where these
+            are several.
+        picks: {call: `Pick`}, where an operation chooses channels.
         arrays: {call: {(argument, axis): ids}}, arrays among the arguments
             that have channels of their own.
         mixing: (call, ids) where each channel changes what the others become.
@@ -51,9 +55,11 @@ class Walk(ChannelSpace):
         calls: The calls of a model, a list of `keras_nonconvex.graph.Call`.
         select: Whether a normalization may choose among its input's channels,
             as in `plan`. Defaults to `False`.
+        chosen: {call: axis}: which of `choices` to take. Defaults to `None`:
+            as the rules prefer.
     """
 
-    def __init__(self, calls, select=False):
+    def __init__(self, calls, select=False, chosen=None):
         super().__init__()
         self.select = select
         self._calls = calls
@@ -61,6 +67,9 @@ class Walk(ChannelSpace):
         self.names = {}
         self.made = collections.defaultdict(list)
         self.gathers = {}
+        self.picks = {}
+        self.choices = {}
+        self._chosen = chosen or {}
         self.arrays = {}
         self.mixing = []
         self.zeros_needed = []
@@ -273,6 +282,28 @@ class Walk(ChannelSpace):
         self.gathers[self._key] = Gather(axis, ids, chosen)
         return x.with_ids(chosen, axis)
 
+    def chosen(self, axes):
+        """The axis that has channels, where a call hands them to several.
+
+        Args:
+            axes: The axes that it hands them to, a list.
+
+        Returns:
+            An axis of the list, or None if none was chosen before.
+        """
+        if len(axes) > 1:
+            self.choices[self._key] = axes
+        axis = self._chosen.get(self._key)
+        return axis if axis in axes else None
+
+    def pick(self, pick):
+        """Says that the call at hand chooses among its input's channels.
+
+        Args:
+            pick: A `Pick`.
+        """
+        self.picks[self._key] = pick
+
     def cut_arrays(self, out):
         """Says that constant arrays among the arguments have channels.
 
@@ -282,15 +313,28 @@ class Walk(ChannelSpace):
             out: The output, a `Tensor`. The arrays are aligned with its last
                 axes.
         """
-        arguments = self.call.node.arguments
-        leaves = tree.flatten((arguments.args, arguments.kwargs))
-        for i, leaf in enumerate(leaves):
+        for i, leaf in enumerate(self.arguments):
             if isinstance(leaf, keras.KerasTensor):
                 continue
             for axis, size in enumerate(np.shape(leaf)[::-1], start=1):
                 if size > 1 and out.axes[-axis] is not None:
-                    cuts = self.arrays.setdefault(self._key, {})
-                    cuts[i, -axis] = out.axes[-axis]
+                    self.cut_array(i, -axis, out.axes[-axis])
+
+    def cut_array(self, place, axis, ids):
+        """Says that an axis of a constant array is indexed by channels.
+
+        Args:
+            place: Which of `arguments` the array is, an int.
+            axis: The axis of the array, an int.
+            ids: One id per index of the axis.
+        """
+        self.arrays.setdefault(self._key, {})[place, axis] = ids
+
+    @property
+    def arguments(self):
+        """All arguments of the call at hand, a flat list."""
+        arguments = self.call.node.arguments
+        return tree.flatten((arguments.args, arguments.kwargs))
 
     def argument(self, position, key=None):
         """An argument of the call at hand.

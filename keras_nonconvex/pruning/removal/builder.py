@@ -64,9 +64,10 @@ class Builder:
         for use in trace.uses:
             self._uses.setdefault(id(use.variable), []).append(use)
         self.pairs = []
-        # A layer that another one has in its config may be made before it is
-        # called: it gets its weights when it is.
         self._built = {}
+        # By identity. A layer that another one has in its config may be made
+        # before it is called: it gets its weights when it is.
+        self._held = {}
         self._filled = set()
         self._names = {c.operation.name for c in trace.calls}
         self._names |= {n.node.operation.name for n in trace.nested}
@@ -149,6 +150,10 @@ class Builder:
             return self._without_dead(node, key, tensors)
         if key in self.trace.gathers:
             tensors = self._narrowed(node, key, tensors)
+        if key in self.trace.picks:
+            outputs = self._picked(node, key, tensors)
+            if outputs is not None:
+                return outputs
         args, kwargs = node.arguments.fill_in(tensors)
         if graph.is_graph(operation):
             given = [tensors[id(t)] for t in graph.entering(node)]
@@ -183,12 +188,17 @@ class Builder:
         )
 
     def _new_call(self, operation, key, args, kwargs):
-        if id(operation) not in self._built:
-            self._built[id(operation)] = self._resized(operation, key)
-        new = self._built[id(operation)]
+        new = self._built.get(id(operation))
+        if new is None:
+            same = remaking.identity(operation)
+            new = self._held.get(same)
+            if new is None or id(new) in self._filled:
+                new = self._resized(operation, key)
+            self._built[id(operation)] = new
+            self._held.setdefault(same, new)
         outputs = new(*args, **kwargs)
-        if id(operation) not in self._filled:
-            self._filled.add(id(operation))
+        if id(new) not in self._filled:
+            self._filled.add(id(new))
             remaking.build_activation(operation, new, outputs)
             self._set_weights(operation, new, key)
         return outputs
@@ -236,17 +246,47 @@ class Builder:
         self._name(picked, f"{node.operation.name}_select")
         return {**tensors, id(tensor): picked}
 
+    def _picked(self, node, key, tensors):
+        """What a choice of channels gives of those that are left.
+
+        None if all are left.
+        """
+        pick = self.trace.picks[key]
+        given = self.trace.stays(self.keep, pick.given)
+        if given.all():
+            return None
+        (tensor,) = node.arguments.keras_tensors
+        places = np.cumsum(given) - 1
+        indices = places[pick.indices[given[pick.indices]]]
+        part = list(pick.key)
+        run = len(indices) and np.all(np.diff(indices) == 1)
+        if run and len(indices) < given.sum():
+            first, last = int(indices[0]), int(indices[-1])
+            part[pick.place] = slice(first, last + 1)
+        picked = tensors[id(tensor)]
+        if any(entry != slice(None) for entry in part):
+            picked = picked[tuple(part)]
+            picked._keras_history.operation.name = node.operation.name
+        if not run:
+            picked = ops.take(picked, indices.tolist(), axis=pick.axis)
+            self._name(picked, f"{node.operation.name}_select")
+        return picked
+
     def _resized(self, operation, key):
         """A new layer of the size that is left."""
         rule = self._rule(operation)
         changes = {}
         if rule is not None:
-            changes = rule.resized(operation, self._cut(operation, key))
+            cut = self._cut(operation, key)
+            other = rule.replaced(operation, cut, self._name)
+            if other is not None:
+                return other
+            changes = rule.resized(operation, cut)
         if not isinstance(operation, keras.layers.Layer):
             return remaking.copy_of_operation(operation, changes)
         if id(operation) in self.new_biases:
             changes = {**changes, **remaking.with_bias(operation)}
-        return remaking.remade(operation, changes, self._built)
+        return remaking.remade(operation, changes, self._held)
 
     def _rule(self, operation):
         """The rule by which a layer gets smaller, None if it does not."""

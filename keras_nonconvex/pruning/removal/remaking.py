@@ -61,8 +61,8 @@ def remade(layer, changes, known):
     Args:
         layer: The old layer.
         changes: A dict of config entries that change, nested as configs are.
-        known: {id of an old layer: the new one}. Layers that a config hands
-            over as they are get one here, if they have none.
+        known: {identity of an old layer: the new one}. Layers that a config
+            hands over as they are get one here, if they have none.
     """
 
     def edited(config):
@@ -123,7 +123,7 @@ def _own(value, known, build=True):
         return type(value)(_own(v, known, build) for v in value)
     if not _is_layer(value):
         return value
-    if id(value) not in known:
+    if identity(value) not in known:
         if isinstance(value, keras.Model):
             new = keras.models.clone_model(value)
         else:
@@ -132,8 +132,14 @@ def _own(value, known, build=True):
             if not new.built:
                 new.build_from_config(value.get_build_config())
             new.set_weights(value.get_weights())
-        known[id(value)] = new
-    return known[id(value)]
+        known[identity(value)] = new
+    return known[identity(value)]
+
+
+def identity(layer):
+    """What a layer has in common with its views in an unfolded model."""
+    variables = getattr(layer, "variables", ())
+    return (type(layer), *(map(id, variables) if variables else [id(layer)]))
 
 
 def build_activation(old, new, outputs):

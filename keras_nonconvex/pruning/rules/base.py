@@ -160,6 +160,22 @@ class Rule:
         """
         return {}
 
+    def replaced(self, layer, cut, name):
+        """What takes the place of a layer that does not exist smaller.
+
+        Args:
+            layer: The layer, at its full size.
+            cut: A `Cut`: what stays of its inputs, outputs and weights.
+            name: A function (tensor, name) that names the operation that a
+                tensor comes from; names in a model are unique.
+
+        Returns:
+            An object that is called as the layer is, with `weights` and
+            `set_weights` for what stays of the layer's weights; None, unless
+            a rule overrides this, if the layer is made anew.
+        """
+        return None
+
     def rescaled(self, layer, cut, weights):
         """New values where fewer channels change what a weight means.
 

@@ -7,6 +7,7 @@ from keras import layers
 from keras_nonconvex.pruning.rules import judging
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import Tensor
 from keras_nonconvex.pruning.rules.base import find
 from keras_nonconvex.pruning.rules.base import rule
 
@@ -185,3 +186,17 @@ class LayerScaleRule(Rule):
 
     def resized(self, layer, cut):
         return {"projection_dim": cut.outputs[0].shape[-1]}
+
+
+@rule("Glu")
+class GluRule(Rule):
+    """a * sigmoid(b) of the two halves of an axis: they go in pairs."""
+
+    def channels(self, layer, inputs, walk):
+        (x,) = inputs
+        axis = layer.axis % len(x.shape)
+        if x.axes[axis] is None:
+            return Tensor(walk.shapes[0], x.axes)
+        first, second = np.split(x.axes[axis], 2)
+        walk.tie(first, second)
+        return Tensor(walk.shapes[0], x.with_ids(first, axis).axes)
