@@ -656,8 +656,8 @@ MUTANTS = [
     ),
     Mutant(
         PARITY,
-        "accuracy=head.accuracy(found, y)",
-        "accuracy=head.accuracy(expected, y)",
+        "accuracy=_mean(_accuracies(heads, found, labels))",
+        "accuracy=_mean(_accuracies(heads, expected, labels))",
         "tests/test_parity.py::test_both_accuracies_count_against_the_same_labels",
     ),
     Mutant(
