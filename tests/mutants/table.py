@@ -661,6 +661,26 @@ MUTANTS = [
         "tests/test_parity.py::test_both_accuracies_count_against_the_same_labels",
     ),
     Mutant(
+        PARITY,
+        "error=max(map(_error, expected, differences)),",
+        "error=min(map(_error, expected, differences)),",
+        "tests/test_exported_models.py::"
+        "test_several_inputs_and_outputs_are_compared_and_timed",
+    ),
+    Mutant(
+        "tflite_export/inference.py",
+        "found = tree.flatten(model(given, training=False))",
+        "found = tree.flatten(model(given))",
+        "tests/test_exported_models.py::test_files_compute_what_predict_does",
+    ),
+    Mutant(
+        "tflite_export/flatfile.py",
+        "ordered = [found[name] for name in wanted]",
+        "ordered = [found[name] for name in sorted(wanted)]",
+        "tests/test_exported_models.py::"
+        "test_inputs_and_outputs_keep_their_names_and_order",
+    ),
+    Mutant(
         "keras_nonconvex/ranges.py",
         "if step > 0.2:",
         "if step > 20:",
