@@ -90,7 +90,7 @@ COMPRESSION = [
     {"run"},
 ]
 EXPORT = [
-    {"processes", "flatfile", "runtime"},
+    {"processes", "flatfile", "inference", "runtime"},
     {"metadata", "samples", "precisions"},
     {"parity", "timing", "profiling"},
     {"conversion", "drift"},

@@ -226,7 +226,8 @@ def drift(model, file, x, y):
 
 
 def representative(model, file, x, y):
-    return tflite_export.samples.representative(model, x).tolist()
+    (found,) = tflite_export.samples.representative(model, x)
+    return found.tolist()
 
 
 TAKERS = {
