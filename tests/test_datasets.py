@@ -177,7 +177,7 @@ def test_a_few_images_are_from_all_over(digits):
         gaps = np.diff([-1, *chosen, size])
         assert chosen[-1] < size and gaps.max() <= 2 * np.ceil(size / most) + 1
     # Labels that repeat with a period do not all fall on one class.
-    assert np.bincount(spread(5000, 500) % 10).min() > 30
+    assert np.bincount(spread(5000, 500) % 10, minlength=10).min() > 30
 
 
 @pytest.fixture

@@ -688,8 +688,8 @@ MUTANTS = [
     ),
     Mutant(
         "keras_nonconvex/ranges.py",
-        '(x.astype("float32") - holds.low) * np.float32(scale)',
-        'x.astype("float32") * np.float32(scale)',
+        "* np.float32(scale) + takes.low",
+        "* np.float32(scale)",
         "tests/test_ranges.py",
     ),
     Mutant(
