@@ -138,8 +138,8 @@ def summary(model):
     A MAC is one multiply-add of a convolution or dense layer, for one sample.
 
     Args:
-        model: A built functional or Sequential `keras.Model` whose input size
-            is known.
+        model: A built `keras.Model`. Own layers and subclassed models are
+            followed to the layers that they call.
 
     Returns:
         A `Summary`, which prints as a table. Its attributes `params`, `macs`,

@@ -31,7 +31,7 @@ def BASNetBackbone():
 
 @backbone
 def CLIPVisionEncoder():
-    return models.CLIPVisionEncoder(intermediate_dim=32, **VIT)
+    return models.CLIPVisionEncoder(intermediate_dim=64, **VIT)
 
 
 @backbone
@@ -66,14 +66,14 @@ def DFineBackbone():
         encoder_in_channels=[16, 24],
         encode_proj_layers=[1],
         num_attention_heads=2,
-        encoder_ffn_dim=32,
+        encoder_ffn_dim=64,
         num_encoder_layers=1,
         hidden_expansion=0.5,
         depth_multiplier=0.5,
         eval_idx=-1,
         num_decoder_layers=2,
         decoder_attention_heads=2,
-        decoder_ffn_dim=32,
+        decoder_ffn_dim=64,
         decoder_n_points=[2, 2],
         lqe_hidden_dim=8,
         num_lqe_layers=2,
@@ -86,13 +86,13 @@ def DFineBackbone():
 @backbone
 def DINOV2Backbone():
     return models.DINOV2Backbone(
-        intermediate_dim=32, position_embedding_shape=(32, 32), **VIT
+        intermediate_dim=64, position_embedding_shape=(32, 32), **VIT
     )
 
 
 @backbone
 def DINOV3Backbone():
-    return models.DINOV3Backbone(intermediate_dim=32, **VIT)
+    return models.DINOV3Backbone(intermediate_dim=64, **VIT)
 
 
 @backbone
@@ -110,7 +110,7 @@ def DeepLabV3Backbone():
 
 @backbone
 def DeiTBackbone():
-    return models.DeiTBackbone(intermediate_dim=32, **VIT)
+    return models.DeiTBackbone(intermediate_dim=64, **VIT)
 
 
 @backbone
@@ -121,7 +121,7 @@ def DenseNetBackbone():
 @backbone
 def DepthAnythingBackbone():
     encoder = models.DINOV2Backbone(
-        intermediate_dim=32,
+        intermediate_dim=64,
         position_embedding_shape=(64, 64),
         **{**VIT, "num_layers": 4, "image_shape": IMAGE},
     )
@@ -173,7 +173,7 @@ def HGNetV2Backbone(image_shape=IMAGE, out_features=None):
 
 @backbone
 def MetaCLIP2VisionEncoder():
-    return models.MetaCLIP2VisionEncoder(intermediate_dim=32, **VIT)
+    return models.MetaCLIP2VisionEncoder(intermediate_dim=64, **VIT)
 
 
 @backbone
@@ -246,7 +246,7 @@ def PARSeqBackbone():
         decoder_hidden_dim=16,
         num_decoder_layers=1,
         num_decoder_heads=2,
-        decoder_mlp_dim=32,
+        decoder_mlp_dim=64,
     )
 
 
@@ -288,7 +288,7 @@ def SAMBackbone():
         mask_decoder=layers.SAMMaskDecoder(
             num_layers=2,
             hidden_size=8,
-            intermediate_dim=32,
+            intermediate_dim=64,
             num_heads=2,
             embedding_dim=8,
             num_multimask_outputs=3,
@@ -307,7 +307,7 @@ def SegFormerBackbone():
 
 @backbone
 def SigLIPVisionEncoder():
-    return models.SigLIPVisionEncoder(intermediate_dim=32, **VIT)
+    return models.SigLIPVisionEncoder(intermediate_dim=64, **VIT)
 
 
 @backbone
@@ -329,7 +329,7 @@ def VGGBackbone():
 @backbone
 def ViTBackbone(use_class_token=True):
     return models.ViTBackbone(
-        mlp_dim=32, use_class_token=use_class_token, **VIT
+        mlp_dim=64, use_class_token=use_class_token, **VIT
     )
 
 
@@ -341,7 +341,7 @@ def ViTDetBackbone():
         hidden_size=16,
         num_layers=2,
         global_attention_layer_indices=[1],
-        intermediate_dim=32,
+        intermediate_dim=128,
         num_heads=2,
         num_output_channels=8,
         window_size=2,
@@ -352,7 +352,7 @@ def ViTDetBackbone():
 def VideoPrismBackbone():
     return models.VideoPrismBackbone(
         num_frames=2,
-        intermediate_dim=32,
+        intermediate_dim=64,
         num_spatial_layers=1,
         num_temporal_layers=1,
         num_auxiliary_layers=0,

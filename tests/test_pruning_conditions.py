@@ -162,6 +162,15 @@ def test_what_cannot_be_stored_can_be_rebuilt():
     assert reasons["b"] and "Lambda" not in reasons["b"]
 
 
+def test_one_dropout_serves_tensors_of_several_sizes():
+    inputs = keras.Input((8,))
+    drop = layers.Dropout(0.1)
+    z = drop(layers.Dense(16, activation="gelu", name="a")(inputs))
+    z = drop(layers.Dense(12, name="b")(z))
+    model = keras.Model(inputs, layers.Dense(3)(z))
+    check(model, noise(2, 8), budget={"channels": {"a": 0.5, "b": 0.25}})
+
+
 def test_own_loss_metrics_and_nested_weights_come_along():
     base = keras.Sequential(
         [keras.Input((8,)), layers.Dense(16, activation="relu")], name="base"

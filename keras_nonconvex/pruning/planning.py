@@ -41,7 +41,8 @@ def plan(
     as well, until what remains is within it.
 
     Args:
-        model: A built functional or Sequential model.
+        model: A built model. Own layers and subclassed models are followed
+            to the layers that they call.
         criterion: What ranks the channels: a registered name, one of
             `list(knc.pruning.criteria.REGISTRY)`; an instance of one of
             `pruning.criteria`; or a function as described in
@@ -89,7 +90,7 @@ def plan(
     Raises:
         ValueError: An argument is illegal; a pattern matches no layer; the
             criterion looks at samples and there is no `data`; or the model is
-            not built, or a subclassed one. A budget that cannot be met raises
+            not built, or a subclassed one that cannot be followed. A budget that cannot be met raises
             nothing: the plan comes as close as it can, and `plan.met` is
             `False`.
 
@@ -121,7 +122,7 @@ def prune(model, criterion=None, budget=None, round_to=None, **options):
     Warns where the budget cannot be met.
 
     Args:
-        model: A built functional or Sequential model; it stays as it is.
+        model: A built model, as in `plan`; it stays as it is.
         criterion: As in `plan`. Defaults to "group_norm" with a budget and
             to "zeros" without one.
         budget: As in `plan`, such as `{"macs": 0.5}`. Defaults to `None`:

@@ -15,7 +15,7 @@ from keras_nonconvex.training.model import ProximalModel
 
 
 def attach(model, rules):
-    """Sets regularizers on a built functional or Sequential model.
+    """Sets regularizers on a built model.
 
     In Keras 3, setting `layer.kernel_regularizer` after a layer is built does
     nothing; this function sets the variable's regularizer too. It adapts
@@ -26,8 +26,10 @@ def attach(model, rules):
     back.
 
     Args:
-        model: A built functional or Sequential `keras.Model`, possibly
-            pretrained. Its layers are changed in place.
+        model: A built `keras.Model`, possibly pretrained. Its layers are
+            changed in place. Where own layers or a subclassed model are
+            followed to the layers that they call, the result has layers of
+            its own, over the same weights.
         rules: A regularizer for every kernel; or a dict whose values are
             regularizers, or None for no penalty. The keys of the dict are
             layer types (`keras.layers.Conv2D`), layer name patterns
@@ -126,7 +128,7 @@ def strip(model):
     """Removes this package's regularizers and constraints from a model.
 
     Args:
-        model: A built functional or Sequential model. Its layers are changed
+        model: A built model. Its layers are changed
             in place.
 
     Returns:

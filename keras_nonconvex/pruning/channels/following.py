@@ -197,9 +197,12 @@ class Pass:
     def _tie_with_first_call(self, operation, inputs, outputs):
         """One layer has one size: its calls are cut alike."""
         first = self._first.setdefault(id(operation), (inputs, outputs))
+        if first[0] is inputs or getattr(operation, "weights", ()):
+            return
         rule = rules.find(operation) or rules.Rule()
-        fixed = type(rule).resized is rules.Rule.resized
-        if first[0] is inputs or fixed or getattr(operation, "weights", ()):
+        whole = rules.Cut(*(list(map(_all_of, x)) for x in first), {})
+        # Most dropout layers serve tensors of any size, for example.
+        if not rule.resized(operation, whole):
             return
         self._tie_tensors(
             [*first[0], *first[1]], [*inputs, *outputs], operation
@@ -232,6 +235,12 @@ def _as_tensor(output, shape):
     if isinstance(output, rules.Tensor):
         return output
     return rules.positions(shape).with_ids(np.asarray(output))
+
+
+def _all_of(x):
+    """A tensor of which everything stays."""
+    masks = (None if i is None else np.ones(len(i), bool) for i in x.axes)
+    return rules.Kept(x.shape, tuple(masks))
 
 
 def _sized(x):

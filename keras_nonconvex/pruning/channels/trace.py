@@ -8,7 +8,7 @@ from keras_nonconvex.pruning.channels.following import follow
 
 
 class Trace:
-    """The channel graph of a functional or Sequential model.
+    """The channel graph of a model.
 
     Channel ids are grouped into classes of tied channels. A class stays or
     goes as one; it is known by one of its ids, its root. `len(trace)` is the
@@ -32,7 +32,7 @@ class Trace:
         reasons: {root: why its class must stay}.
 
     Args:
-        model: A built functional or Sequential model.
+        model: A built model.
         select: Whether a normalization may choose among its input's channels,
             as in `plan`. Defaults to `False`.
     """

@@ -342,6 +342,12 @@ class Builder:
             place = [w is new.bias for w in new.weights].index(True)
             bias = self.new_biases[id(old)].reshape(new.bias.shape)
             weights.insert(place, bias)
+        if len(weights) != len(new.weights):
+            raise ValueError(
+                f"Layer '{old.name}' cannot be made anew from its config: it "
+                f"has {len(weights)} weights, and one made anew has "
+                f"{len(new.weights)}. Received: {type(old).__name__}"
+            )
         new.set_weights(weights)
         remaking.copy_state(old, new)
         self.pairs += [
