@@ -73,7 +73,7 @@ def sequential(shape, rng, steps):
         layer = y._keras_history.operation
         alone = isinstance(layer, layers.Layer) and layer.input is x
         if alone and math.prod(y.shape[1:]) <= MOST_VALUES:
-            model.add(type(layer).from_config(layer.get_config()))
+            model.add(layer)
             x = inner_inputs(y)
     return model
 
