@@ -23,7 +23,21 @@ def anew(old, edited=lambda config: config):
     """
     with _describable(old) as put_back:
         config = {**_recorded(old), **put_back(old.get_config())}
-        return type(old).from_config(edited(config))
+        return _made(old, edited(config))
+
+
+def _made(old, config):
+    """A new object; what an own constructor does not take is set after it."""
+    kind, own = type(old), isinstance(old, keras.layers.Layer)
+    taken = inspect.signature(kind).parameters.values()
+    if not own or is_keras(old) or any(p.kind is p.VAR_KEYWORD for p in taken):
+        return kind.from_config(config)
+    known = {parameter.name for parameter in taken}
+    later = {"name", "trainable", "dtype"} - known
+    new = kind.from_config({k: v for k, v in config.items() if k not in later})
+    new.name, new.trainable = old.name, old.trainable
+    new.dtype_policy = old.dtype_policy
+    return new
 
 
 def _recorded(old):

@@ -28,15 +28,17 @@ def console():
     return Console(width=None if sys.stdout.isatty() else 110)
 
 
-def say(console, text):
+def say(console, text, style=None):
     """Prints a sentence or a line: a terminal wraps it, a file does not.
 
     Args:
         console: A `rich.console.Console`.
         text: A string.
+        style: A style of rich, such as `"yellow"`. Defaults to `None`.
     """
     console.print(
         text,
+        style=style,
         markup=False,
         highlight=False,
         soft_wrap=not console.is_terminal,

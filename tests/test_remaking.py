@@ -10,6 +10,7 @@ from keras import layers
 from keras import ops
 
 import keras_nonconvex as knc
+from keras_nonconvex import configs
 from keras_nonconvex import pruning
 
 ARRAYS = np.random.default_rng(0)
@@ -100,6 +101,20 @@ class Forgetful(layers.Layer):
         return super().get_config()
 
 
+class Bare(layers.Layer):
+    """Its constructor takes nothing but its own argument."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.units = units
+
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=(shape[-1], self.units))
+
+    def call(self, x):
+        return ops.matmul(x, self.matrix)
+
+
 class Cell(layers.Layer):
     """Of a class that is not registered, inside of a layer of Keras."""
 
@@ -181,6 +196,9 @@ MODELS = {
     "own layer": lambda: before_head(
         layers.Dense(8), Scaled(own_activation), layers.Dense(6)
     ),
+    "bare layer": lambda: before_head(
+        layers.Dense(8), Bare(5), layers.Dense(6)
+    ),
     "forgetful layer": lambda: before_head(
         layers.Dense(8), Forgetful(5, factor=3.0), layers.Dense(6)
     ),
@@ -249,6 +267,15 @@ def test_initializers_that_fit_any_shape_stay():
     assert isinstance(fresh.kernel_initializer, keras.initializers.HeNormal)
     np.testing.assert_array_equal(fresh.bias, 0.5)
     assert np.any(np.asarray(fresh.kernel))
+
+
+def test_what_a_bare_constructor_does_not_take_is_set():
+    layer = Bare(5)
+    layer.trainable = False
+    layer.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
+    new = configs.anew(layer)
+    assert (new.name, new.units, new.trainable) == (layer.name, 5, False)
+    assert new.dtype_policy == layer.dtype_policy
 
 
 def test_layers_without_a_config_are_refused_when_planned():

@@ -1,5 +1,7 @@
 """The LiteRT files of a run: written, compared with Keras, timed."""
 
+import dataclasses
+
 import tflite_export
 from keras_nonconvex import samples
 from keras_nonconvex import terminal
@@ -56,7 +58,9 @@ def write(models, recipe, data, paths, console):
             "parity": parity.met,
         }
         if not parity.met:
-            console.print(f"[yellow]{parity}", soft_wrap=True)
+            # The folder has another name until the run is complete.
+            named = dataclasses.replace(parity, path=path.name)
+            terminal.say(console, str(named), "yellow")
     first, *others = (path for _, _, path in jobs)
     with terminal.bar(console, "Latency, interleaved runs"):
         timings = tflite_export.benchmark(

@@ -207,13 +207,12 @@ class _Run:
             **self._measure(pruned),
             "max_abs_diff": float(difference.max()),
         }
-        self.console.print(
+        terminal.say(
+            self.console,
             "Pruned model against masked model on "
             f"{len(self.data.x_test):,} images: "
             f"max |difference| {difference.max():.2g}; accuracy "
             f"{self.metrics['pruned']['accuracy']:.4f} before fine-tuning",
-            soft_wrap=True,
-            highlight=False,
         )
         files.write_text(paths.plan, plan.to_json())
         files.save_model(pruned, paths.pruned)
@@ -238,9 +237,10 @@ class _Run:
                 if self.recipe.offline is None:
                     raise
                 self.recipe = self.recipe.when_offline()
-                self.console.print(
-                    f"[yellow]{error} Using '{self.recipe.dataset}' instead.",
-                    soft_wrap=True,
+                terminal.say(
+                    self.console,
+                    f"{error} Using '{self.recipe.dataset}' instead.",
+                    "yellow",
                 )
                 data = self._read_data()
         if data.y_train is None or not data.classes:

@@ -90,9 +90,9 @@ def plan(
     Raises:
         ValueError: An argument is illegal; a pattern matches no layer; the
             criterion looks at samples and there is no `data`; or the model is
-            not built, or a subclassed one that cannot be followed. A budget that cannot be met raises
-            nothing: the plan comes as close as it can, and `plan.met` is
-            `False`.
+            not built, or a subclassed one that cannot be followed. A budget
+            that cannot be met raises nothing: the plan comes as close as it
+            can, and `plan.met` is `False`.
 
     Example:
     >>> plan = knc.pruning.plan(model, budget={"macs": 0.5})
