@@ -57,10 +57,26 @@ IN_TRAINING = {
     "default": lambda x: Noisy(1.0)(x),
 }
 
+
+@keras.saving.register_keras_serializable("test_constants")
+class Block(layers.Layer):
+    """An own layer, which is unfolded."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.norm = layers.BatchNormalization()
+
+    def call(self, x, training=None):
+        return self.norm(x, training=training)
+
+
+IN_TRAINING["own block"] = lambda x: Block()(x, training=True)
+
 IN_INFERENCE = {
     "dropout": lambda x: layers.Dropout(0.5)(x),
     "told not to": lambda x: Noisy(1.0)(x, training=False),
     "nested": lambda x: of(layers.Dropout(0.5))(x, training=False),
+    "own block": lambda x: Block()(x),
     "nothing to train": lambda x: of(layers.ReLU())(x, training=True),
 }
 

@@ -77,6 +77,16 @@ def test_an_output_that_is_a_part_keeps_all_channels(move):
     assert kept(plan, "front") == (6, 6)
 
 
+def test_channels_that_move_as_the_size_says_stay():
+    inputs = keras.Input((None, 3))
+    x = layers.Permute((2, 1))(front(inputs))
+    x = layers.Dense(2)(layers.Reshape((-1, 24))(x))
+    plan = pruning.plan(
+        keras.Model(inputs, x), "random", {"channels": 0.5}, round_to=1
+    )
+    assert kept(plan, "front") == (6, 6)
+
+
 @pytest.mark.parametrize(
     "move",
     [
@@ -179,6 +189,15 @@ def test_a_constant_that_depends_on_the_size_is_none(name):
     model = keras.Model(inputs, layers.Dense(2)(tail(front(inputs))))
     with_dead_filters(model)
     exact_at_three_sizes(model)
+
+
+def test_a_constant_that_depends_on_the_batch_is_none():
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(6, name="front")(inputs)
+    x = layers.Dense(2)(x - ops.sum(x, axis=0, keepdims=True))
+    model = with_dead_filters(keras.Model(inputs, x))
+    x = np.random.default_rng(1).normal(size=(3, 4, 3)).astype("float32")
+    assert_same(model, pruning.plan(model).apply(model), x)
 
 
 def test_what_depends_on_the_size_stays_and_says_so():

@@ -460,6 +460,12 @@ MUTANTS = [
         "tests/test_sizes.py::test_what_depends_on_the_size_stays_and_says_so",
     ),
     Mutant(
+        PRUNING + "rules/moving.py",
+        "return found if found == earlier else None",
+        "return found",
+        "tests/test_sizes.py::test_channels_that_move_as_the_size_says_stay",
+    ),
+    Mutant(
         PRUNING + "rules/elementwise.py",
         "array = np.compress(masks[-axis], array, axis=-axis)",
         "pass",

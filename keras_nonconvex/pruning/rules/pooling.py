@@ -67,6 +67,8 @@ class ReductionRule(Rule):
         if axes is None:
             axes = range(rank)
         axes = {a % rank for a in ([axes] if isinstance(axes, int) else axes)}
+        if 0 in axes:
+            raise CannotFollow(f"'{layer.name}' reduces the batch")
         for axis in axes:
             if _ignores_zeros(layer):
                 walk.mixes(x, axis)
