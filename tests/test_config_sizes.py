@@ -29,8 +29,8 @@ WITHOUT_SIZES = set(
     interpolation invert keepdims kernel_size key_dim kwargs l1 l2 lora_alpha
     lora_rank mask_value mask_zero max_value mean merge_mode momentum n name
     negative_slope normalize num_heads offset output_padding output_size
-    pad_to_aspect_ratio padding pool_size
-    power_iterations quantization_config rate
+    pad_to_aspect_ratio padding pool_size power_iterations quantization_config
+    rate
     recurrent_activation recurrent_dropout renorm renorm_clipping
     renorm_momentum reset_after return_sequences return_state scale seed self
     shared_axes size sliding_window stateful stddev strides synchronized

@@ -532,7 +532,7 @@ MUTANTS = [
         PRUNING + "removal/builder.py",
         "indices = places[pick.indices[given[pick.indices]]]",
         "indices = pick.indices[given[pick.indices]] % given.sum()",
-        "tests/test_removal.py::test_channels_are_followed_through",
+        "tests/test_following.py::test_channels_are_followed_through",
     ),
     Mutant(
         PRUNING + "rules/merging.py",
@@ -545,7 +545,7 @@ MUTANTS = [
         "self.count, self.left = x.full[-1], x.shape[-1]",
         "self.count, self.left = x.shape[-1], x.shape[-1]",
         (
-            "tests/test_removal.py::"
+            "tests/test_following.py::"
             "test_a_layer_normalization_keeps_the_statistics_of_all_channels"
         ),
     ),
@@ -553,14 +553,14 @@ MUTANTS = [
         PRUNING + "channels/following.py",
         "if other.free().sum() > best.free().sum():",
         "if False:",
-        "tests/test_removal.py::test_channels_are_followed_through",
+        "tests/test_following.py::test_channels_are_followed_through",
     ),
     Mutant(
         PRUNING + "rules/judging.py",
         "same = _same(mixed[~changed], y[~changed]) and _same(",
         "same = _same(",
         (
-            "tests/test_removal.py::"
+            "tests/test_following.py::"
             "test_an_activation_across_channels_keeps_them"
         ),
     ),

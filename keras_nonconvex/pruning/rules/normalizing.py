@@ -72,9 +72,8 @@ class LayerNormalizationRule(Rule):
     def channels(self, layer, inputs, walk):
         (x,) = inputs
         axes = _axes(layer, len(x.shape))
-        last = len(x.shape) - 1
-        if axes == [last] and (layer.scale or not layer.center):
-            walk.mixes(x, last)
+        if self._of_channels(layer, len(x.shape)):
+            walk.mixes(x, -1)
             walk.needs_zero(x.ids)
             if layer.scale:
                 walk.use(layer, "gamma", 0, x.ids, "scale")
@@ -90,9 +89,15 @@ class LayerNormalizationRule(Rule):
 
     def replaced(self, layer, cut, name):
         (x,) = cut.inputs
-        if x.masks[-1] is None or x.masks[-1].all():
+        of_channels = self._of_channels(layer, len(x.shape))
+        if not of_channels or x.shape[-1] == x.full[-1]:
             return None
         return _OfMore(layer, x, name)
+
+    def _of_channels(self, layer, rank):
+        """Whether it is over the last axis, with weights that can be held."""
+        held = layer.scale or not layer.center
+        return held and _axes(layer, rank) == [rank - 1]
 
 
 class _OfMore:
