@@ -182,6 +182,24 @@ def outputs_for(call, inputs):
     return tree.flatten(call.operation(*args, **kwargs))
 
 
+def batch_sizes(calls, usual):
+    """How many samples to try a model on: those that a layer insists on last.
+
+    Args:
+        calls: The calls of the model, a list of `Call`.
+        usual: How many samples to try first, where the inputs leave it open.
+
+    Returns:
+        A list of ints.
+    """
+    for call in calls:
+        if call.node.is_input and call.outputs[0].shape[0]:
+            return [call.outputs[0].shape[0]]
+    shapes = [t.shape for call in calls for t in call.outputs]
+    insisted = {shape[0] for shape in shapes if len(shape) and shape[0]}
+    return [usual, *sorted(insisted - {usual})]
+
+
 def in_training(call):
     """Whether a call runs in training mode, even in a model that infers.
 

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import itertools
 import re
 
 import keras
@@ -344,9 +345,10 @@ def _called(record, model, given, training):
 
 
 def _tried(model, made, rng):
-    """(inputs, outputs) of a model, at the first size that it takes."""
-    for free in (64, 32, 16, 8, 4):
-        inputs = [_sample(t, free, rng) for t in made.inputs]
+    """(inputs, outputs) of a model, at the first sizes that it takes."""
+    batches = graph.batch_sizes(graph.calls(made), 2)
+    for batch, free in itertools.product(batches, (64, 32, 16, 8, 4)):
+        inputs = [_sample(t, batch, free, rng) for t in made.inputs]
         inputs = tree.pack_sequence_as(made.input, inputs)
         try:
             return inputs, model(inputs, training=False)
@@ -359,15 +361,16 @@ def _tried(model, made, rng):
     ) from failure
 
 
-def _sample(t, free, rng):
-    """Two random samples of an input.
+def _sample(t, batch, free, rng):
+    """Random samples of an input.
 
     Args:
         t: The symbolic input.
+        batch: How many samples.
         free: How large its free sizes are.
         rng: A NumPy generator.
     """
-    shape = [t.shape[0] or 2, *(n or free for n in t.shape[1:])]
+    shape = [batch, *(n or free for n in t.shape[1:])]
     if keras.backend.is_float_dtype(t.dtype):
         return rng.normal(size=shape).astype("float32")
     if t.dtype == "string":

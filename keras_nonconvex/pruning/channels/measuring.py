@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nonconvex import graph
 from keras_nonconvex.pruning.channels.execution import run
 
 # Sizes of free axes, by how many there are. The first one at which a model
@@ -72,7 +73,7 @@ def _free(trace):
 def _blanks(trace, found):
     """Inputs to try, until enough are `found`."""
     free = _free(trace)
-    for batch in _batches(trace):
+    for batch in graph.batch_sizes(trace.calls, 1):
         for base in _BASES[free]:
             yield _zeros(trace, batch, [base] * free)
             if found:
@@ -83,14 +84,6 @@ def _blanks(trace, found):
         if len(found) < 3:
             sizes = [n * base + more for n, more in further[:free]]
             yield _zeros(trace, batch, sizes)
-
-
-def _batches(trace):
-    """One sample, or as many as a layer of the model insists on."""
-    if any(t.shape[0] for t in trace.model.inputs):
-        return [trace.model.inputs[0].shape[0]]
-    shapes = [t.shape for call in trace.calls for t in call.outputs]
-    return [1, *sorted({s[0] for s in shapes if len(s) and s[0]} - {1})]
 
 
 def _zeros(trace, batch, sizes):
