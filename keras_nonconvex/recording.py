@@ -67,14 +67,20 @@ def of_call(layer, args, kwargs):
         CannotUnfold: A condition does not hold.
     """
     _check(layer, tensors((args, kwargs)))
-    # A functional model hands its `training` to every layer, whatever the
-    # call on record says.
-    record, other = (
-        _recorded(layer, args, {**kwargs, "training": training})
-        for training in (False, True)
-    )
+
+    def recorded(training):
+        return _recorded(layer, args, {**kwargs, "training": training})
+
+    record, other = recorded(False), recorded(True)
     mine = {id(inner) for inner in layer._flatten_layers()}
-    _follow_training(record, other, mine)
+    if _calls(record, mine) != _calls(other, mine):
+        if _calls(record, mine) != _calls(recorded(False), mine):
+            raise CannotUnfold("it calls something else each time")
+        raise CannotUnfold(
+            "it calls something else with training=True",
+            passes=_gives_back(record),
+        )
+    _follow_training(record, other)
     return record
 
 
@@ -255,22 +261,19 @@ def _node_of(t):
     return source._inbound_nodes[index]
 
 
-def _follow_training(record, other, mine):
+def _follow_training(record, other):
     """Leaves `training` open where it follows that of the layer.
+
+    A functional model hands its own `training` to every layer, whatever the
+    call on record says.
 
     Args:
         record: The `Record` with `training=False`; its nodes are changed.
         other: The one with `training=True`.
-        mine: Ids of the layers that the layer has, whatever it calls.
 
     Raises:
-        CannotUnfold: The two differ in more than that.
+        CannotUnfold: A call fixes its `training`.
     """
-    if _calls(record, mine) != _calls(other, mine):
-        raise CannotUnfold(
-            "it calls something else with training=True",
-            passes=_gives_back(record),
-        )
     for node, later in zip(record.nodes, other.nodes, strict=True):
         now, then = (n.arguments.kwargs.get("training") for n in (node, later))
         if now not in (None, False) or then not in (None, True):

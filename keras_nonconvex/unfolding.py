@@ -207,6 +207,9 @@ class _Unfolding:
             if why is None:
                 return {}
             found = self._culprits_in(self._root, tree.flatten(inputs))
+        if graph.is_graph(model):
+            # If none is to blame, the model draws numbers by itself.
+            return found
         return found or {id(model): why}
 
     def _culprits_in(self, record, given):
