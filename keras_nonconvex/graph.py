@@ -200,22 +200,34 @@ def batch_sizes(calls, usual):
     return [usual, *sorted(insisted - {usual})]
 
 
-def in_training(call):
-    """Whether a call runs in training mode, even in a model that infers.
+def in_training(calls):
+    """The calls that run in training mode, even in a model that infers.
 
-    Keras takes the first that says so: the nested models around the call, the
-    outermost first, the call itself, and its layer's default.
+    Keras takes the first that says so: the nested models around a call, the
+    outermost first, the call itself, what an earlier call of the model was
+    told (Keras 3.15 hands it on), and the layer's default.
+
+    Args:
+        calls: The calls of a model, in order.
+
+    Returns:
+        A set of `(id of the node, path)`.
     """
-    if not isinstance(call.operation, keras.layers.Layer):
-        return False
-    parameters = inspect.signature(call.operation.call).parameters
-    if "training" not in parameters:
-        return False
-    for node in (*call.path, call.node):
-        asked = _training(node)
-        if asked is not None:
-            return bool(asked)
-    return parameters["training"].default is True
+    found, handed_on = set(), False
+    for call in calls:
+        if not isinstance(call.operation, keras.layers.Layer):
+            continue
+        parameters = inspect.signature(call.operation.call).parameters
+        if "training" not in parameters:
+            continue
+        told = [_training(node) for node in (*call.path, call.node)]
+        told = [asked for asked in told if asked is not None]
+        default = parameters["training"].default is True
+        # Augmentation is told so by default, which says nothing of others.
+        handed_on = handed_on or bool(told and told[0] and not default)
+        if told[0] if told else handed_on or default:
+            found.add((id(call.node), call.path))
+    return found
 
 
 def _training(node):

@@ -55,6 +55,9 @@ IN_TRAINING = {
         x, training=True
     ),
     "default": lambda x: Noisy(1.0)(x),
+    "handed on": lambda x: layers.BatchNormalization()(
+        layers.GaussianNoise(0.0)(x, training=True)
+    ),
 }
 
 
@@ -99,6 +102,15 @@ def test_what_passes_a_layer_in_inference_is_constant(name):
     assert kept(plan, "front") == (6, 3)
 
 
+def test_augmentation_says_nothing_of_other_layers():
+    inputs = keras.Input((4, 4, 3))
+    x = layers.RandomFlip()(inputs)
+    x = layers.Conv2D(6, 1, name="front")(x)
+    x = layers.Conv2D(2, 1)(layers.BatchNormalization()(x))
+    plan = pruning.plan(dead(keras.Model(inputs, x)))
+    assert kept(plan, "front") == (6, 3)
+
+
 def test_zero_scales_in_training_mode_are_exact():
     def tail(x):
         norm = layers.BatchNormalization(name="norm")
@@ -106,7 +118,9 @@ def test_zero_scales_in_training_mode_are_exact():
 
     model = model_with(tail)
     model.get_layer("norm").gamma.assign([0, 0, 1, 1, 1, 1])
-    small = pruning.plan(model).apply(model)
+    plan = pruning.plan(model)
+    small = plan.apply(model)
+    assert kept(plan, "front")[1] < 6
     x = np.random.default_rng(0).normal(size=(3, 4, 4, 3)).astype("float32")
     np.testing.assert_allclose(model(x), small(x), atol=1e-5)
 

@@ -275,3 +275,15 @@ def test_frozen_models_have_no_coupled_groups():
     model.trainable = False
     with pytest.raises(ValueError, match="no trainable weights"):
         knc.CoupledGroups(model, knc.penalties.L1(), 0.1)
+
+
+def test_an_input_of_a_nested_model_is_never_emptied():
+    a, b = keras.Input((4,)), keras.Input((6,))
+    inner = keras.Model([a, b], layers.Concatenate()([a, b]))
+    inputs = keras.Input((3,))
+    first = layers.Dense(4, name="first")(inputs)
+    dead = layers.Dense(6, kernel_initializer="zeros", name="dead")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(inner([first, dead])))
+    plan = pruning.plan(model)
+    assert kept(plan, "dead") == (6, 1)
+    assert_same(model, plan.apply(model), noise(5, 3))

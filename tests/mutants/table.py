@@ -416,8 +416,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/constants.py",
-        "_union([constant, self._zero(scales), self.dropped])",
-        "_union([constant, self.dropped])",
+        "_union([constant, self._zero(scales), dropped])",
+        "_union([constant, dropped])",
         ZERO_SCALE,
     ),
     Mutant(
@@ -482,8 +482,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/constants.py",
-        "if graph.in_training(call):",
-        "if False:",
+        "constant = dropped = _NONE",
+        "constant, dropped = self._passed_on(call), _NONE",
         (
             "tests/test_constants.py::"
             "test_what_passes_a_layer_in_training_mode_is_no_constant"

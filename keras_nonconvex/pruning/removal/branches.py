@@ -129,15 +129,18 @@ class Branches:
         wanted = {id(t) for t in trace.outputs}
         needed = set()
         entered = set()
-        whole = {n.path: [id(t) for t in n.outputs] for n in trace.nested}
+        whole = {n.path: n for n in trace.nested}
         for call in reversed(trace.calls):
-            # A nested model that is needed at all keeps all of its outputs.
+            # A nested model that is needed at all has all that goes in and out.
             for n in range(len(call.path), 0, -1):
                 path = call.path[:n]
-                outside = path not in entered and path in whole
-                if outside and any(key in wanted for key in whole[path]):
+                model = whole.get(path)
+                if path in entered or model is None:
+                    continue
+                if any(id(t) in wanted for t in model.outputs):
                     entered.add(path)
-                    wanted.update(whole[path])
+                    wanted.update(id(t) for t in model.outputs)
+                    wanted.update(id(t) for t in model.inputs)
             if any(id(t) in wanted for t in call.outputs):
                 needed.add(self._key(call))
                 out = self.bypassed.get(self._key(call), {})

@@ -34,6 +34,7 @@ class Constants:
         for use in trace.uses:
             self._uses[id(use.layer)].append(use)
         mixing = {id(call.node): call for call, _ in trace.mixing}
+        self._in_training = graph.in_training(trace.calls)
         self._roots = {}
         self._found = {}
         for call in trace.calls:
@@ -80,19 +81,19 @@ class Constants:
 
     def _after(self, call, mixes):
         """[(output tensor, roots of its constant channels)] of a call."""
-        if graph.in_training(call):
-            # Noise, and what a batch has in common.
-            yield from ((tensor, _NONE) for tensor in call.outputs)
-            return
         uses = self._uses.get(id(call.operation), [])
-        if any(use.role == "filter" for use in uses):
+        dropped = self.dropped
+        if (id(call.node), call.path) in self._in_training:
+            # Noise, and what a batch has in common.
+            constant = dropped = _NONE
+        elif any(use.role == "filter" for use in uses):
             constant = self._without_weights(call.operation, call.inputs)
         elif mixes:
             constant = _NONE
         else:
             constant = self._passed_on(call)
         scales = [use for use in uses if use.role == "scale"]
-        constant = _union([constant, self._zero(scales), self.dropped])
+        constant = _union([constant, self._zero(scales), dropped])
         for tensor in call.outputs:
             roots = self.roots(tensor)
             yield tensor, roots[np.isin(roots, constant)]
