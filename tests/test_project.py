@@ -72,7 +72,7 @@ CHANNELS = [
     {"trace", "execution"},
 ]
 REMOVAL = [
-    {"remaking", "compiling", "constants"},
+    {"remaking", "compiling", "constants", "choices"},
     {"builder"},
     {"folding", "branches"},
     {"removal"},

@@ -124,6 +124,20 @@ def test_a_nested_model_called_with_a_dict_gets_its_inputs_by_name(more):
     pruned(model, budget={"channels": {"[pq]": 0.5}})
 
 
+def test_an_input_that_only_a_dead_branch_of_a_nested_model_reads_is_kept():
+    p, q = keras.Input((8, 6)), keras.Input((8, 6))
+    zero = layers.Conv1D(6, 1, kernel_initializer="zeros", name="zero")
+    nested = keras.Model([p, q], layers.Add()([layers.ReLU()(p), zero(q)]))
+    inputs = keras.Input((8, 3))
+    x = [layers.Conv1D(6, 1, activation="relu", name=n)(inputs) for n in "pq"]
+    x = layers.Dense(2)(layers.GlobalAveragePooling1D()(nested(x)))
+    model = keras.Model(inputs, x)
+    plan = pruning.plan(model)
+    small, x = plan.apply(model), images(model)
+    assert difference(run(model, x), run(small, x)) <= 1e-5
+    assert small.get_layer("q").filters == 1 and lost(plan, "q")[0] == 5
+
+
 def zeroed(model, name, weights):
     """Zeroes some weights of a layer."""
     for variable in model.get_layer(name).weights:

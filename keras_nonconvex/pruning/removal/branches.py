@@ -129,15 +129,19 @@ class Branches:
         wanted = {id(t) for t in trace.outputs}
         needed = set()
         entered = set()
+        ends = {
+            n.path: [id(t) for t in (*n.inputs, *n.outputs)]
+            for n in trace.nested
+        }
         whole = {n.path: [id(t) for t in n.outputs] for n in trace.nested}
         for call in reversed(trace.calls):
-            # A nested model that is needed at all keeps all of its outputs.
+            # A nested model that is needed at all keeps all of its ends.
             for n in range(len(call.path), 0, -1):
                 path = call.path[:n]
                 outside = path not in entered and path in whole
                 if outside and any(key in wanted for key in whole[path]):
                     entered.add(path)
-                    wanted.update(whole[path])
+                    wanted.update(ends[path])
             if any(id(t) in wanted for t in call.outputs):
                 needed.add(self._key(call))
                 out = self.bypassed.get(self._key(call), {})
