@@ -67,6 +67,7 @@ PRUNING = [
 ]
 CHANNELS = [
     {"space", "uses"},
+    {"at_hand"},
     {"walk"},
     {"following"},
     {"trace", "execution"},

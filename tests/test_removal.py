@@ -45,6 +45,16 @@ def test_a_layer_in_the_config_of_another_stays_shared_in_the_new_model_alone():
     assert small.get_layer("decoder").dense is small.get_layer("tied")
 
 
+def test_what_a_weight_as_an_argument_meets_stays():
+    inputs = keras.Input((12,))
+    first = layers.Dense(8, activation="relu", name="a")
+    x = layers.Dense(8, activation="relu", name="b")(first(inputs))
+    x = layers.Dense(6, activation="relu", name="c")(x + first.bias)
+    model = models.randomize(keras.Model(inputs, layers.Dense(3)(x)), 0)
+    plan = pruned(model, budget={"params": 0.9})
+    assert [lost(plan, name)[0] > 0 for name in "abc"] == [False, False, True]
+
+
 def test_a_weight_as_an_argument_is_the_new_models_own():
     inputs = keras.Input((12,))
     x = layers.Dense(10, activation="relu", name="encoder")(inputs)
