@@ -111,8 +111,13 @@ def _in_two(layer, given, result):
 
 @_of(keras.layers.EinsumDense)
 def _by_equation(layer, given, result):
-    """The number of products of the equation / the size of its kernel."""
-    read, kernel, _ = layouts.einsum_letters(layer)
+    """The number of products of the equation / the size of its kernel.
+
+    One that only scales each value counts none, as a normalization does.
+    """
+    read, kernel, made = layouts.einsum_letters(layer)
+    if set(kernel) <= set(read) == set(made):
+        return []
     shared = [
         n
         for letter, n in zip(kernel, layer.kernel.shape, strict=True)

@@ -67,12 +67,13 @@ PRUNING = [
 ]
 CHANNELS = [
     {"space", "uses"},
+    {"at_hand"},
     {"walk"},
     {"following"},
     {"trace", "execution"},
 ]
 REMOVAL = [
-    {"remaking", "compiling", "constants"},
+    {"remaking", "compiling", "constants", "choices"},
     {"builder"},
     {"folding", "branches"},
     {"removal"},

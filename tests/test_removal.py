@@ -45,6 +45,16 @@ def test_a_layer_in_the_config_of_another_stays_shared_in_the_new_model_alone():
     assert small.get_layer("decoder").dense is small.get_layer("tied")
 
 
+def test_what_a_weight_as_an_argument_meets_stays():
+    inputs = keras.Input((12,))
+    first = layers.Dense(8, activation="relu", name="a")
+    x = layers.Dense(8, activation="relu", name="b")(first(inputs))
+    x = layers.Dense(6, activation="relu", name="c")(x + first.bias)
+    model = models.randomize(keras.Model(inputs, layers.Dense(3)(x)), 0)
+    plan = pruned(model, budget={"params": 0.9})
+    assert [lost(plan, name)[0] > 0 for name in "abc"] == [False, False, True]
+
+
 def test_a_weight_as_an_argument_is_the_new_models_own():
     inputs = keras.Input((12,))
     x = layers.Dense(10, activation="relu", name="encoder")(inputs)
@@ -122,6 +132,20 @@ def test_a_nested_model_called_with_a_dict_gets_its_inputs_by_name(more):
     plan = pruned(model, budget={"channels": {"p": 0.5}})
     assert lost(plan, "p")[0] and not lost(plan, "q")[0]
     pruned(model, budget={"channels": {"[pq]": 0.5}})
+
+
+def test_an_input_that_only_a_dead_branch_of_a_nested_model_reads_is_kept():
+    p, q = keras.Input((8, 6)), keras.Input((8, 6))
+    zero = layers.Conv1D(6, 1, kernel_initializer="zeros", name="zero")
+    nested = keras.Model([p, q], layers.Add()([layers.ReLU()(p), zero(q)]))
+    inputs = keras.Input((8, 3))
+    x = [layers.Conv1D(6, 1, activation="relu", name=n)(inputs) for n in "pq"]
+    x = layers.Dense(2)(layers.GlobalAveragePooling1D()(nested(x)))
+    model = keras.Model(inputs, x)
+    plan = pruning.plan(model)
+    small, x = plan.apply(model), images(model)
+    assert difference(run(model, x), run(small, x)) <= 1e-5
+    assert small.get_layer("q").filters == 1 and lost(plan, "q")[0] == 5
 
 
 def zeroed(model, name, weights):

@@ -529,7 +529,7 @@ MUTANTS = [
         "tests/test_removal.py::test_a_branch_that_adds_a_constant_goes_whole",
     ),
     Mutant(
-        PRUNING + "removal/builder.py",
+        PRUNING + "removal/choices.py",
         "indices = places[pick.indices[given[pick.indices]]]",
         "indices = pick.indices[given[pick.indices]] % given.sum()",
         "tests/test_following.py::test_channels_are_followed_through",

@@ -1,20 +1,15 @@
 """`Walk`: what a rule is given to declare channels with."""
 
 import collections
-import contextlib
-
-import keras
-import numpy as np
-from keras import tree
 
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.channels.space import ChannelSpace
+from keras_nonconvex.pruning.channels.at_hand import CallAtHand
 from keras_nonconvex.pruning.channels.uses import Gather
 from keras_nonconvex.pruning.channels.uses import Use
 
 
-class Walk(ChannelSpace):
+class Walk(CallAtHand):
     """The pass over a model's graph, as a rule sees it.
 
     The rule of each layer is called with the walk, once per call of the
@@ -60,17 +55,13 @@ class Walk(ChannelSpace):
     """
 
     def __init__(self, calls, select=False, chosen=None):
-        super().__init__()
+        super().__init__(chosen)
         self.select = select
         self._calls = calls
         self.uses = []
         self.names = {}
         self.made = collections.defaultdict(list)
         self.gathers = {}
-        self.picks = {}
-        self.choices = {}
-        self._chosen = chosen or {}
-        self.arrays = {}
         self.mixing = []
         self.zeros_needed = []
         self._known = {}
@@ -91,9 +82,7 @@ class Walk(ChannelSpace):
         Returns:
             The name of its layer.
         """
-        self.call = call
-        self.shapes = [tuple(t.shape) for t in call.outputs]
-        self.given = list(call.node.arguments.keras_tensors)
+        super().enter(call)
         key = id(call.operation)
         name = self.names.setdefault(key, graph.name(call))
         self._makers.update((id(t), name) for t in call.outputs)
@@ -101,10 +90,6 @@ class Walk(ChannelSpace):
         self._seen.add(key)
         self._makes = 0
         return name
-
-    @property
-    def _key(self):
-        return id(self.call.node), self.call.path
 
     def make(self, count):
         """Ids of channels that the layer at hand makes.
@@ -279,85 +264,5 @@ class Walk(ChannelSpace):
             return x
         self.freeze(ids, "its readers select from it")
         chosen = self.make(len(ids))
-        self.gathers[self._key] = Gather(axis, ids, chosen)
+        self.gathers[self.key] = Gather(axis, ids, chosen)
         return x.with_ids(chosen, axis)
-
-    def chosen(self, axes):
-        """The axis that has channels, where a call hands them to several.
-
-        Args:
-            axes: The axes that it hands them to, a list.
-
-        Returns:
-            An axis of the list, or None if none was chosen before.
-        """
-        if len(axes) > 1:
-            self.choices[self._key] = axes
-        axis = self._chosen.get(self._key)
-        return axis if axis in axes else None
-
-    def pick(self, pick):
-        """Says that the call at hand chooses among its input's channels.
-
-        Args:
-            pick: A `Pick`.
-        """
-        self.picks[self._key] = pick
-
-    def cut_arrays(self, out):
-        """Says that constant arrays among the arguments have channels.
-
-        They are cut as the output is: `ops.add(x, array)`.
-
-        Args:
-            out: The output, a `Tensor`. The arrays are aligned with its last
-                axes.
-        """
-        for i, leaf in enumerate(self.arguments):
-            if isinstance(leaf, keras.KerasTensor):
-                continue
-            for axis, size in enumerate(np.shape(leaf)[::-1], start=1):
-                if size > 1 and out.axes[-axis] is not None:
-                    self.cut_array(i, -axis, out.axes[-axis])
-
-    def cut_array(self, place, axis, ids):
-        """Says that an axis of a constant array is indexed by channels.
-
-        Args:
-            place: Which of `arguments` the array is, an int.
-            axis: The axis of the array, an int.
-            ids: One id per index of the axis.
-        """
-        self.arrays.setdefault(self._key, {})[place, axis] = ids
-
-    @property
-    def arguments(self):
-        """All arguments of the call at hand, a flat list."""
-        arguments = self.call.node.arguments
-        return tree.flatten((arguments.args, arguments.kwargs))
-
-    def argument(self, position, key=None):
-        """An argument of the call at hand.
-
-        Args:
-            position: Its place among the positional arguments.
-            key: Its name. Defaults to `None`: positional only.
-
-        Returns:
-            The argument as it was given, None if it was not.
-        """
-        arguments = self.call.node.arguments
-        if key in arguments.kwargs:
-            return arguments.kwargs[key]
-        args = arguments.args
-        return args[position] if position < len(args) else None
-
-    @contextlib.contextmanager
-    def without_time(self):
-        """A scope in which `shapes` have no second axis: inside a wrapper."""
-        full = self.shapes
-        self.shapes = [shape[:1] + shape[2:] for shape in full]
-        try:
-            yield
-        finally:
-            self.shapes = full

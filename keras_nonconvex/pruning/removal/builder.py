@@ -8,6 +8,7 @@ from keras import tree
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.removal import remaking
+from keras_nonconvex.pruning.removal.choices import Choices
 
 _ZEROED = ("filter", "bias", "scale", "shift", "input", "inner")
 
@@ -59,6 +60,7 @@ class Builder:
         self.values = values or {}
         self.new_biases = new_biases or {}
         self.bypassed = bypassed or {}
+        self._choices = Choices(trace, self.keep, self._name)
         self._calls = {(id(c.node), c.path): c for c in trace.calls}
         self._uses = {}
         for use in trace.uses:
@@ -148,12 +150,10 @@ class Builder:
         operation, key = node.operation, (id(node), path)
         if key in self.bypassed:
             return self._without_dead(node, key, tensors)
-        if key in self.trace.gathers:
-            tensors = self._narrowed(node, key, tensors)
-        if key in self.trace.picks:
-            outputs = self._picked(node, key, tensors)
-            if outputs is not None:
-                return outputs
+        tensors = self._choices.narrowed(node, key, tensors)
+        picked = self._choices.picked(node, key, tensors)
+        if picked is not None:
+            return picked
         args, kwargs = node.arguments.fill_in(tensors)
         if graph.is_graph(operation):
             given = [tensors[id(t)] for t in graph.entering(node)]
@@ -229,48 +229,6 @@ class Builder:
             name += "_"
         self._names.add(name)
         tensor._keras_history.operation.name = name
-
-    def _narrowed(self, node, key, tensors):
-        """The tensors that enter a call which reads fewer channels."""
-        gather = self.trace.gathers[key]
-        given = self.trace.stays(self.keep, gather.given)
-        chosen = self.trace.stays(self.keep, gather.chosen)[given]
-        tensor = node.arguments.keras_tensors[0]
-        if chosen.all():
-            return tensors
-        picked = ops.take(
-            tensors[id(tensor)],
-            np.flatnonzero(chosen).tolist(),
-            axis=gather.axis,
-        )
-        self._name(picked, f"{node.operation.name}_select")
-        return {**tensors, id(tensor): picked}
-
-    def _picked(self, node, key, tensors):
-        """What a choice of channels gives of those that are left.
-
-        None if all are left.
-        """
-        pick = self.trace.picks[key]
-        given = self.trace.stays(self.keep, pick.given)
-        if given.all():
-            return None
-        (tensor,) = node.arguments.keras_tensors
-        places = np.cumsum(given) - 1
-        indices = places[pick.indices[given[pick.indices]]]
-        part = list(pick.key)
-        run = len(indices) and np.all(np.diff(indices) == 1)
-        if run and len(indices) < given.sum():
-            first, last = int(indices[0]), int(indices[-1])
-            part[pick.place] = slice(first, last + 1)
-        picked = tensors[id(tensor)]
-        if any(entry != slice(None) for entry in part):
-            picked = picked[tuple(part)]
-            picked._keras_history.operation.name = node.operation.name
-        if not run:
-            picked = ops.take(picked, indices.tolist(), axis=pick.axis)
-            self._name(picked, f"{node.operation.name}_select")
-        return picked
 
     def _resized(self, operation, key):
         """A new layer of the size that is left."""
