@@ -162,6 +162,18 @@ def test_what_cannot_be_stored_can_be_rebuilt():
     assert reasons["b"] and "Lambda" not in reasons["b"]
 
 
+def test_a_nested_model_keeps_an_input_that_dies_inside():
+    first, second = keras.Input((8,)), keras.Input((4,))
+    joined = layers.Concatenate()([layers.Dense(6)(first), second])
+    nested = keras.Model([first, second], joined)
+    inputs = keras.Input((8,))
+    z = nested([inputs, layers.Dense(4, name="a")(inputs)])
+    model = keras.Model(inputs, layers.Dense(3)(z))
+    budget = {"channels": {"a": 0.01}}
+    plan = check(model, noise(2, 8), budget=budget, min_channels=0)
+    assert kept(plan, "a") == (4, 1)
+
+
 def test_one_dropout_serves_tensors_of_several_sizes():
     inputs = keras.Input((8,))
     drop = layers.Dropout(0.1)
