@@ -87,4 +87,6 @@ def test_every_image_backbone_is_tried():
         and {"image_shape", "image_encoder", "input_shape"}
         & inspect.signature(kind).parameters.keys()
     }
-    assert found - BACKBONES.keys() == set()
+    # These two turn text into images.
+    others = {"FluxBackbone", "StableDiffusion3Backbone"}
+    assert found - BACKBONES.keys() == others
