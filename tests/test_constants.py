@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 from keras_nonconvex import pruning
 
@@ -142,3 +143,25 @@ def test_channels_first_is_measured_as_predict_runs_it():
         m.predict(x, verbose=0) for m in (model, plan.apply(model))
     )
     np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def cosines(x, join):
+    """Each needs zeros of the channels that are dropped."""
+    x = layers.UnitNormalization()(join(x))
+    return layers.Dot(axes=2)([x, x])
+
+
+@pytest.mark.parametrize("broadcast", [True, False])
+def test_a_channel_that_takes_from_others_is_no_zero(broadcast):
+    def join(x):
+        return x + ops.sum(x, axis=-1, keepdims=True) if broadcast else 2.0 * x
+
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(6, use_bias=False, name="front")(inputs)
+    model = keras.Model(inputs, cosines(x, join))
+    plan = pruning.plan(model, "random", {"channels": 0.5}, round_to=1)
+    assert (kept(plan, "front")[1] == 6) == broadcast
+    x = np.random.default_rng(0).normal(size=(3, 4, 3)).astype("float32")
+    np.testing.assert_allclose(
+        plan.mask(model)(x), plan.apply(model)(x), atol=1e-5
+    )

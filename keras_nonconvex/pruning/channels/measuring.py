@@ -1,4 +1,7 @@
-"""Measures constants: what blank inputs give, at several sizes."""
+"""Measures constants: what noise gives, at several sizes.
+
+A constant is the same for every input; noise shows what is none.
+"""
 
 import keras
 import numpy as np
@@ -28,7 +31,7 @@ _FURTHER = (
 
 
 def measured(trace, values, wanted):
-    """What blank inputs give: one dict for each size that was tried.
+    """What an input of noise gives: one dict for each size that was tried.
 
     A model of fixed size has one, others have three, the base last. What
     is not equal in all of them depends on the size.
@@ -45,9 +48,9 @@ def measured(trace, values, wanted):
         ValueError: The model does not run at enough of the sizes.
     """
     found, problem = [], None
-    for blank in _blanks(trace, found):
+    for inputs in _inputs(trace, found):
         try:
-            arrays = run(trace, blank, values, wanted, _filled)
+            arrays = run(trace, inputs, values, wanted, _filled)
         except Exception as error:
             problem = error
             continue
@@ -70,12 +73,12 @@ def _free(trace):
     return min(3, max(shape.count(None) for shape in shapes))
 
 
-def _blanks(trace, found):
+def _inputs(trace, found):
     """Inputs to try, until enough are `found`."""
     free = _free(trace)
     for batch in graph.batch_sizes(trace.calls, 1):
         for base in _BASES[free]:
-            yield _zeros(trace, batch, [base] * free)
+            yield _noise(trace, batch, [base] * free)
             if found:
                 break
         if found:
@@ -83,16 +86,22 @@ def _blanks(trace, found):
     for further in _FURTHER if free and found else ():
         if len(found) < 3:
             sizes = [n * base + more for n, more in further[:free]]
-            yield _zeros(trace, batch, sizes)
+            yield _noise(trace, batch, sizes)
 
 
-def _zeros(trace, batch, sizes):
+def _noise(trace, batch, sizes):
+    """Numbers in [0, 1); zeros where tokens, or words, are expected."""
+    rng = np.random.default_rng(0)
     arrays = []
     for t in trace.model.inputs:
         free = iter(sizes)
         shape = [batch, *(n or next(free, 16) for n in t.shape[1:])]
         dtype = keras.backend.standardize_dtype(t.dtype)
-        arrays.append(np.zeros(shape, "str" if dtype == "string" else dtype))
+        if "float" in dtype:
+            arrays.append(rng.random(shape, "float32"))
+        else:
+            kind = "str" if dtype == "string" else dtype
+            arrays.append(np.zeros(shape, kind))
     return arrays
 
 

@@ -23,10 +23,13 @@ class Constants:
         trace: A `Trace`.
         keep: One bool per id, or None: classes that are not kept count as
             constant, as they are once their weights are zero.
+        values: As in `execution.run`: weights that count as others. Defaults
+            to `None`.
     """
 
-    def __init__(self, trace, keep=None):
+    def __init__(self, trace, keep=None, values=None):
         self.trace = trace
+        self._values = values or {}
         self.dropped = (
             _NONE if keep is None else np.flatnonzero(trace.free & ~keep)
         )
@@ -88,7 +91,9 @@ class Constants:
             constant = dropped = _NONE
         elif any(use.role == "filter" for use in uses):
             constant = self._without_weights(call.operation, call.inputs)
-        elif mixes:
+        elif mixes and not (
+            self._values and rules.find(call.operation).keeps_zeros
+        ):
             constant = _NONE
         else:
             constant = self._passed_on(call)
@@ -134,7 +139,7 @@ class Constants:
         for use in uses:
             if use.role not in ("filter", "bias"):
                 continue
-            values = use.values != 0
+            values = self._weight(use) != 0
             if use.role == "bias":
                 # What is added inside of the layer does not leave it as such.
                 inside = np.isin(self.trace.root_of[use.ids], inner)
@@ -150,13 +155,18 @@ class Constants:
             alive.append(self.trace.root_of[use.ids][use.rows(values).any(1)])
         return np.setdiff1d(self._made(layer), _union(alive))
 
+    def _weight(self, use):
+        """The values that a weight counts as."""
+        known = self._values.get(id(use.variable))
+        return use.values if known is None else known
+
     def _zero(self, uses):
         """Roots of the channels that scales of zero make zero."""
         alive, known = [], []
         for use in uses:
             roots = self.trace.root_of[use.ids]
             known.append(roots)
-            alive.append(roots[use.rows().any(axis=1)])
+            alive.append(roots[use.rows(self._weight(use)).any(axis=1)])
         return np.setdiff1d(_union(known), _union(alive))
 
 

@@ -15,6 +15,7 @@ from keras_nonconvex import configs
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.measuring import measured
 from keras_nonconvex.pruning.channels.measuring import rows
+from keras_nonconvex.pruning.removal.constants import Constants
 
 # Equal up to rounding: kernels sum in another order at borders.
 _EQUAL = 1e-6
@@ -111,7 +112,7 @@ def stuck_at_zero(trace, classes, values=None):
         if classes[trace.root_of[ids]].any()
     ]
     images = _images(trace, calls, values)
-    return {
+    reasons = {
         level.root: f"sends {level.high:.3g} into '{call.operation.name}', "
         "which needs a zero there"
         for call in calls
@@ -120,6 +121,18 @@ def stuck_at_zero(trace, classes, values=None):
         )
         if not level.low == level.high == 0
     }
+    # Zero as all of them are gone may be something else beside the others.
+    constants = Constants(trace, values=values) if calls else None
+    for call in calls:
+        for tensor in call.inputs:
+            live = np.setdiff1d(constants.roots(tensor), constants.of(tensor))
+            for root in live[classes[live]].tolist():
+                reasons.setdefault(
+                    root,
+                    f"takes from others what '{call.operation.name}' must "
+                    "not get",
+                )
+    return reasons
 
 
 @dataclasses.dataclass(frozen=True)

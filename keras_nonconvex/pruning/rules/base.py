@@ -124,9 +124,12 @@ class Rule:
             `False`, the default, each value of the output is computed from
             all inputs, and is constant only where all of them are. It only
             matters for layers with several inputs.
+        keeps_zeros: Whether a channel of zeros comes out as zeros although
+            the layer mixes channels. Unless a rule says so, it is `False`.
     """
 
     concatenates = False
+    keeps_zeros = False
 
     def channels(self, layer, inputs, walk):
         """Declares a layer's channels and says which ones leave it.

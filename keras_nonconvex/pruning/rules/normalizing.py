@@ -180,6 +180,8 @@ class _RootMeanSquare(Rule):
 class UnitNormalizationRule(_RootMeanSquare):
     """x / ||x||: zeros do not matter in any norm."""
 
+    keeps_zeros = True
+
 
 @rule(layers.RMSNormalization)
 class RMSNormalizationRule(_RootMeanSquare):
