@@ -174,7 +174,8 @@ def op_depth_to_space(x, rng):
 @block(*ANY)
 def op_norm(x, rng):
     """Not added: with as many samples as channels, Keras 3.15 takes what is
-    added for a bias."""
+    added for a bias.
+    """
     order = pick(rng, [1, 2, 3])
     return pick(
         rng,
