@@ -129,6 +129,8 @@ def test_a_nested_model_called_with_a_dict_gets_its_inputs_by_name(more):
     x = layers.Conv2D(4, 1, activation="relu")(nested(given))
     x = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
     model = models.randomize(keras.Model(inputs, x), 0)
+    same, x = pruning.plan(model).apply(model), images(model)
+    assert difference(run(model, x), run(same, x)) <= 1e-5
     plan = pruned(model, budget={"channels": {"p": 0.5}})
     assert lost(plan, "p")[0] and not lost(plan, "q")[0]
     pruned(model, budget={"channels": {"[pq]": 0.5}})

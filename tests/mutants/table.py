@@ -516,7 +516,7 @@ MUTANTS = [
     Mutant(
         "keras_nonconvex/graph.py",
         "return [given[t.name] for t in model.inputs]",
-        "return list(given.values())[: len(model.inputs)][::-1]",
+        "return tree.flatten(given)[: len(model.inputs)]",
         (
             "tests/test_removal.py::"
             "test_a_nested_model_called_with_a_dict_gets_its_inputs_by_name"
