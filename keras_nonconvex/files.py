@@ -61,8 +61,10 @@ def _told(hidden, shown):
     except Exception as error:
         error.args = tuple(map(said, error.args))
         if isinstance(error, OSError):
-            error.filename = said(error.filename)
-            error.filename2 = said(error.filename2)
+            for name in ("filename", "filename2"):
+                # An error without a file's name says nothing once it is set.
+                if getattr(error, name) is not None:
+                    setattr(error, name, said(getattr(error, name)))
         raise
 
 

@@ -199,15 +199,26 @@ class _Unfolding:
             model: The model that was unfolded.
             made: What came out.
         """
+        is_graph = graph.is_graph(model)
+        if is_graph and not self._opened:
+            return {}
         rng = np.random.default_rng(0)
         weights = [(v, _moved(v, rng)) for v in model.weights if _is_float(v)]
         with keras.StatelessScope(state_mapping=weights):
-            inputs, expected = _tried(model, made, rng)
+            try:
+                inputs, expected = _tried(model, made, rng)
+            except recording.CannotUnfold as error:
+                if is_graph:
+                    return {key: str(error) for key, _ in self._opened}
+                raise ValueError(
+                    "A subclassed model is unfolded, which needs to run it: "
+                    f"{error}. Received: model={model.name!r}"
+                ) from error
             why = _difference(expected, lambda: made(inputs, training=False))
             if why is None:
                 return {}
             found = self._culprits_in(self._root, tree.flatten(inputs))
-        if graph.is_graph(model):
+        if is_graph:
             # If none is to blame, the model draws numbers by itself.
             return found
         return found or {id(model): why}
@@ -357,10 +368,9 @@ def _tried(model, made, rng):
             return inputs, model(inputs, training=False)
         except Exception as error:
             failure = error
-    raise ValueError(
-        "The model cannot be run on random inputs, which unfolding its own "
-        f"layers needs ({recording.first_line(failure)}). Received: "
-        f"model={model.name!r}"
+    raise recording.CannotUnfold(
+        "the model cannot be run on random inputs, which unfolding needs: "
+        f"{recording.first_line(failure)}"
     ) from failure
 
 

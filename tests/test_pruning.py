@@ -267,8 +267,13 @@ def test_edited_plans_are_checked():
 
 
 class Unknown(layers.Layer):
+    """A layer with a weight of its own, which no rule speaks of."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), name="factor")
+
     def call(self, x):
-        return x * 2.0
+        return x * self.factor
 
 
 def test_unknown_layers_freeze_what_they_touch():
@@ -661,12 +666,15 @@ def test_trace_of_lenet5():
 
 
 class Subclassed(keras.Model):
+    """A model with a weight of its own, which cannot be unfolded."""
+
     def __init__(self):
         super().__init__()
         self.dense = layers.Dense(2)
+        self.factor = self.add_weight(shape=(), name="factor")
 
     def call(self, x):
-        return self.dense(x)
+        return self.dense(x) * self.factor
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,8 @@ MUTANTS = [
     ),
     Mutant(
         "keras_nonconvex/files.py",
-        "error.filename = said(error.filename)",
-        "error.filename = error.filename",
+        "said(getattr(error, name))",
+        "getattr(error, name)",
         "tests/test_files.py",
     ),
     # The decay beside a penalty.
