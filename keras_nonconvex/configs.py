@@ -6,6 +6,8 @@ import inspect
 import keras
 import numpy as np
 
+from keras_nonconvex import graph
+
 
 def anew(old, edited=lambda config: config):
     """A new object from the config of an old one.
@@ -142,7 +144,7 @@ def _fits_any_shape(initializer):
 
 def is_keras(value):
     """Whether an object is of a class of Keras itself."""
-    return type(value).__module__.split(".")[0] == "keras"
+    return graph.of_keras(type(value))
 
 
 def cause(error):

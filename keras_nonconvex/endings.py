@@ -69,7 +69,7 @@ def _activation(operation):
     """The activation that makes the outputs of one of Keras' own layers."""
     while isinstance(operation, keras.layers.Wrapper):
         operation = operation.layer
-    own = type(operation).__module__.startswith("keras.")
+    own = graph.of_keras(type(operation))
     if own and getattr(operation, "weights", ()):
         return getattr(operation, "activation", None)
     return None

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers
+from keras import ops
 
 
 def randomize(model, seed, zero_fraction=0.0):
@@ -85,3 +86,18 @@ def sequential(seed=0, **options):
 
 
 ZOO = {f.__name__: f for f in (chain, residual, shared, sequential)}
+
+
+class Cell(layers.Layer):
+    """A recurrent cell of a class that is not registered."""
+
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.units = self.state_size = units
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units))
+
+    def call(self, x, states):
+        y = ops.matmul(x, self.kernel) + states[0]
+        return y, [y]

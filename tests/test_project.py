@@ -14,12 +14,10 @@ LAYERS = [
         "tensors",
         "checks",
         "backends",
-        "configs",
         "layer_names",
     },
     {"group_patterns", "graph", "datasets", "models", "run_folder"},
-    {"endings", "recording"},
-    {"unfolding"},
+    {"configs", "endings", "unfolding"},
     {"outputs"},
     {"ranges"},
     {"sample_forms"},
@@ -79,6 +77,7 @@ REMOVAL = [
     {"removal"},
 ]
 CRITERIA = [{"base", "gates"}, {"weights"}, {"samples"}]
+UNFOLDING = [{"naming", "recording"}, {"trial"}, {"unfolded"}]
 RULES = [
     {"base", "judging"},
     {"elementwise", "merging", "moving", "normalizing"},
@@ -140,6 +139,7 @@ def test_imports_point_one_way():
         ("pruning/removal", REMOVAL),
         ("pruning/criteria", CRITERIA),
         ("pruning/rules", RULES),
+        ("unfolding", UNFOLDING),
     ):
         dotted = f"keras_nonconvex.{name.replace('/', '.')}"
         check_one_way(package / name, dotted, order)

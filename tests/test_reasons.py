@@ -23,19 +23,6 @@ class Own(layers.Layer):
         return ops.matmul(x, self.matrix)
 
 
-class Cell(layers.Layer):
-    def __init__(self, units, **options):
-        super().__init__(**options)
-        self.units = self.state_size = units
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(shape[-1], self.units))
-
-    def call(self, x, states):
-        y = ops.matmul(x, self.kernel) + states[0]
-        return y, [y]
-
-
 def chain(*stack, shape=(6,)):
     x = inputs = keras.Input(shape)
     for layer in stack:
@@ -70,7 +57,7 @@ KEEPING = {
         {"a": "'own'", "own": "no rule for Own 'own'"},
     ),
     "own cell": (
-        lambda: chain(layers.RNN(Cell(5), name="rnn"), shape=(4, 3)),
+        lambda: chain(layers.RNN(models.Cell(5), name="rnn"), shape=(4, 3)),
         {"rnn": "no rule for RNN 'rnn'"},
     ),
     "images in time": (

@@ -3,6 +3,7 @@
 import warnings
 
 import keras
+import models
 import numpy as np
 import pytest
 from helpers import run
@@ -115,21 +116,6 @@ class Bare(layers.Layer):
         return ops.matmul(x, self.matrix)
 
 
-class Cell(layers.Layer):
-    """Of a class that is not registered, inside of a layer of Keras."""
-
-    def __init__(self, units, **options):
-        super().__init__(**options)
-        self.units = self.state_size = units
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(shape[-1], self.units))
-
-    def call(self, x, states):
-        y = ops.matmul(x, self.kernel) + states[0]
-        return y, [y]
-
-
 def before_head(*stack, shape=(6,)):
     x = inputs = keras.Input(shape)
     for layer in stack:
@@ -192,7 +178,7 @@ MODELS = {
         ),
         shape=(5, 6),
     ),
-    "own cell": lambda: before_head(layers.RNN(Cell(7)), shape=(5, 6)),
+    "own cell": lambda: before_head(layers.RNN(models.Cell(7)), shape=(5, 6)),
     "own layer": lambda: before_head(
         layers.Dense(8), Scaled(own_activation), layers.Dense(6)
     ),

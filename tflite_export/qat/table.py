@@ -20,7 +20,7 @@ _TWINS = {}
 def find(operation):
     """The function that describes a layer or operation, or None."""
     kind = type(operation)
-    if kind not in _TWINS and kind.__module__.split(".")[0] == "keras":
+    if kind not in _TWINS and graph.of_keras(kind):
         return _TWINS.get(kind.__name__)
     return _TWINS.get(kind)
 

@@ -7,6 +7,7 @@ Whatever feeds only such inputs goes with them.
 
 import numpy as np
 
+from keras_nonconvex import graph
 from keras_nonconvex.pruning.channels.measuring import measured
 from keras_nonconvex.pruning.channels.measuring import rows
 from keras_nonconvex.pruning.removal.constants import Constants
@@ -160,6 +161,6 @@ def _of_kind(trace, name):
         call
         for call in trace.calls
         if type(call.operation).__name__ == name
-        and type(call.operation).__module__.startswith("keras.")
+        and graph.of_keras(type(call.operation))
         and len(call.inputs) > 1
     ]

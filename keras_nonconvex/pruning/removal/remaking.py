@@ -6,8 +6,8 @@ import keras
 
 from keras_nonconvex import configs
 from keras_nonconvex import layouts
-from keras_nonconvex import recording
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.unfolding import recording
 
 
 def new_input(node, tensor):

@@ -4,7 +4,8 @@ import dataclasses
 
 import keras
 
-from keras_nonconvex import recording
+from keras_nonconvex import graph
+from keras_nonconvex.unfolding import recording
 
 REGISTRY = {}
 
@@ -98,7 +99,7 @@ def find(operation):
     kind = type(operation)
     if kind in REGISTRY:
         return REGISTRY[kind]
-    if kind.__module__.split(".")[0] == "keras" and kind.__name__ in REGISTRY:
+    if graph.of_keras(kind) and kind.__name__ in REGISTRY:
         return REGISTRY[kind.__name__]
     if isinstance(operation, keras.layers.Layer):
         return None

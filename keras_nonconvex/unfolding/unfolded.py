@@ -2,16 +2,15 @@
 
 import collections
 import functools
-import itertools
-import re
 
 import keras
 import numpy as np
-from keras import ops
 from keras import tree
 
 from keras_nonconvex import graph
-from keras_nonconvex import recording
+from keras_nonconvex.unfolding import naming
+from keras_nonconvex.unfolding import recording
+from keras_nonconvex.unfolding import trial
 
 # A functional model; {id of one of its layers that had to stay whole: why};
 # and the ids of those that only give back what they get, except in training.
@@ -92,10 +91,10 @@ class _Unfolding:
         """The unfolded form of a model."""
         if graph.is_graph(model):
             self._root = recording.of_graph(model)
-            scope = _Scope(self._names)
+            scope = naming.Scope(self._names)
         else:
             self._root = self._record_of_model(model)
-            scope = _Scope(self._names, model)
+            scope = naming.Scope(self._names, model)
         given = self._given if scope.tidy else self._root.inputs
         return self._model(self._root, model, model.name, scope, given)
 
@@ -150,7 +149,7 @@ class _Unfolding:
             try:
                 inside = self._open(operation, args, kwargs, scope)
                 self._inside[id(node)] = inside
-                return _called(*inside, given, kwargs.get("training"))
+                return trial.called(*inside, given, kwargs.get("training"))
             except recording.CannotUnfold as error:
                 refusal = error
         if scope.tidy and type(operation) is keras.layers.Identity:
@@ -160,7 +159,7 @@ class _Unfolding:
             name = scope.name_of(operation)
             if graph.is_graph(operation):
                 record = recording.of_graph(operation)
-                inside = _Scope(self._names, tidy=scope.tidy)
+                inside = naming.Scope(self._names, tidy=scope.tidy)
                 built = self._model(record, operation, name, inside, given)
             else:
                 built = recording.view(operation, name=name)
@@ -183,7 +182,7 @@ class _Unfolding:
             model = None
             if record.nodes:
                 name = scope.name_of(layer)
-                inside = _Scope(self._names, layer)
+                inside = naming.Scope(self._names, layer)
                 given = recording.tensors((args, kwargs))
                 model = self._model(record, layer, name, inside, given)
             self._opened[key] = record, model
@@ -203,10 +202,12 @@ class _Unfolding:
         if is_graph and not self._opened:
             return {}
         rng = np.random.default_rng(0)
-        weights = [(v, _moved(v, rng)) for v in model.weights if _is_float(v)]
+        weights = [
+            (v, trial.moved(v, rng)) for v in model.weights if trial.is_float(v)
+        ]
         with keras.StatelessScope(state_mapping=weights):
             try:
-                inputs, expected = _tried(model, made, rng)
+                inputs, expected = trial.tried(model, made, rng)
             except recording.CannotUnfold as error:
                 if is_graph:
                     return {key: str(error) for key, _ in self._opened}
@@ -214,7 +215,9 @@ class _Unfolding:
                     "A subclassed model is unfolded, which needs to run it: "
                     f"{error}. Received: model={model.name!r}"
                 ) from error
-            why = _difference(expected, lambda: made(inputs, training=False))
+            why = trial.difference(
+                expected, lambda: made(inputs, training=False)
+            )
             if why is None:
                 return {}
             found = self._culprits_in(self._root, tree.flatten(inputs))
@@ -249,78 +252,14 @@ class _Unfolding:
             elif id(node) in self._inside:
                 inner, built = self._inside[id(node)]
                 training = kwargs["training"]
-                call = functools.partial(_called, inner, built, given, training)
-                why = _difference(outputs, call)
+                call = functools.partial(
+                    trial.called, inner, built, given, training
+                )
+                why = trial.difference(outputs, call)
                 if why is not None:
                     inside = self._culprits_in(inner, given)
                     found.update(inside or {id(operation): why})
         return found
-
-
-class _Scope:
-    """The names of the layers in one model.
-
-    Args:
-        taken: The names in all models, a set to which names are added.
-        layer: The layer that the model is the inside of. Its layers are named
-            as the attributes that hold them, unless they have a name of
-            their own. Defaults to `None`.
-        tidy: Whether names that Keras made up, "conv2d_17", are counted anew.
-            Defaults to `False`; with a `layer` they always are.
-    """
-
-    def __init__(self, taken, layer=None, tidy=False):
-        self.tidy = tidy or layer is not None
-        self._taken = taken
-        self._mine = {}
-        self._attributes = {} if layer is None else _attributes(layer)
-
-    def name_of(self, operation):
-        """A name for a layer that comes into the model."""
-        name = operation.name
-        if self.tidy:
-            plain = re.sub(r"(_\d+)?$", "", name, count=1)
-            kind = type(operation).__name__.lower()
-            if plain.replace("_", "") == kind:
-                name = self._attributes.get(id(operation), plain)
-        return graph.unused(name, self._mine)
-
-    def admit(self, view):
-        """Says that a layer is in the model; renames it if that must be."""
-        holder = self._mine.get(view.name)
-        if holder is not None and holder is not view:
-            view.name = graph.unused(view.name, self._taken)
-        self._mine[view.name] = view
-        self._taken.add(view.name)
-
-
-def _attributes(layer):
-    """{id of a layer inside: name of the attribute that holds it}."""
-    found = {}
-    # Names in public come first: Keras keeps lists of its own in private.
-    for key in sorted(vars(layer), key=lambda key: key.startswith("_")):
-        if key not in _OF_KERAS:
-            _name_layers(key.strip("_"), vars(layer)[key], found)
-    return found
-
-
-_OF_KERAS = (
-    "_layers",
-    "_operations",
-    "_operations_by_depth",
-    "_self_unconditional_dependency_names",
-)
-
-
-def _name_layers(name, value, found):
-    if isinstance(value, keras.layers.Layer):
-        found.setdefault(id(value), name.replace("/", "_"))
-    elif isinstance(value, (list, tuple)):
-        for i, part in enumerate(value):
-            _name_layers(f"{name}_{i}", part, found)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            _name_layers(f"{name}_{key}", part, found)
 
 
 def _inputs(model):
@@ -347,75 +286,3 @@ def _inputs_like(shapes, dtype, name):
     if all(n is None or isinstance(n, int) for n in shapes):
         return keras.Input(tuple(shapes[1:]), dtype=dtype, name=name)
     return [_inputs_like(v, dtype, f"{name}_{i}") for i, v in enumerate(shapes)]
-
-
-def _called(record, model, given, training):
-    """What the model of a record gives, in the order of its outputs."""
-    if model is None:
-        known = dict(zip(map(id, record.inputs), given, strict=True))
-        return [known[id(t)] for t in tree.flatten(record.outputs)]
-    inputs = given if len(given) > 1 else given[0]
-    return model(inputs, training=training)
-
-
-def _tried(model, made, rng):
-    """(inputs, outputs) of a model, at the first sizes that it takes."""
-    batches = graph.batch_sizes(graph.calls(made), 2)
-    for batch, free in itertools.product(batches, (64, 32, 16, 8, 4)):
-        inputs = [_sample(t, batch, free, rng) for t in made.inputs]
-        inputs = tree.pack_sequence_as(made.input, inputs)
-        try:
-            return inputs, model(inputs, training=False)
-        except Exception as error:
-            failure = error
-    raise recording.CannotUnfold(
-        "the model cannot be run on random inputs, which unfolding needs: "
-        f"{recording.first_line(failure)}"
-    ) from failure
-
-
-def _sample(t, batch, free, rng):
-    """Random samples of an input.
-
-    Args:
-        t: The symbolic input.
-        batch: How many samples.
-        free: How large its free sizes are.
-        rng: A NumPy generator.
-    """
-    shape = [batch, *(n or free for n in t.shape[1:])]
-    if keras.backend.is_float_dtype(t.dtype):
-        return rng.normal(size=shape).astype("float32")
-    if t.dtype == "string":
-        return np.zeros(shape, "str")
-    return rng.integers(0, 2, shape).astype(t.dtype)
-
-
-def _moved(variable, rng):
-    """A weight's value, moved a little: positive ones stay positive."""
-    value = ops.convert_to_numpy(variable).astype("float32")
-    factors = rng.uniform(0.9, 1.1, value.shape)
-    return factors * value + rng.uniform(0.01, 0.05, value.shape)
-
-
-def _is_float(variable):
-    return keras.backend.is_float_dtype(variable.dtype)
-
-
-def _difference(expected, call):
-    """Why a call does not give what is expected; None if it does."""
-    try:
-        got = tree.flatten(call())
-    except Exception as error:
-        return f"what it calls cannot be run: {recording.first_line(error)}"
-    for a, b in zip(tree.flatten(expected), got, strict=True):
-        a, b = (ops.convert_to_numpy(ops.cast(x, "float32")) for x in (a, b))
-        close = 1e-4 * (np.abs(a).max(initial=0) or 1)
-        if a.shape != b.shape or not np.allclose(
-            a, b, 0, close, equal_nan=True
-        ):
-            return (
-                "the calls on record compute something else, as with weights "
-                "that it reads itself or numbers that it draws"
-            )
-    return None
