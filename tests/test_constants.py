@@ -151,6 +151,36 @@ def cosines(x, join):
     return layers.Dot(axes=2)([x, x])
 
 
+PRODUCTS = {
+    "dot": lambda x, y: layers.Dot(axes=-1)([x, y]),
+    "matmul": lambda x, y: ops.matmul(x, ops.transpose(y, (0, 2, 1))),
+    "einsum": lambda x, y: ops.einsum("bic,bjc->bij", x, y),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_constant_stays_where_a_product_sums_over_it(name):
+    """It adds to the sum, and there is no bias that could do so."""
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(6, activation="relu", name="front")(inputs)
+    y = layers.Dense(6, name="other")(inputs)
+    x = PRODUCTS[name](x, y)
+    model = dead(dead(keras.Model(inputs, layers.Dense(2)(x))), "other")
+    plan = pruning.plan(model)
+    assert kept(plan, "front") == (6, 6)
+    (row,) = [row for row in plan.layers if row.name == "front"]
+    assert "which needs a zero there" in row.reason
+    # Behind constants of zero nothing is left of a product.
+    for layer in ("front", "other"):
+        model.get_layer(layer).bias.assign([0.0] * 6)
+    plan = pruning.plan(model)
+    assert kept(plan, "front") == (6, 3)
+    x = np.random.default_rng(0).normal(size=(3, 4, 3)).astype("float32")
+    np.testing.assert_allclose(
+        plan.apply(model)(x), model(x), rtol=1e-5, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("broadcast", [True, False])
 def test_a_channel_that_takes_from_others_is_no_zero(broadcast):
     def join(x):

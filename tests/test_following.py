@@ -102,6 +102,9 @@ def scores(x):
 # What is followed: a block of 8 channels, and how many channels of 8 the
 # layer before it loses to half a channel budget.
 FOLLOWED = {
+    "several outputs of a channel": lambda x: layers.DepthwiseConv2D(
+        3, depth_multiplier=2
+    )(x),
     "halves in the other order": cross_stage,
     "every other channel": lambda x: ops.concatenate(
         [x[..., 1::2], x[..., ::2]], axis=-1

@@ -538,7 +538,7 @@ MUTANTS = [
         PRUNING + "rules/merging.py",
         "walk.needs_zero(ids)",
         "pass",
-        "tests/test_random_graphs.py::test_random_graphs",
+        "tests/test_constants.py",
     ),
     Mutant(
         PRUNING + "rules/normalizing.py",
@@ -574,7 +574,7 @@ MUTANTS = [
         PRUNING + "rules/weighted.py",
         "np.repeat(ids, layer.depth_multiplier)\n        return",
         "np.tile(ids, layer.depth_multiplier)\n        return",
-        "tests/test_random_graphs.py::test_random_graphs",
+        "tests/test_following.py::test_channels_are_followed_through",
     ),
     Mutant(
         PRUNING + "rules/weighted.py",
