@@ -11,6 +11,8 @@ from keras_nonconvex.pruning.planning import plan
 from keras_nonconvex.pruning.planning import prune
 from keras_nonconvex.pruning.pruning_plan import LayerPlan
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
+from keras_nonconvex.pruning.refitting.repairing import Refit
+from keras_nonconvex.pruning.refitting.repairing import repair
 from keras_nonconvex.pruning.rules import CannotFollow
 from keras_nonconvex.pruning.rules import Cut
 from keras_nonconvex.pruning.rules import Rule
@@ -22,6 +24,7 @@ __all__ = [
     "Cut",
     "LayerPlan",
     "PruningPlan",
+    "Refit",
     "Rule",
     "Tensor",
     "Walk",
@@ -32,6 +35,7 @@ __all__ = [
     "measure",
     "plan",
     "prune",
+    "repair",
     "rule",
     "sampled",
 ]

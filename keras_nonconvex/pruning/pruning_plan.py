@@ -120,7 +120,7 @@ class PruningPlan:
     def _removal(self, model):
         trace = Trace(model, self.select)
         superfluous = Superfluous(trace, self.on_constant)
-        return Removal(trace, self._kept(trace), superfluous)
+        return Removal(trace, self.kept(trace), superfluous)
 
     def diff(self):
         """The layers that change, before and after, as a table in text."""
@@ -186,7 +186,7 @@ class PruningPlan:
         """
         return drawing.dot(self)
 
-    def _kept(self, trace):
+    def kept(self, trace):
         """The keep lists as one bool per channel id."""
         keep = np.ones(len(trace), dtype=bool)
         made = {

@@ -8,7 +8,6 @@ that do not meet have a row and a matrix each.
 
 import math
 
-import keras
 import numpy as np
 from keras import layers
 from keras import ops
@@ -39,6 +38,7 @@ class Patches:
 
     Attributes:
         layer: The layer.
+        kernel: The variable that holds the matrices.
 
     Args:
         layer: A built layer of a registered type.
@@ -46,6 +46,7 @@ class Patches:
 
     def __init__(self, layer):
         self.layer = layer
+        self.kernel = layer.kernel
 
     def axis(self, rank):
         """The axis of the channels of a tensor of this rank."""
@@ -64,21 +65,26 @@ class Patches:
         """
         raise NotImplementedError
 
+    def matrix(self, kernel):
+        """A kernel as an array of shape (groups, features, outputs)."""
+        raise NotImplementedError
+
+    def unfolded(self, matrix):
+        """The kernel that `matrix` was made from."""
+        raise NotImplementedError
+
     @property
-    def matrix(self):
-        """The kernel as an array of shape (groups, features, outputs)."""
-        raise NotImplementedError
-
-    def kernel(self, matrix):
-        """A matrix in the shape of the kernel."""
-        raise NotImplementedError
+    def old(self):
+        """The layer's own kernel as a matrix."""
+        return self.matrix(array(self.kernel))
 
 
-def _values(variable):
+def array(variable):
+    """A variable's values in float64."""
     return ops.convert_to_numpy(variable).astype("float64")
 
 
-def _at(x, picked):
+def at(x, picked):
     """The channels at some positions: (samples, count, depth)."""
     samples = np.arange(len(x))[:, None]
     return x[(samples, *np.moveaxis(picked, -1, 0))]
@@ -90,13 +96,12 @@ class DensePatches(Patches):
         return rank - 1
 
     def rows(self, x, picked):
-        return _at(x, picked).reshape(1, -1, x.shape[-1])
+        return at(x, picked).reshape(1, -1, x.shape[-1])
 
-    @property
-    def matrix(self):
-        return _values(self.layer.kernel)[None]
+    def matrix(self, kernel):
+        return kernel[None]
 
-    def kernel(self, matrix):
+    def unfolded(self, matrix):
         return matrix[0]
 
 
@@ -153,14 +158,13 @@ class ConvolutionPatches(_Windows):
         found = found.reshape(-1, taps, groups, x.shape[-1] // groups)
         return np.moveaxis(found, 2, 0).reshape(groups, len(found), -1)
 
-    @property
-    def matrix(self):
-        kernel, groups = _values(self.layer.kernel), self.layer.groups
+    def matrix(self, kernel):
+        groups = self.layer.groups
         flat = kernel.reshape(-1, groups, kernel.shape[-1] // groups)
         return np.moveaxis(flat, 1, 0)
 
-    def kernel(self, matrix):
-        return np.moveaxis(matrix, 0, 1).reshape(self.layer.kernel.shape)
+    def unfolded(self, matrix):
+        return np.moveaxis(matrix, 0, 1).reshape(self.kernel.shape)
 
 
 @patches(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
@@ -169,22 +173,38 @@ class DepthwisePatches(_Windows):
 
     def rows(self, x, picked):
         found = self.windows(x, picked)
-        return np.moveaxis(found, 3, 0).reshape(
-            x.shape[-1], -1, found.shape[2]
-        )
+        return np.moveaxis(found, 3, 0).reshape(x.shape[-1], -1, found.shape[2])
 
-    @property
-    def matrix(self):
-        kernel = _values(self.layer.kernel)
+    def matrix(self, kernel):
         return np.moveaxis(kernel.reshape(-1, *kernel.shape[-2:]), 1, 0)
 
-    def kernel(self, matrix):
-        return np.moveaxis(matrix, 0, 1).reshape(self.layer.kernel.shape)
+    def unfolded(self, matrix):
+        return np.moveaxis(matrix, 0, 1).reshape(self.kernel.shape)
 
 
-@patches(
-    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose
-)
+@patches(layers.SeparableConv1D, layers.SeparableConv2D)
+class SeparablePatches(_Windows):
+    """The pointwise half; what the depthwise half gives are its features."""
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.kernel = layer.pointwise_kernel
+
+    def rows(self, x, picked):
+        found = self.windows(x, picked)
+        depthwise = array(self.layer.depthwise_kernel)
+        taps = depthwise.reshape(-1, *depthwise.shape[-2:])
+        features = np.einsum("nptc,tcm->npcm", found, taps)
+        return features.reshape(1, -1, taps.shape[1] * taps.shape[2])
+
+    def matrix(self, kernel):
+        return kernel.reshape(1, *kernel.shape[-2:])
+
+    def unfolded(self, matrix):
+        return matrix.reshape(self.kernel.shape)
+
+
+@patches(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 class TransposedPatches(_Windows):
     """Output o sees the input i through tap k where o = stride i + k - crop."""
 
@@ -202,13 +222,12 @@ class TransposedPatches(_Windows):
         found = self.windows(x, picked)
         return found.reshape(1, -1, found.shape[2] * x.shape[-1])
 
-    @property
-    def matrix(self):
-        kernel = np.moveaxis(_values(self.layer.kernel), -1, -2)
+    def matrix(self, kernel):
+        kernel = np.moveaxis(kernel, -1, -2)
         return kernel.reshape(1, -1, kernel.shape[-1])
 
-    def kernel(self, matrix):
-        *taps, filters, depth = self.layer.kernel.shape
+    def unfolded(self, matrix):
+        *taps, filters, depth = self.kernel.shape
         return np.moveaxis(matrix.reshape(*taps, depth, filters), -1, -2)
 
 
@@ -216,21 +235,16 @@ class TransposedPatches(_Windows):
 class ScalePatches(Patches):
     """A normalization alone: each channel is multiplied and shifted."""
 
+    def __init__(self, layer):
+        self.layer = layer
+        self.kernel = layer.gamma
+
     def axis(self, rank):
         return self.layer.axis % rank
 
     def rows(self, x, picked):
-        return np.moveaxis(_at(x, picked), -1, 0).reshape(x.shape[-1], -1, 1)
+        return np.moveaxis(at(x, picked), -1, 0).reshape(x.shape[-1], -1, 1)
 
     @property
-    def matrix(self):
-        (size,) = self.layer.moving_mean.shape
-        return np.ones((size, 1, 1))
-
-    def kernel(self, matrix):
-        return None
-
-
-def last(x, axis):
-    """A tensor with its channels on the last axis."""
-    return np.moveaxis(keras.ops.convert_to_numpy(x), axis, -1)
+    def old(self):
+        return np.ones((self.layer.moving_mean.shape[0], 1, 1))

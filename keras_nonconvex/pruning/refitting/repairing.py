@@ -4,19 +4,22 @@ import dataclasses
 
 import keras
 import numpy as np
-from keras import ops
+from rich.console import Console
+from rich.table import Table
 
+from keras_nonconvex import checks
 from keras_nonconvex import graph
+from keras_nonconvex import terminal
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.refitting import patches
 from keras_nonconvex.pruning.refitting import units
-from keras_nonconvex.pruning.refitting.least_squares import Moments
+from keras_nonconvex.pruning.refitting.fitting import Fit
 from keras_nonconvex.pruning.refitting.stream import Stream
 from keras_nonconvex.pruning.removal import compiling
 from keras_nonconvex.pruning.removal.builder import Builder
 
-MEMORY = 2**30
-HELD_OUT = 5
+# What a pass over either model may remember for the next one, in bytes.
+MEMORY = 2**29
 
 
 @dataclasses.dataclass
@@ -24,17 +27,41 @@ class Refit:
     """What `repair` did with one layer.
 
     Attributes:
-        name: The layer's name.
-        before: The share of the dense model's variance that the layer
-            explained on samples held out, at most 1.
-        after: The same with the refitted kernel.
-        kept: Why the layer keeps its kernel; "" if it was refitted.
+        name: The layer's name; "model/layer" for a layer of a nested model.
+        before: Which share of the variance of its target the layer explained
+            on samples held out: 1 is all, and it may be negative. None where
+            the layer was not looked at.
+        after: The same once it is refitted.
+        kept: Why the layer keeps its weights; "" if it was refitted.
     """
 
     name: str
     before: float | None = None
     after: float | None = None
     kept: str = ""
+
+
+class Report(list):
+    """A list of `Refit`, one per layer with weights; prints as a table."""
+
+    def table(self):
+        """The report as a `rich.table.Table`."""
+        table = Table(title="explained variance", title_justify="left")
+        table.add_column("layer")
+        table.add_column("before", justify="right")
+        table.add_column("after", justify="right")
+        table.add_column("keeps its weights")
+        for entry in self:
+            shares = (entry.before, entry.after)
+            table.add_row(
+                entry.name,
+                *("" if s is None else f"{s:.1%}" for s in shares),
+                entry.kept,
+            )
+        return table
+
+    def __str__(self):
+        return terminal.render(self.table(), width=80)
 
 
 def repair(
@@ -49,197 +76,131 @@ def repair(
     seed=0,
     verbose=True,
 ):
-    generator = np.random.default_rng(seed)
+    """Refits what a pruning left so that it gives what the dense model gave.
+
+    No labels and no training. The small model is walked through in order. The
+    kernel W and intercept b of each convolution and dense layer are refitted
+    by ridge regression on the inputs X that the layer gets in the small model
+    as repaired so far:
+
+        min ||X W + b - Y||^2 + mu ||W - W0||^2
+
+    W0 is the kernel as it was cut, mu is `ridge` times the mean squared norm
+    of X's columns, and Y is what the dense model gives at the channels that
+    stay, before the activation. Where a batch normalization alone reads the
+    layer, Y is what follows it, and it takes intercept and scale; its moving
+    statistics become those of its new input, so training mode agrees with
+    inference. For the last layer before a sum Y is the dense sum minus what
+    else the small model adds, so that errors do not pile up along a residual
+    network. Every fifth batch is held out: a layer whose refit is not better
+    there keeps its weights.
+
+    Memory: each of both models remembers up to 512 MiB of its tensors, and a
+    layer of f features per group needs 2 (f + 1)^2 float64 numbers, or all
+    its rows where these are fewer than f.
+
+    Args:
+        small: A model from `plan.apply(dense)`, trained further or not; it
+            stays as it is.
+        plan: The `PruningPlan` that it was made by.
+        dense: The model that the plan was made for.
+        x: Input samples like those of training: an array of shape (samples,
+            ...), or a structure of arrays. Labels are not needed.
+        samples: How many of them are looked at, an int >= 1. Defaults to
+            `2000`.
+        positions: How many random positions of each sample every layer is
+            fitted at, an int >= 1. Defaults to `16`.
+        ridge: A number > 0, see above. Defaults to `1e-4`.
+        batch_size: How many samples are computed at once, an int >= 1.
+            Defaults to `100`.
+        seed: An int, for the choice of positions. Defaults to `0`.
+        verbose: Whether to show a progress bar. Defaults to `True`.
+
+    Returns:
+        (the repaired model, compiled as `small` is; a `Report` with one entry
+        per layer). A layer that needs a bias for its intercept and has none
+        gets one; no other layers are added.
+
+    Example:
+    >>> plan = knc.pruning.plan(dense, budget={"macs": 0.5})
+    >>> small, report = knc.repair(plan.apply(dense), plan, dense, x_train)
+    >>> print(report)
+    """
+    for name, value in (
+        ("samples", samples),
+        ("positions", positions),
+        ("batch_size", batch_size),
+    ):
+        checks.whole(name, value, 1)
+    checks.number("ridge", ridge, "a number > 0", lambda v: v > 0)
     arrays = [np.asarray(a)[:samples] for a in keras.tree.flatten(x)]
     trace = Trace(dense, plan.select)
-    keep = plan._kept(trace)
-    small = _with_biases(small)
-    flat = graph.flattened(small)
+    keep = plan.kept(trace)
+    repaired = _with_biases(small)
+    flat = graph.flattened(repaired)
     mine = units.Calls(flat.calls, flat.outputs)
     theirs = units.Calls(trace.calls, trace.outputs)
     found, skipped = units.find(mine, theirs)
     streams = [
-        Stream(calls.calls, calls.inputs, arrays, batch_size, MEMORY // 2)
+        Stream(
+            calls.calls,
+            dict(zip(map(id, calls.inputs), arrays, strict=True)),
+            batch_size,
+            MEMORY,
+        )
         for calls in (mine, theirs)
     ]
-    axes = _kept_axes(trace, keep)
-    report = []
-    for i, unit in enumerate(found):
-        later = found[i + 1 :]
-        fit = _Fit(unit, axes, positions, generator)
-        wanted = streams[0].batches(
-            [unit.input, *unit.others],
-            [t for u in later for t in (u.input, *u.others)],
-        )
-        targets = streams[1].batches(
-            [unit.target],
-            [u.target for u in later],
-            [] if unit.linear is None else [unit.linear],
-        )
-        for k, (given, (target,)) in enumerate(zip(wanted, targets)):
-            fit.add(k, given[0], given[1:], target)
-        report.append(fit.finish(ridge))
-        if verbose:
-            print(report[-1], flush=True)
-    return small, report
-
-
-def _with_biases(small):
-    trace = Trace(small)
-    calls = units.Calls(trace.calls, trace.outputs)
-    found, _ = units.find(calls, calls)
-    new = {
-        id(u.call.operation): np.zeros(
-            u.call.outputs[0].shape[
-                patches.find(u.call.operation).axis(
-                    len(u.call.outputs[0].shape)
-                )
-            ]
-        )
-        for u in found
-        if u.norm is None
-        and not isinstance(u.call.operation, keras.layers.BatchNormalization)
-        and not u.call.operation.use_bias
-    }
-    built = Builder(trace, new_biases=new).build()
-    compiling.compile_like(built, small)
-    return built
-
-
-def _kept_axes(trace, keep):
-    """A function: which channels of a dense tensor stay."""
 
     def stays(tensor, axis):
         ids = trace.tensors[id(tensor)].axes[axis]
-        return None if ids is None else trace.stays(keep, ids)
+        return trace.stays(keep, ids)
 
-    return stays
-
-
-class _Fit:
-    def __init__(self, unit, stays, positions, generator):
-        self.unit = unit
-        self.layer = unit.call.operation
-        self.patches = patches.find(self.layer)
-        self.positions = positions
-        self.generator = generator
-        rank = len(unit.target.shape)
-        self.axis = self.patches.axis(rank)
-        self.in_axis = self.patches.axis(len(unit.input.shape))
-        self.stays = stays(unit.target, self.axis)
-        self.moments = Moments(), Moments()
-
-    def add(self, k, x, others, target):
-        x = patches.last(x, self.in_axis)
-        target = patches.last(target, self.axis)
-        if self.stays is not None:
-            target = target[..., self.stays]
-        picked = self._picked(target)
-        y = patches._at(target, picked)
-        for other in others:
-            y = y - patches._at(patches.last(other, self.axis), picked)
-        rows = self.patches.rows(x, picked)
-        groups = len(rows)
-        y = y.reshape(-1, groups, y.shape[-1] // groups)
-        held = k % HELD_OUT == HELD_OUT - 1
-        self.moments[held].add(rows, np.moveaxis(y, 1, 0))
-
-    def _picked(self, target):
-        sizes = target.shape[1:-1]
-        total = int(np.prod(sizes, dtype=int))
-        count = min(self.positions, total)
-        flat = self.generator.random((len(target), total)).argsort(axis=1)
-        flat = flat[:, :count]
-        if not sizes:
-            return np.zeros((len(target), 1, 0), int)
-        return np.stack(np.unravel_index(flat, sizes), axis=-1)
-
-    def finish(self, ridge):
-        fitted, held = self.moments
-        old = self._old()
-        new = fitted.ridge(old, ridge)
-        total = held.variation().sum()
-        before, after = (
-            1 - held.error(w).sum() / total for w in (old, new)
-        )
-        if not after > before:
-            return Refit(self.unit.name, before, before, "no better held out")
-        self._assign(new, fitted)
-        return Refit(self.unit.name, float(before), float(after))
-
-    def _affine(self):
-        """What the normalization makes of the layer's output: (s, t)."""
-        norm = self.unit.norm or (
-            self.layer
-            if isinstance(self.layer, keras.layers.BatchNormalization)
-            else None
-        )
-        if norm is None:
-            return 1.0, 0.0
-        mean, variance = map(
-            _array, (norm.moving_mean, norm.moving_variance)
-        )
-        s = 1 / np.sqrt(variance + norm.epsilon)
-        if norm.scale:
-            s = s * _array(norm.gamma)
-        return s, -s * mean + (_array(norm.beta) if norm.center else 0.0)
-
-    def _old(self):
-        """Kernel and intercept as they are, up to the target."""
-        s, t = self._affine()
-        matrix = self.patches.matrix
-        groups, _, outputs = matrix.shape
-        bias = self._bias()
-        s, t, bias = (
-            np.broadcast_to(a, groups * outputs).reshape(groups, 1, outputs)
-            for a in (s, t, bias)
-        )
-        return np.concatenate([matrix * s, s * bias + t], axis=1)
-
-    def _bias(self):
-        bias = getattr(self.layer, "bias", None)
-        return 0.0 if bias is None else _array(bias)
-
-    def _assign(self, weights, moments):
-        layer, norm = self.layer, self.unit.norm
-        matrix, intercept = weights[:, :-1], weights[:, -1].reshape(-1)
-        if isinstance(layer, keras.layers.BatchNormalization):
-            mean, variance = moments.of_outputs(
-                np.concatenate(
-                    [self.patches.matrix, np.zeros_like(intercept)[:, None, None]],
-                    axis=1,
-                )
+    report = Report()
+    console = Console(stderr=True, quiet=not verbose)
+    with terminal.bar(console, "repairing", len(found)) as update:
+        for i, unit in enumerate(found):
+            rows = len(arrays[0]) * positions
+            fit = Fit(
+                unit, stays, positions, rows, np.random.default_rng([seed, i])
             )
-            _set_norm(layer, matrix.reshape(-1), intercept, mean, variance)
-            return
-        if norm is None:
-            layer.kernel.assign(self.patches.kernel(matrix))
-            layer.bias.assign(intercept)
-            return
-        s, _ = self._affine()
-        s = np.where(np.abs(s) > 1e-3 * np.abs(s).max(), s, 1.0)
-        groups, _, outputs = matrix.shape
-        matrix = matrix / s.reshape(groups, 1, outputs)
-        layer.kernel.assign(self.patches.kernel(matrix))
-        mean, variance = moments.of_outputs(
-            np.concatenate([matrix, np.zeros((groups, 1, outputs))], axis=1)
-        )
-        _set_norm(norm, s, intercept, mean, variance, self._bias())
+            _stream(fit, unit, found[i + 1 :], *streams)
+            before, after = fit.finish(ridge)
+            kept = "" if after > before else "no better on samples held out"
+            report.append(Refit(unit.name, before, after, kept))
+            update(i + 1)
+    report += [Refit(name, kept=why) for name, why in skipped.items()]
+    return repaired, report
 
 
-def _set_norm(norm, s, intercept, mean, variance, bias=0.0):
-    """Makes a normalization s z + intercept, for z = output - bias.
+def _stream(fit, unit, later, small, dense):
+    """Gives a fit all batches of a unit."""
+    mine = small.batches(
+        [t for aim in unit.aims for t in aim.mine],
+        [t for u in later for aim in u.aims for t in aim.mine],
+        changing=[aim.call for aim in unit.aims],
+    )
+    theirs = dense.batches(
+        [aim.theirs for aim in unit.aims],
+        [aim.theirs for u in later for aim in u.aims],
+    )
+    for batch, (given, wanted) in enumerate(zip(mine, theirs, strict=True)):
+        given = iter(given)
+        for aim, target in zip(unit.aims, wanted, strict=True):
+            x, *others = (next(given) for _ in aim.mine)
+            fit.add(batch, aim, x, others, target)
 
-    Its moving statistics become those of its input.
-    """
-    mean, variance = mean.reshape(-1), variance.reshape(-1)
-    norm.moving_mean.assign(mean + bias)
-    norm.moving_variance.assign(variance)
-    if norm.scale:
-        norm.gamma.assign(s * np.sqrt(variance + norm.epsilon))
-    if norm.center:
-        norm.beta.assign(intercept + s * mean)
 
-
-def _array(variable):
-    return ops.convert_to_numpy(variable).astype("float64")
+def _with_biases(small):
+    """A copy in which each layer that needs an intercept has a bias."""
+    trace = Trace(small)
+    calls = units.Calls(trace.calls, trace.outputs)
+    biases = {}
+    for unit in units.find(calls, calls)[0]:
+        layer = unit.layer
+        if unit.norm is None and not getattr(layer, "use_bias", True):
+            shape = unit.aims[0].call.outputs[0].shape
+            axis = patches.find(layer).axis(len(shape))
+            biases[id(layer)] = np.zeros(shape[axis])
+    copy = Builder(trace, new_biases=biases).build()
+    compiling.compile_like(copy, small)
+    return copy

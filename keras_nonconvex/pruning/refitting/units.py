@@ -24,164 +24,200 @@ _IDENTITY = (
 
 
 @dataclasses.dataclass
-class Unit:
-    """A layer that is refitted, with what belongs to it.
+class Aim:
+    """One call of a refitted layer, and what it is to give.
 
     Attributes:
-        name: The layer's name, "model/layer" if nested.
-        call: The call of the layer in the small model.
+        call: The call in the small model.
+        twin: The same call in the dense model.
+        target: Symbolic tensor of the dense model that the layer, its
+            normalization and `others` are to add up to. None: the layer is to
+            give what the dense one gives before its activation.
+        others: Symbolic tensors of the small model.
+    """
+
+    call: graph.Call
+    twin: graph.Call
+    target: keras.KerasTensor | None = None
+    others: tuple = ()
+
+    @property
+    def mine(self):
+        """What it needs of the small model."""
+        return [self.call.inputs[0], *self.others]
+
+    @property
+    def theirs(self):
+        """What it needs of the dense model."""
+        return self.twin.inputs[0] if self.target is None else self.target
+
+
+@dataclasses.dataclass
+class Unit:
+    """A layer that is refitted.
+
+    Attributes:
+        name: Its name, "model/layer" if nested.
+        layer: The layer of the small model.
+        aims: One `Aim` per call of it.
         norm: The batch normalization that alone reads it, or None.
-        input: The symbolic tensor that the layer reads.
-        others: Symbolic tensors of the small model: what is added to it.
-        target: Symbolic tensor of the dense model: what it, or the sum with
-            the others, is to become.
-        linear: The dense model's call whose activation is left out to get
-            the target, or None.
     """
 
     name: str
-    call: graph.Call
-    norm: layers.Layer | None
-    input: keras.KerasTensor
-    others: list
-    target: keras.KerasTensor
-    linear: graph.Call | None
+    layer: layers.Layer
+    aims: list
+    norm: layers.Layer | None = None
 
 
 class Calls:
-    """The calls of a model, by name.
+    """The calls of a model by name, and who reads what.
 
-    Attributes:
-        calls: All calls, in order.
-        of: {(name, how often before): call}.
+    Args:
+        calls: The calls, a list of `keras_nonconvex.graph.Call`.
         outputs: The symbolic tensors that the model returns.
     """
 
     def __init__(self, calls, outputs):
-        self.calls, self.outputs = calls, outputs
-        self.inputs = [c.outputs[0] for c in self.calls if c.node.is_input]
-        times = collections.Counter()
-        self.of, self.keys = {}, {}
-        for call in self.calls:
-            key = graph.name(call)
-            key = key, times[key]
-            times[key[0]] += 1
-            self.of[key] = call
-            self.keys[id(call)] = key
-        self.times = times
-        self.readers = collections.defaultdict(list)
-        for call in self.calls:
+        self.calls = calls
+        self.inputs = [c.outputs[0] for c in calls if c.node.is_input]
+        self.of = collections.defaultdict(list)
+        self._readers = collections.defaultdict(list)
+        self._place = {}
+        for call in calls:
+            name = graph.name(call)
+            self._place[id(call)] = name, len(self.of[name])
+            self.of[name].append(call)
             for tensor in call.inputs:
-                self.readers[id(tensor)].append(call)
-        for tensor in self.outputs:
-            self.readers[id(tensor)].append(None)
+                self._readers[id(tensor)].append(call)
+        for tensor in outputs:
+            self._readers[id(tensor)].append(None)
 
-    def only_reader(self, tensor):
+    def reader(self, tensor):
         """The call that alone reads a tensor, or None."""
-        readers = self.readers[id(tensor)]
+        readers = self._readers[id(tensor)]
         return readers[0] if len(readers) == 1 else None
+
+    def twin(self, call, other):
+        """The call of the same name among other `Calls`, or None."""
+        name, place = self._place[id(call)]
+        same = other.of.get(name, [])
+        return same[place] if place < len(same) else None
 
 
 def find(small, dense):
-    """The units of a small model, in order, and {name: why not} of the rest.
+    """The layers to refit, in order.
 
     Args:
         small: The `Calls` of the small model.
         dense: Those of the dense one.
+
+    Returns:
+        (list of `Unit`, {name of another layer with weights: why it stays as
+        it is}).
     """
-    taken, units, skipped = set(), [], {}
-    last_unit = _last_units(small)
-    for call in small.calls:
-        layer = call.operation
-        name, times = small.keys[id(call)]
-        weights = getattr(layer, "weights", [])
-        if id(layer) in taken or not weights:
+    found, skipped, merged = [], {}, set()
+    last = _last_refitted(small.calls)
+    for name, calls in small.of.items():
+        layer = calls[0].operation
+        if id(layer) in merged or not getattr(layer, "weights", None):
             continue
-        if patches.find(layer) is None:
-            skipped[name] = f"{type(layer).__name__} is not refitted"
+        twins = [small.twin(call, dense) for call in calls]
+        why = _obstacle(layer, twins)
+        if why:
+            skipped[name] = why
             continue
-        if small.times[name] > 1:
-            skipped[name] = "it is called more than once"
-            continue
-        if (name, 0) not in dense.of:
-            skipped[name] = "the dense model has no such layer"
-            continue
-        unit = _unit(call, small, dense, last_unit)
+        unit = Unit(name, layer, list(map(Aim, calls, twins)))
+        if len(calls) == 1:
+            _widen(unit, small, dense, last)
         if unit.norm is not None:
-            taken.add(id(unit.norm))
-        units.append(unit)
-    return units, skipped
+            merged.add(id(unit.norm))
+        found.append(unit)
+    return found, skipped
 
 
-def _unit(call, small, dense, last_unit):
-    name, _ = key = small.keys[id(call)]
-    twin, norm = dense.of[key], None
-    unit = Unit(name, call, None, call.inputs[0], [], twin.outputs[0], twin)
-    if getattr(call.operation, "activation", None) not in (
-        None,
-        keras.activations.linear,
-    ):
-        return unit
-    unit.linear = None
-    end = call
-    reader = small.only_reader(call.outputs[0])
-    if reader is not None and _normalizes(reader, call, small):
-        twin_of_norm = dense.of.get(small.keys[id(reader)])
-        if twin_of_norm is not None and twin_of_norm.inputs[0] is unit.target:
-            norm, end = reader, reader
-            unit.norm, unit.target = norm.operation, twin_of_norm.outputs[0]
-    _take_sum(unit, call, end, small, dense, last_unit)
-    return unit
+def _obstacle(layer, twins):
+    """Why a layer cannot be refitted; "" if it can."""
+    if patches.find(layer) is None:
+        return f"a {type(layer).__name__} is not refitted"
+    if getattr(layer, "quantization_mode", None):
+        return "its kernel is quantized"
+    if getattr(layer, "lora_enabled", False):
+        return "its kernel has LoRA"
+    if not _scales(layer):
+        return "it has no scale or no shift"
+    if None in twins or type(twins[0].operation) is not type(layer):
+        return "the dense model has no such layer"
+    return ""
 
 
-def _normalizes(reader, call, small):
+def _scales(layer):
+    """Whether a layer is anything but a normalization that cannot adapt."""
+    is_norm = isinstance(layer, layers.BatchNormalization)
+    return not is_norm or (layer.scale and layer.center)
+
+
+def _widen(unit, small, dense, last):
+    """Lets a linear layer aim at what its normalization or its sum gives."""
+    (aim,) = unit.aims
+    if isinstance(unit.layer, layers.BatchNormalization):
+        aim.target = aim.twin.outputs[0]
+    elif unit.layer.activation is not keras.activations.linear:
+        return
+    tensor = aim.call.outputs[0]
+    reader = small.reader(tensor)
+    if reader is not None and _is_norm_of(reader, aim.call, small):
+        twin = small.twin(reader, dense)
+        if twin is not None and twin.inputs[0] is aim.twin.outputs[0]:
+            unit.norm = reader.operation
+            tensor, aim.target = reader.outputs[0], twin.outputs[0]
+            reader = small.reader(tensor)
+    while reader is not None and type(reader.operation) in _IDENTITY:
+        tensor = reader.outputs[0]
+        reader = small.reader(tensor)
+    if reader is not None and last.get(id(reader)) is aim.call:
+        _aim_at_sum(aim, tensor, reader, small.twin(reader, dense))
+
+
+def _is_norm_of(reader, call, small):
+    """Whether a call normalizes the channels of another one, and only them."""
     layer = reader.operation
+    rank = len(call.outputs[0].shape)
     return (
         type(layer) is layers.BatchNormalization
-        and type(call.operation) is not layers.BatchNormalization
-        and layer.scale
-        and layer.center
-        and small.times[small.keys[id(reader)][0]] == 1
-        and patches.find(layer).axis(len(call.outputs[0].shape))
-        == patches.find(call.operation).axis(len(call.outputs[0].shape))
+        and not isinstance(call.operation, layers.BatchNormalization)
+        and _scales(layer)
+        and len(small.of[graph.name(reader)]) == 1
+        and layer.axis % rank == patches.find(call.operation).axis(rank)
     )
 
 
-def _take_sum(unit, call, end, small, dense, last_unit):
-    """Lets a unit that is the last before a sum aim at the sum."""
-    tensor = end.outputs[0]
-    reader = small.only_reader(tensor)
-    while reader is not None and type(reader.operation) in _IDENTITY:
-        tensor = reader.outputs[0]
-        reader = small.only_reader(tensor)
-    if reader is None or type(reader.operation).__name__ != "Add":
-        return
-    if last_unit[id(reader)] is not call:
-        return
-    twin = dense.of.get(small.keys[id(reader)])
-    shapes = {tuple(t.shape) for t in reader.inputs}
-    if twin is None or len(twin.inputs) != len(reader.inputs):
-        return
-    if len(shapes) > 1:
-        return
-    unit.others = [t for t in reader.inputs if t is not tensor]
-    unit.target = twin.outputs[0]
+def _aim_at_sum(aim, tensor, reader, twin):
+    """Takes the dense sum as the target, if the reader is the same sum."""
+    if (
+        type(reader.operation).__name__ == "Add"
+        and twin is not None
+        and len(twin.inputs) == len(reader.inputs)
+        and len({tuple(t.shape) for t in reader.inputs}) == 1
+    ):
+        aim.target = twin.outputs[0]
+        aim.others = tuple(t for t in reader.inputs if t is not tensor)
 
 
-def _last_units(calls):
-    """{id of a call: the last refitted layer's call that it depends on}."""
-    order = {id(call): i for i, call in enumerate(calls.calls)}
+def _last_refitted(calls):
+    """{id of a call: the last call of a kernel that it depends on}."""
+    order = {id(call): i for i, call in enumerate(calls)}
     last, of_tensor = {}, {}
-    for call in calls.calls:
-        found = [of_tensor[id(t)] for t in call.inputs]
-        found = [c for c in found if c is not None]
-        latest = max(found, key=lambda c: order[id(c)], default=None)
+    for call in calls:
+        before = [of_tensor[id(t)] for t in call.inputs]
+        latest = max(
+            (c for c in before if c is not None),
+            key=lambda c: order[id(c)],
+            default=None,
+        )
         last[id(call)] = latest
-        refitted = (
-            patches.find(call.operation) is not None
-            and type(call.operation) is not layers.BatchNormalization
-        )
-        of_tensor.update(
-            (id(t), call if refitted else latest) for t in call.outputs
-        )
+        if patches.find(call.operation) is not None and not isinstance(
+            call.operation, layers.BatchNormalization
+        ):
+            latest = call
+        of_tensor.update((id(t), latest) for t in call.outputs)
     return last
