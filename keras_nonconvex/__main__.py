@@ -1,5 +1,5 @@
 import sys
 
-from keras_nonconvex.cli import main
+from keras_nonconvex_main.cli import main
 
 sys.exit(main())

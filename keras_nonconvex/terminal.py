@@ -1,6 +1,7 @@
 """The terminal: progress of long work, and tables as text."""
 
 import contextlib
+import sys
 import threading
 
 import keras
@@ -11,6 +12,22 @@ from rich.progress import Progress
 from rich.progress import SpinnerColumn
 from rich.progress import TextColumn
 from rich.progress import TimeRemainingColumn
+
+
+def console():
+    """The `rich.console.Console` on which a command prints."""
+    # Tables in a log file need not be as narrow as a terminal may be.
+    return Console(width=None if sys.stdout.isatty() else 110)
+
+
+def say(console, text):
+    """Prints a line of text as it is; a terminal wraps it, a file does not.
+
+    Args:
+        console: A `rich.console.Console`.
+        text: A string.
+    """
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -98,11 +115,10 @@ class Epochs(keras.callbacks.Callback):
         for key in ("zero_filters", "zero_weights"):
             if key in logs:
                 parts.append(f"{key.replace('_', ' ')} {logs[key]:,}")
-        self.console.print(
+        say(
+            self.console,
             f"  {self.title} {epoch + 1}/{self.params['epochs']}: "
             f"{', '.join(parts)}",
-            highlight=False,
-            soft_wrap=True,
         )
 
 

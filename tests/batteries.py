@@ -15,9 +15,9 @@ import pytest
 from helpers import images
 from helpers import run
 
-from keras_nonconvex import cli
 from keras_nonconvex import pruning
 from keras_nonconvex.pruning.channels.trace import Trace
+from keras_nonconvex_main import cli
 
 
 def assert_same(first, second, model, tolerance=1e-5):

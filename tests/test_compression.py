@@ -14,8 +14,8 @@ import pytest
 
 import keras_nonconvex as knc
 import tflite_export
-from keras_nonconvex import cli
 from keras_nonconvex.compression import trainer
+from keras_nonconvex_main import cli
 
 FILES = {
     "recipe.json",

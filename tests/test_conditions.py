@@ -106,10 +106,14 @@ def test_clipping_and_decoupled_decay(options):
     assert zero_count(model) > 100
 
 
-def test_decoupled_decay_beside_an_envelope_is_pointed_out():
-    model = knc.attach(make(), knc.GroupSparseEnvelope("50%", 1e-3))
-    with pytest.warns(UserWarning, match="is a weight decay already"):
-        compile_(model, keras.optimizers.AdamW(1e-3, weight_decay=1e-2))
+def test_decoupled_decay_beside_one_of_a_penalty_is_pointed_out():
+    for reg in (
+        knc.GroupSparseEnvelope("50%", 1e-3),
+        knc.GroupLasso(1e-3, decay=1e-3),
+    ):
+        model = knc.attach(make(), reg)
+        with pytest.warns(UserWarning, match="is a weight decay already"):
+            compile_(model, keras.optimizers.AdamW(1e-3, weight_decay=1e-2))
 
 
 OPTIMIZERS = [

@@ -8,8 +8,9 @@ import pytest
 from keras import layers
 
 import tflite_export
-from keras_nonconvex import cli
-from tflite_export import cli as export_cli
+from keras_nonconvex_main import cli
+from keras_nonconvex_main import export_cli
+from tflite_export import profiling
 from tflite_export import runtime
 
 pytestmark = pytest.mark.usefixtures("converts_here")
@@ -96,7 +97,7 @@ def test_benchmark_of_operations(exported, capsys, monkeypatch):
     rows = (tflite_export.OpTime(0, "Convolution", 100, 12.0, 1.0),)
     seen = []
     monkeypatch.setattr(
-        export_cli, "profile", lambda path, **_: seen.append(path) or rows
+        profiling, "profile", lambda path, **_: seen.append(path) or rows
     )
     assert cli.main(["benchmark", *exported, "--runs", "5", "--ops"]) == 0
     assert seen == exported

@@ -67,6 +67,14 @@ class TestScalar:
         agree(found, pyproximal.L1(1.0).prox(T, step))
         agree(found, proxop.AbsValue().prox(T, step))
 
+    def test_elastic_net(self, step, skglm):
+        from skglm.penalties import L1_plus_L2
+
+        oracle = L1_plus_L2(alpha=0.8, l1_ratio=0.4)
+        reg = knc.Elementwise(penalties.L1(), 0.8 * 0.4, decay=0.8 * 0.6)
+        found = ops.convert_to_numpy(reg.proximal(T, step))
+        agree(found, each(lambda t: oracle.prox_1d(t, step, 0)))
+
     def test_l0(self, step, proxop):
         agree(ours(penalties.L0(), step), proxop.L0Norm().prox(T, step))
 

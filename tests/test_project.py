@@ -17,7 +17,6 @@ LAYERS = [
     {"callbacks"},
     {"training"},
     {"compression"},
-    {"cli"},
     {"__main__"},
 ]
 REGULARIZERS = [
@@ -77,7 +76,6 @@ EXPORT = [
     {"conversion", "drift"},
     {"measures", "rounding", "qat"},
     {"android_project", "browser_page"},
-    {"cli"},
 ]
 
 
@@ -142,7 +140,6 @@ def test_tensorflow_is_imported_where_it_must_be():
             assert top != "tflite_export" or where in (
                 "compression/litert.py",
                 "compression/recipe.py",
-                "cli.py",
             )
 
 

@@ -17,13 +17,13 @@ from keras import layers
 
 import keras_nonconvex as knc
 import tflite_export
-from keras_nonconvex import cli
 from keras_nonconvex import pruning
 from keras_nonconvex.pruning import planning
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import Costs
 from keras_nonconvex.pruning.selection import Selection
+from keras_nonconvex_main import cli
 
 
 @pytest.mark.parametrize("test", batteries.tests_of(batteries.Removal))

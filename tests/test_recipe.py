@@ -11,8 +11,8 @@ import pytest
 
 from keras_nonconvex import Recipe
 from keras_nonconvex import attach
-from keras_nonconvex import cli
 from keras_nonconvex import models
+from keras_nonconvex_main import cli
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "compress.md").read_text()

@@ -1,9 +1,11 @@
 """Where does a file drift away from its Keras model? Layer by layer."""
 
 import dataclasses
+import pathlib
 
 import keras
 import numpy as np
+from rich.table import Table
 
 from keras_nonconvex import graph
 from tflite_export import flatfile
@@ -168,3 +170,21 @@ def _file_outputs(interpreter, wanted, x):
 
 def _rms(values):
     return float(np.sqrt(np.mean(np.square(values, dtype="float64"))))
+
+
+def table(path, rows):
+    worst = max(rows, key=lambda row: row.added, default=None)
+    table = Table(title=pathlib.Path(path).name)
+    for name in ("operation", "layer"):
+        table.add_column(name, overflow="fold")
+    for name in ("relative error", "added here", "max difference"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            f"{row.index} {row.operation}",
+            row.layer,
+            f"{row.error:.2g}",
+            f"{row.added:.2g}" + (" <- most" if row is worst else ""),
+            f"{row.max_abs_diff:.2g}",
+        )
+    return table

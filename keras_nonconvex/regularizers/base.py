@@ -24,22 +24,24 @@ class Terms(collections.namedtuple("Terms", "group elementwise")):
 
 
 class Regularizer(keras.regularizers.Regularizer):
-    """A Keras regularizer that also has a prox: strength * f(kernel).
+    """A Keras regularizer that also has a prox.
 
-    Subclasses state `value` and, unless `has_prox` is False, `magnitude_prox`.
-    A `ProximalModel` trains those without a prox by their gradient, as any
-    Keras model does.
+    strength * f(kernel) + decay / 2 * ||kernel||_2^2
+
+    Subclasses state `plain_value` and, unless `has_prox` is False,
+    `magnitude_prox`: those of strength * f alone. A `ProximalModel` trains
+    those without a prox by their gradient, as any Keras model does.
 
     Args:
         strength: Number >= 0, the factor of f.
+        decay: Number >= 0, the weight decay beside f. Schedules and solvers
+            that multiply the strength leave it as it is. Defaults to `0.0`.
     """
 
     has_prox = True
     # Whether `proximal` is the exact minimiser; otherwise it just never raises
     # the objective.
     exact = True
-    # Whether it shrinks the groups that stay, as a weight decay does.
-    decays = False
     # Whether `proximal` has its own parts compiled (`backends.compiled`), so
     # that a solver need not.
     compiles = False
@@ -52,8 +54,9 @@ class Regularizer(keras.regularizers.Regularizer):
             keras.saving.register_keras_serializable("keras_nonconvex")(cls)
             REGISTRY[cls.__name__] = cls
 
-    def __init__(self, strength):
+    def __init__(self, strength, decay=0.0):
         self.strength = checks.number("strength", strength)
+        self.decay = checks.number("decay", decay)
 
     def __call__(self, x):
         x = in_full_precision(x)
@@ -83,6 +86,17 @@ class Regularizer(keras.regularizers.Regularizer):
         Args:
             w: Tensor, the kernel, in float32 or float64.
         """
+        value = self.plain_value(w)
+        if self.decay:
+            value = value + self.decay / 2.0 * ops.sum(ops.square(w))
+        return value
+
+    def plain_value(self, w):
+        """`value` without the decay.
+
+        Args:
+            w: As for `value`.
+        """
         raise NotImplementedError
 
     def proximal(self, w, step):
@@ -106,13 +120,21 @@ class Regularizer(keras.regularizers.Regularizer):
             w = ops.cast(w, "float32")
         dtype = keras.backend.standardize_dtype(w.dtype)
         w = in_full_precision(w)
-        magnitude = self.magnitude_prox(
-            ops.abs(w), ops.convert_to_tensor(step, w.dtype)
-        )
+        t, step = ops.abs(w), ops.convert_to_tensor(step, w.dtype)
+        if self.decay:
+            # With the decay mu completed to a square, the prox of s f + mu s
+            # / 2 ||.||^2 at t is that of s / (1 + mu s) f at t / (1 + mu s).
+            growth = 1.0 + self.decay * step
+            # A quotient by 1 + mu s would lose the digits of a small mu s.
+            t = t - t * (self.decay * step / growth)
+            step = step / growth
+        magnitude = self.magnitude_prox(t, step)
         return ops.cast(ops.sign(w) * magnitude, dtype)
 
     def magnitude_prox(self, t, step):
-        """`proximal` on magnitudes: the signs of `w` play no part.
+        """`proximal` on magnitudes and without the decay.
+
+        The signs of `w` play no part.
 
         Args:
             t: Tensor of magnitudes >= 0, in float32 or float64.
@@ -145,7 +167,12 @@ class Regularizer(keras.regularizers.Regularizer):
         A group that the prox with `step` merely shrinks must not be projected
         to zero, so its <new, old> / ||old||^2 must stay above epsilon.
         """
-        return 1.0
+        return 0.95 / (1.0 + step * self.decay) if self.decay else 1.0
+
+    @property
+    def decays(self):
+        """Whether it shrinks the groups that stay, as a weight decay does."""
+        return self.decay > 0.0
 
     @property
     def terms(self):
@@ -171,7 +198,9 @@ class Regularizer(keras.regularizers.Regularizer):
         return type(self).from_config({**self.get_config(), "groups": needed})
 
     def get_config(self):
-        return {"strength": self.strength}
+        config = {"strength": self.strength}
+        # A subclass of a user may have no such argument.
+        return {**config, "decay": self.decay} if self.decay else config
 
     @classmethod
     def from_config(cls, config):

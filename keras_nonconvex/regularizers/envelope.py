@@ -56,6 +56,8 @@ class GroupSparseEnvelope(Regularizer):
             whole). That is exact for equal d_j, unless the groups have steps
             of their own and the condition holds for some groups only.
             Defaults to `False`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `Group`. Defaults to `0.0`.
 
     Example:
     ```python
@@ -72,8 +74,9 @@ class GroupSparseEnvelope(Regularizer):
         groups="filters",
         group_weights=None,
         debiased=False,
+        decay=0.0,
     ):
-        super().__init__(strength)
+        super().__init__(strength, decay)
         self.k = group_patterns.check_count(k)
         self.groups = group_patterns.check(groups)
         self.group_weights = group_patterns.check_weights(group_weights)
@@ -93,7 +96,7 @@ class GroupSparseEnvelope(Regularizer):
         total = int(np.prod(norms.shape))
         return axes, norms, weights, group_patterns.count_of(self.k, total)
 
-    def value(self, w):
+    def plain_value(self, w):
         axes, norms, weights, k = self._parts(w)
         b = ops.stop_gradient(ops.sqrt(weights) * norms)
         u = ops.stop_gradient(saturation(b, ops.zeros_like(b), k))
@@ -130,14 +133,14 @@ class GroupSparseEnvelope(Regularizer):
 
     def half_space_limit(self, w, step):
         if self.debiased:
-            return 1.0
+            return super().half_space_limit(w, step)
         # Saturated groups are shrunk by 1 / (1 + step strength d_j).
         _, _, weights, _ = self._parts(w)
-        return 0.95 / (1.0 + step * self.strength * weights)
+        return 0.95 / (1.0 + step * (self.strength * weights + self.decay))
 
     @property
     def decays(self):
-        return not self.debiased
+        return super().decays or not self.debiased
 
     @property
     def exact(self):

@@ -30,10 +30,13 @@ class OfPenalty(Regularizer, abstract=True):
     Args:
         penalty: A penalty of `keras_nonconvex.penalties`.
         strength: Number >= 0, the factor of the penalty.
+        decay: Number >= 0: decay / 2 * ||w||_2^2 is added, a weight decay
+            that is part of the prox. It does not grow with the strengths.
+            Defaults to `0.0`.
     """
 
-    def __init__(self, penalty, strength):
-        super().__init__(strength)
+    def __init__(self, penalty, strength, decay=0.0):
+        super().__init__(strength, decay)
         if not isinstance(penalty, penalties.BasePenalty):
             raise ValueError(
                 f"Argument `penalty` of {type(self).__name__} must be a "
@@ -69,6 +72,9 @@ class Elementwise(OfPenalty):
     Args:
         penalty: A scalar penalty r of `keras_nonconvex.penalties`.
         strength: Number >= 0, the factor of the penalty.
+        decay: Number >= 0: decay / 2 * ||w||_2^2 is added, a weight decay
+            that is part of the prox. It does not grow with the strengths.
+            Defaults to `0.0`.
 
     Example:
     ```python
@@ -76,8 +82,8 @@ class Elementwise(OfPenalty):
     ```
     """
 
-    def __init__(self, penalty, strength):
-        super().__init__(penalty, strength)
+    def __init__(self, penalty, strength, decay=0.0):
+        super().__init__(penalty, strength, decay)
         if not isinstance(penalty, penalties.Penalty):
             raise ValueError(
                 "Argument `penalty` of Elementwise must be a penalty of "
@@ -86,7 +92,7 @@ class Elementwise(OfPenalty):
                 f"group_weights=None). Received: penalty={penalty!r}"
             )
 
-    def value(self, w):
+    def plain_value(self, w):
         penalty = self.penalty.at(self.strength)
         return self.strength * ops.sum(penalty.value(ops.abs(w)))
 
@@ -121,6 +127,9 @@ class Group(OfPenalty):
         group_weights: `"sqrt_size"` for s_g = sqrt(size of g), None for s_g =
             1, or a sequence of numbers above 0, one per group. Defaults to
             `"sqrt_size"`.
+        decay: Number >= 0: decay / 2 * ||w||_2^2 is added, a weight decay
+            that is part of the prox. It does not grow with the strengths.
+            Defaults to `0.0`.
 
     Example:
     ```python
@@ -129,9 +138,14 @@ class Group(OfPenalty):
     """
 
     def __init__(
-        self, penalty, strength, groups="filters", group_weights="sqrt_size"
+        self,
+        penalty,
+        strength,
+        groups="filters",
+        group_weights="sqrt_size",
+        decay=0.0,
     ):
-        super().__init__(penalty, strength)
+        super().__init__(penalty, strength, decay)
         self.groups = group_patterns.check(groups)
         self.group_weights = group_patterns.check_weights(group_weights)
 
@@ -150,7 +164,7 @@ class Group(OfPenalty):
         )
         return axes, strength * weights
 
-    def value(self, w):
+    def plain_value(self, w):
         axes, strength = self._axes_and_strength(w, self.strength)
         penalty = self.penalty.at(strength)
         return ops.sum(strength * penalty.norm_value(ops.abs(w), axes))
@@ -196,6 +210,9 @@ class SparseGroup(Group):
         exact: Boolean, whether `proximal` is the exact joint prox. If False it
             is the composition of two simpler proxes, which is cheaper and,
             unless r is L1, further from the minimum. Defaults to `True`.
+        decay: Number >= 0: decay / 2 * ||w||_2^2 is added, a weight decay
+            that is part of the prox. It does not grow with the strengths.
+            Defaults to `0.0`.
 
     Example:
     ```python
@@ -215,8 +232,9 @@ class SparseGroup(Group):
         group_strength=None,
         group_weights="sqrt_size",
         exact=True,
+        decay=0.0,
     ):
-        super().__init__(penalty, strength, groups, group_weights)
+        super().__init__(penalty, strength, groups, group_weights, decay)
         if group_strength is not None:
             group_strength = checks.number("group_strength", group_strength)
         self.group_strength = group_strength
@@ -228,7 +246,7 @@ class SparseGroup(Group):
             w, self.strength if strength is None else strength
         )
 
-    def value(self, w):
+    def plain_value(self, w):
         axes, group_strength = self._group_term(w)
         t, penalty = ops.abs(w), self.penalty.at(self.strength)
         return self.strength * ops.sum(
@@ -255,6 +273,7 @@ class SparseGroup(Group):
             self.strength if strength is None else strength,
             self.groups,
             self.group_weights,
+            self.decay,
         )
         if isinstance(self.penalty, penalties.Penalty):
             own = Elementwise(self.penalty, self.strength)

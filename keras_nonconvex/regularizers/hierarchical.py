@@ -64,6 +64,8 @@ class HierarchicalGroup(Regularizer):
         strength: Number >= 0, the factor of the penalty. Defaults to `1e-4`.
         l1_strength: Number >= 0, the factor of an additional L1 penalty of
             the single weights. Defaults to `0.0`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `Group`. Defaults to `0.0`.
 
     Example:
     ```python
@@ -82,8 +84,9 @@ class HierarchicalGroup(Regularizer):
         grouping="feature",
         strength=1e-4,
         l1_strength=0.0,
+        decay=0.0,
     ):
-        super().__init__(strength)
+        super().__init__(strength, decay)
         self.base = checks.choice("base", base, _BASES)
         self.wrap = checks.choice("wrap", wrap, _WRAPS)
         if isinstance(grouping, (tuple, list)) and len(grouping) == 2:
@@ -154,7 +157,7 @@ class HierarchicalGroup(Regularizer):
             return self
         return type(self)(**{**self.get_config(), "grouping": needed})
 
-    def value(self, w):
+    def plain_value(self, w):
         t = ops.abs(w)
         outer, kernel = self._axes(len(w.shape))
         base, wrap = _BASES[self.base], _WRAPS[self.wrap]

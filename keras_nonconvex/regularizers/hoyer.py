@@ -34,14 +34,16 @@ class HoyerSquare(Regularizer):
 
     Args:
         strength: Number >= 0, the factor of the measure. Defaults to `1e-4`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `Group`. Defaults to `0.0`.
     """
 
     has_prox = False
 
-    def __init__(self, strength=1e-4):
-        super().__init__(strength)
+    def __init__(self, strength=1e-4, decay=0.0):
+        super().__init__(strength, decay)
 
-    def value(self, w):
+    def plain_value(self, w):
         w = _scaled(w)
         return self.strength * _ratio(
             ops.sum(ops.abs(w)), ops.sum(ops.square(w))
@@ -58,12 +60,16 @@ class GroupHoyerSquare(Regularizer):
         groups: A group pattern or a tuple of kernel axes, as for `Group`; or a
             sequence of these, whose terms are added. Defaults to `("filters",
             "input_channels")`, as in the paper.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `Group`. Defaults to `0.0`.
     """
 
     has_prox = False
 
-    def __init__(self, strength=1e-4, groups=("filters", "input_channels")):
-        super().__init__(strength)
+    def __init__(
+        self, strength=1e-4, groups=("filters", "input_channels"), decay=0.0
+    ):
+        super().__init__(strength, decay)
         several = isinstance(groups, (list, tuple)) and not all(
             isinstance(g, int) for g in groups
         )
@@ -71,7 +77,7 @@ class GroupHoyerSquare(Regularizer):
             group_patterns.check(g) for g in (groups if several else [groups])
         )
 
-    def value(self, w):
+    def plain_value(self, w):
         w, total = _scaled(w), 0.0
         for groups in self.groups:
             axes = group_patterns.reduced_axes(groups, len(w.shape))
@@ -86,9 +92,9 @@ class GroupHoyerSquare(Regularizer):
             group_patterns.in_layout(groups, rank, layout)
             for groups in self.groups
         )
-        return (
-            self if needed == self.groups else type(self)(self.strength, needed)
-        )
+        if needed == self.groups:
+            return self
+        return type(self).from_config({**self.get_config(), "groups": needed})
 
     def get_config(self):
         return {**super().get_config(), "groups": self.groups}

@@ -27,6 +27,9 @@ class GroupLasso(Group):
         group_weights: `"sqrt_size"` for s_g = sqrt(size of g), None for s_g =
             1, or a sequence of numbers above 0, one per group. Defaults to
             `"sqrt_size"`.
+        decay: Number >= 0: decay / 2 * ||w||_2^2 is added, a weight decay
+            that is part of the prox. It does not grow with the strengths.
+            Defaults to `0.0`.
 
     Example:
     ```python
@@ -37,9 +40,13 @@ class GroupLasso(Group):
     """
 
     def __init__(
-        self, strength=1e-4, groups="filters", group_weights="sqrt_size"
+        self,
+        strength=1e-4,
+        groups="filters",
+        group_weights="sqrt_size",
+        decay=0.0,
     ):
-        super().__init__(L1(), strength, groups, group_weights)
+        super().__init__(L1(), strength, groups, group_weights, decay)
 
 
 class GroupL0(Group):
@@ -54,12 +61,18 @@ class GroupL0(Group):
             Defaults to `"filters"`.
         group_weights: `"sqrt_size"`, None or a sequence of one number per
             group, as for `GroupLasso`. Defaults to `"sqrt_size"`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `GroupLasso`. Defaults to `0.0`.
     """
 
     def __init__(
-        self, strength=1e-4, groups="filters", group_weights="sqrt_size"
+        self,
+        strength=1e-4,
+        groups="filters",
+        group_weights="sqrt_size",
+        decay=0.0,
     ):
-        super().__init__(L0(), strength, groups, group_weights)
+        super().__init__(L0(), strength, groups, group_weights, decay)
 
 
 class GroupLp(Group):
@@ -76,12 +89,19 @@ class GroupLp(Group):
             Defaults to `"filters"`.
         group_weights: `"sqrt_size"`, None or a sequence of one number per
             group, as for `GroupLasso`. Defaults to `"sqrt_size"`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `GroupLasso`. Defaults to `0.0`.
     """
 
     def __init__(
-        self, strength=1e-4, p=0.5, groups="filters", group_weights="sqrt_size"
+        self,
+        strength=1e-4,
+        p=0.5,
+        groups="filters",
+        group_weights="sqrt_size",
+        decay=0.0,
     ):
-        super().__init__(Lp(p), strength, groups, group_weights)
+        super().__init__(Lp(p), strength, groups, group_weights, decay)
 
 
 class GroupTL1(Group):
@@ -97,12 +117,21 @@ class GroupTL1(Group):
             Defaults to `"filters"`.
         group_weights: `"sqrt_size"`, None or a sequence of one number per
             group, as for `GroupLasso`. Defaults to `"sqrt_size"`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `GroupLasso`. Defaults to `0.0`.
     """
 
     def __init__(
-        self, strength=1e-4, a=1.0, groups="filters", group_weights="sqrt_size"
+        self,
+        strength=1e-4,
+        a=1.0,
+        groups="filters",
+        group_weights="sqrt_size",
+        decay=0.0,
     ):
-        super().__init__(TransformedL1(a), strength, groups, group_weights)
+        super().__init__(
+            TransformedL1(a), strength, groups, group_weights, decay
+        )
 
 
 class GroupMCP(Group):
@@ -121,6 +150,8 @@ class GroupMCP(Group):
             Defaults to `"filters"`.
         group_weights: `"sqrt_size"`, None or a sequence of one number per
             group, as for `GroupLasso`. Defaults to `"sqrt_size"`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `GroupLasso`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -130,8 +161,11 @@ class GroupMCP(Group):
         knee=None,
         groups="filters",
         group_weights="sqrt_size",
+        decay=0.0,
     ):
-        super().__init__(MCP(gamma, knee), strength, groups, group_weights)
+        super().__init__(
+            MCP(gamma, knee), strength, groups, group_weights, decay
+        )
 
 
 class GroupSCAD(Group):
@@ -151,6 +185,8 @@ class GroupSCAD(Group):
             Defaults to `"filters"`.
         group_weights: `"sqrt_size"`, None or a sequence of one number per
             group, as for `GroupLasso`. Defaults to `"sqrt_size"`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `GroupLasso`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -160,5 +196,6 @@ class GroupSCAD(Group):
         knee=None,
         groups="filters",
         group_weights="sqrt_size",
+        decay=0.0,
     ):
-        super().__init__(SCAD(a, knee), strength, groups, group_weights)
+        super().__init__(SCAD(a, knee), strength, groups, group_weights, decay)

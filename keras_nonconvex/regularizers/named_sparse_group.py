@@ -44,6 +44,9 @@ class SparseGroupTL1(SparseGroup):
         exact: Boolean, whether `proximal` is the exact joint prox. If False it
             is the composition of two simpler proxes, which is cheaper and
             further from the minimum. Defaults to `True`.
+        decay: Number >= 0: decay / 2 * ||w||_2^2 is added, a weight decay
+            that is part of the prox. It does not grow with the strengths.
+            Defaults to `0.0`.
 
     Example:
     ```python
@@ -63,6 +66,7 @@ class SparseGroupTL1(SparseGroup):
         group_strength=None,
         group_weights="sqrt_size",
         exact=True,
+        decay=0.0,
     ):
         super().__init__(
             TransformedL1(a),
@@ -71,6 +75,7 @@ class SparseGroupTL1(SparseGroup):
             group_strength,
             group_weights,
             exact,
+            decay,
         )
 
 
@@ -91,6 +96,8 @@ class SparseGroupL1(SparseGroup):
             group, as for `SparseGroupTL1`. Defaults to `"sqrt_size"`.
         exact: Boolean, without effect here: the composition of the two proxes
             is exact for L1. Defaults to `True`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `SparseGroupTL1`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -100,9 +107,10 @@ class SparseGroupL1(SparseGroup):
         group_strength=None,
         group_weights="sqrt_size",
         exact=True,
+        decay=0.0,
     ):
         super().__init__(
-            L1(), strength, groups, group_strength, group_weights, exact
+            L1(), strength, groups, group_strength, group_weights, exact, decay
         )
 
 
@@ -124,6 +132,8 @@ class SparseGroupL0(SparseGroup):
             group, as for `SparseGroupTL1`. Defaults to `"sqrt_size"`.
         exact: Boolean, whether `proximal` is the exact joint prox, as for
             `SparseGroupTL1`. Defaults to `True`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `SparseGroupTL1`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -133,9 +143,10 @@ class SparseGroupL0(SparseGroup):
         group_strength=None,
         group_weights="sqrt_size",
         exact=True,
+        decay=0.0,
     ):
         super().__init__(
-            L0(), strength, groups, group_strength, group_weights, exact
+            L0(), strength, groups, group_strength, group_weights, exact, decay
         )
 
 
@@ -161,6 +172,8 @@ class SparseGroupL1L2(SparseGroup):
             group, as for `SparseGroupTL1`. Defaults to `"sqrt_size"`.
         exact: Boolean, whether `proximal` is the exact joint prox, as for
             `SparseGroupTL1`. Defaults to `True`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `SparseGroupTL1`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -171,6 +184,7 @@ class SparseGroupL1L2(SparseGroup):
         group_strength=None,
         group_weights="sqrt_size",
         exact=True,
+        decay=0.0,
     ):
         super().__init__(
             L1MinusL2(alpha),
@@ -179,6 +193,7 @@ class SparseGroupL1L2(SparseGroup):
             group_strength,
             group_weights,
             exact,
+            decay,
         )
 
 
@@ -199,6 +214,8 @@ class SparseGroupLp(SparseGroup):
             group, as for `SparseGroupTL1`. Defaults to `"sqrt_size"`.
         exact: Boolean, whether `proximal` is the exact joint prox, as for
             `SparseGroupTL1`. Defaults to `True`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `SparseGroupTL1`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -209,9 +226,10 @@ class SparseGroupLp(SparseGroup):
         group_strength=None,
         group_weights="sqrt_size",
         exact=True,
+        decay=0.0,
     ):
         super().__init__(
-            Lp(p), strength, groups, group_strength, group_weights, exact
+            Lp(p), strength, groups, group_strength, group_weights, exact, decay
         )
 
 
@@ -236,6 +254,8 @@ class SparseGroupMCP(SparseGroup):
             group, as for `SparseGroupTL1`. Defaults to `"sqrt_size"`.
         exact: Boolean, whether `proximal` is the exact joint prox, as for
             `SparseGroupTL1`. Defaults to `True`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `SparseGroupTL1`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -247,6 +267,7 @@ class SparseGroupMCP(SparseGroup):
         group_strength=None,
         group_weights="sqrt_size",
         exact=True,
+        decay=0.0,
     ):
         super().__init__(
             MCP(gamma, knee),
@@ -255,6 +276,7 @@ class SparseGroupMCP(SparseGroup):
             group_strength,
             group_weights,
             exact,
+            decay,
         )
 
 
@@ -279,6 +301,8 @@ class SparseGroupSCAD(SparseGroup):
             group, as for `SparseGroupTL1`. Defaults to `"sqrt_size"`.
         exact: Boolean, whether `proximal` is the exact joint prox, as for
             `SparseGroupTL1`. Defaults to `True`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `SparseGroupTL1`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -290,6 +314,7 @@ class SparseGroupSCAD(SparseGroup):
         group_strength=None,
         group_weights="sqrt_size",
         exact=True,
+        decay=0.0,
     ):
         super().__init__(
             SCAD(a, knee),
@@ -298,6 +323,7 @@ class SparseGroupSCAD(SparseGroup):
             group_strength,
             group_weights,
             exact,
+            decay,
         )
 
 
@@ -322,6 +348,8 @@ class ExclusiveSparsity(SparseGroup):
             same as `strength`. Defaults to `None`.
         exact: Boolean, whether `proximal` is the exact joint prox, as for
             `SparseGroupTL1`. Defaults to `True`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `SparseGroupTL1`. Defaults to `0.0`.
     """
 
     def __init__(
@@ -331,7 +359,14 @@ class ExclusiveSparsity(SparseGroup):
         group_weights=None,
         group_strength=None,
         exact=True,
+        decay=0.0,
     ):
         super().__init__(
-            SquaredL1(), strength, groups, group_strength, group_weights, exact
+            SquaredL1(),
+            strength,
+            groups,
+            group_strength,
+            group_weights,
+            exact,
+            decay,
         )

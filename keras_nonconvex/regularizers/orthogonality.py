@@ -24,6 +24,8 @@ class OrthoReg(Regularizer):
             Defaults to `"filters"`.
         norm: `"l2"` for the sum of the squared entries, which is smooth, or
             `"l1"` for the sum of their magnitudes. Defaults to `"l2"`.
+        decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
+            `Group`. Defaults to `0.0`.
 
     Example:
     ```python
@@ -35,12 +37,12 @@ class OrthoReg(Regularizer):
 
     has_prox = False
 
-    def __init__(self, strength=1e-4, groups="filters", norm="l2"):
-        super().__init__(strength)
+    def __init__(self, strength=1e-4, groups="filters", norm="l2", decay=0.0):
+        super().__init__(strength, decay)
         self.groups = group_patterns.check(groups)
         self.norm = checks.choice("norm", norm, ("l2", "l1"))
 
-    def value(self, w):
+    def plain_value(self, w):
         rank = len(w.shape)
         axes = group_patterns.reduced_axes(self.groups, rank)
         kept = [axis for axis in range(rank) if axis not in axes]

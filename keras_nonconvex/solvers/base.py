@@ -155,9 +155,9 @@ class Solver:
             regularizer.decays for _, regularizer in self.targets(model)
         ):
             warnings.warn(
-                "The envelope is a weight decay already, and the optimizer's "
-                "acts on top of it: leave one of the two out, or set "
-                "debiased=True. Received: optimizer="
+                "A penalty of this model is a weight decay already (decay=, or "
+                "an envelope without debiased=True), and the optimizer's acts "
+                "on top of it: leave one of the two out. Received: optimizer="
                 f"{type(optimizer).__name__}(weight_decay="
                 f"{optimizer.weight_decay})",
                 stacklevel=6,

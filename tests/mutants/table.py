@@ -38,6 +38,7 @@ class Mutant:
         return text
 
 
+BASE = "keras_nonconvex/regularizers/base.py"
 SCALAR = "keras_nonconvex/penalties/scalar.py"
 VECTOR = "keras_nonconvex/penalties/vector.py"
 JOINT = "keras_nonconvex/regularizers/joint_prox.py"
@@ -79,6 +80,34 @@ ZERO_SCALE = (
 REBUILT = "tests/test_pruning.py::test_rebuilt_equals_masked"
 
 MUTANTS = [
+    # The decay beside a penalty.
+    Mutant(
+        BASE,
+        "value = value + self.decay / 2.0 *",
+        "value = value + self.decay *",
+        "tests/test_decay.py",
+    ),
+    Mutant(
+        BASE,
+        "growth = 1.0 + self.decay * step",
+        "growth = 1.0 + self.decay",
+        "tests/test_decay.py",
+    ),
+    Mutant(
+        BASE, "step = step / growth", "step = 1.0 * step", "tests/test_decay.py"
+    ),
+    Mutant(
+        BASE,
+        "t = t - t * (self.decay * step / growth)",
+        "t = t / growth",
+        "tests/test_decay.py::test_small_steps_decay_float32_as_they_should",
+    ),
+    Mutant(
+        BASE,
+        "return 0.95 / (1.0 + step * self.decay) if self.decay else 1.0",
+        "return 1.0",
+        "tests/test_decay.py",
+    ),
     # Penalties.
     Mutant(
         SCALAR, "(total + step) / 2.0,", "total + 0.0 * step,", IN_ANY_REGIME

@@ -2,7 +2,13 @@
 
 Where a value goes is asked of the layer: it is called on the ids of its
 input. So data formats, orders of axes and paddings need no code of their own.
+
+Where a tensor is large or its size is free, fewer positions stand for all of
+them: what comes out of two such numbers of positions has to be the same.
 """
+
+import dataclasses
+import math
 
 import numpy as np
 from keras import layers
@@ -15,7 +21,13 @@ from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
 
-_MOST_VALUES = 2**26
+# A tensor of fixed size with more values is followed on fewer positions.
+_FEW_VALUES = 2**16
+_MOST_VALUES = 2**24
+
+# What stands for the size of an axis of positions, in turn: slices need some
+# positions to be left, blocks and frames an even division.
+_STAND_INS = (4, 6, 8, 12, 16, 56, 60, 64, 240, 1024, 15360)
 
 
 @rule(
@@ -35,12 +47,13 @@ class Moving(Rule):
         inputs = walk.comparable(inputs, layer)
         outs = [positions(shape) for shape in walk.shapes]
         for axis in sorted({a for x in inputs for a in x.labelled}):
-            arrays = run(walk.call, [_image(x, axis) for x in inputs])
-            for i, array in enumerate(arrays):
-                axis_and_ids = _axis_of(array, walk)
-                if axis_and_ids is None:
+            found = self.moved(inputs, axis, walk)
+            if not any(found):
+                raise CannotFollow(f"'{layer.name}' leaves none of them")
+            for i, moved in enumerate(found):
+                if moved is None:
                     continue
-                place, ids = axis_and_ids
+                place, ids = moved.axis, moved.ids(walk)
                 if outs[i].axes[place] is not None:
                     raise CannotFollow(
                         f"'{layer.name}' merges two axes of channels"
@@ -48,6 +61,21 @@ class Moving(Rule):
                 outs[i] = outs[i].with_ids(ids, place)
         self.check(layer, inputs, outs, walk)
         return outs
+
+    def moved(self, inputs, axis, walk):
+        """Where the ids of an axis go: one `Moved`, or None, per output."""
+        sizes = [n for x in inputs for n in x.shape[1:]]
+        fixed = None not in sizes
+        if not fixed or math.prod(sizes) > _FEW_VALUES:
+            found = _on_fewer_positions(inputs, axis, walk)
+            if found is not None:
+                return found
+        if not fixed:
+            raise CannotFollow(
+                f"'{walk.call.operation.name}' moves them as the size says"
+            )
+        arrays = run(walk.call, [_image(x, axis) for x in inputs])
+        return [_moved(array, walk) for array in arrays]
 
     def check(self, layer, inputs, outs, walk):
         """Nothing can be wrong where the layer has no sizes."""
@@ -76,6 +104,28 @@ class FlattenRule(Moving):
 
 @rule(layers.Reshape, "Reshape")
 class ReshapeRule(Moving):
+    """Values keep their order; axes before and after channels are left out."""
+
+    def moved(self, inputs, axis, walk):
+        (x,), (shape,) = inputs, walk.shapes
+        old, new = x.shape[1:], shape[1:]
+        if None in (*old, *new) or math.prod(old) != math.prod(new):
+            return super().moved(inputs, axis, walk)
+        place = axis - 1
+        before, after = math.prod(old[:place]), math.prod(old[place + 1 :])
+        ends = range(len(new) + 1)
+        first = next((i for i in ends if math.prod(new[:i]) == before), 0)
+        last = next((i for i in ends if math.prod(new[i:]) == after), len(new))
+        ids = np.repeat(x.axes[axis], after if last == len(new) else 1)
+        ids = np.tile(ids, before if first == 0 else 1)
+        along = [1] * first + [*new[first:last]] + [1] * (len(new) - last)
+        few = [
+            min(n, 2) if i < first or i >= last else n
+            for i, n in enumerate(new)
+        ]
+        array = np.broadcast_to((ids + 1).reshape(1, *along), [1, *few])
+        return [_moved(array, walk)]
+
     def resized(self, layer, cut):
         shape = list(cut.outputs[0].shape[1:])
         shape = [-1 if n is None else n for n in shape]
@@ -147,24 +197,61 @@ def _padding(cut, axis, pair):
     )
 
 
-def _image(x, axis):
-    """An array of the tensor's shape, batch of 1, of its ids + 1, else 0."""
-    shape = [1, *(2 if n is None else n for n in x.shape[1:])]
-    ids = x.axes[axis] if axis < len(x.axes) else None
-    if np.prod(shape) > _MOST_VALUES:
+def _image(x, axis, most=math.inf):
+    """An array of the tensor's shape, batch of 1, of its ids + 1, else 0.
+
+    Axes without ids have at most so many positions, as free ones have.
+    """
+    shape = [
+        len(ids) if ids is not None else most if n is None else min(n, most)
+        for n, ids in zip(x.shape[1:], x.axes[1:], strict=True)
+    ]
+    if math.prod(shape) > _MOST_VALUES:
         raise CannotFollow(f"a tensor of {x.shape} is too large to follow")
+    ids = x.axes[axis] if axis < len(x.axes) else None
     if ids is None or axis == 0:
-        return np.zeros(shape, "int32")
-    along = [1] * len(shape)
+        return np.zeros([1, *shape], "int32")
+    along = [1] * len(x.shape)
     along[axis] = -1
-    return np.broadcast_to((ids + 1).reshape(along), shape).astype("int32")
+    return np.broadcast_to(
+        (ids + 1).astype("int32").reshape(along), [1, *shape]
+    )
 
 
-def _axis_of(array, walk):
-    """(axis, ids) of an array of ids + 1, where 0 is no channel's value.
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """Where ids are in an output: which ones at each index of one axis.
 
-    Where ids change along several axes, one is taken, the last if it can be,
-    and what meets at one index there is tied.
+    Attributes:
+        axis: The axis.
+        size: How many indices it has.
+        pairs: An array of rows (index, id of a class), all different.
+    """
+
+    axis: int
+    size: int
+    pairs: np.ndarray
+
+    def ids(self, walk):
+        """One id per index; what meets at one index is tied."""
+        ids = np.full(self.size, -1)
+        places, roots = self.pairs.T
+        ids[places] = roots
+        walk.tie(ids[places], roots)
+        empty = ids < 0
+        ids[empty] = walk.new(int(empty.sum()))
+        return ids
+
+    def __eq__(self, other):
+        return (self.axis, self.size) == (other.axis, other.size) and (
+            np.array_equal(self.pairs, other.pairs)
+        )
+
+
+def _moved(array, walk):
+    """The `Moved` of an array of ids + 1, where 0 is no channel's value.
+
+    Where ids change along several axes, one is taken, the last if it can be.
     """
     known = array > 0
     if not known.any():
@@ -189,23 +276,40 @@ def _axis_of(array, walk):
         else max(axes, key=lambda i: array.shape[i])
     )
     rows = np.moveaxis(roots, axis, 0).reshape(array.shape[axis], -1)
-    ids = rows.max(axis=1)
-    if len(axes) > 1:
-        places, _ = np.nonzero(rows >= 0)
-        walk.tie(ids[places], rows[rows >= 0])
-    empty = ids < 0
-    ids[empty] = walk.new(int(empty.sum()))
-    return axis, ids
+    places, others = np.nonzero(rows >= 0)
+    pairs = np.stack([places, rows[places, others]], axis=1)
+    return Moved(axis, len(rows), np.unique(pairs, axis=0))
+
+
+def _on_fewer_positions(inputs, axis, walk):
+    """What two stand-ins for the number of positions agree on, or None."""
+    earlier = None
+    for most in _STAND_INS:
+        try:
+            images = [_image(x, axis, most) for x in inputs]
+            found = [_moved(y, walk) for y in run(walk.call, images)]
+        except CannotFollow:
+            continue
+        for moved, shape in zip(found, walk.shapes, strict=True):
+            if moved and moved.size != shape[moved.axis]:
+                break
+        else:
+            if earlier is not None:
+                return found if found == earlier else None
+            earlier = found
+    return None
 
 
 def run(call, arrays):
     """A call's outputs for other inputs, as arrays."""
-    twice = [
-        ops.convert_to_tensor(np.concatenate([array, array]))
+    batch = [t.shape[0] for t in (*call.inputs, *call.outputs) if t.shape[0]]
+    batch = batch[0] if batch else 2
+    repeated = [
+        ops.convert_to_tensor(np.concatenate([array] * batch))
         for array in arrays
     ]
     try:
-        outputs = graph.outputs_for(call, twice)
+        outputs = graph.outputs_for(call, repeated)
     except Exception as error:
         (first, *_) = str(error).splitlines() or [""]
         raise CannotFollow(
@@ -213,6 +317,8 @@ def run(call, arrays):
         ) from error
     results = [ops.convert_to_numpy(y) for y in outputs]
     for y in results:
-        if len(y) != 2 or not np.array_equal(y[0], y[1]):
+        if len(y) != batch or not np.all(y[:1] == y):
             raise CannotFollow(f"'{call.operation.name}' moves the batch axis")
+        if not y.size:
+            raise CannotFollow(f"'{call.operation.name}' leaves nothing")
     return [y[:1] for y in results]

@@ -1,7 +1,8 @@
 """The command line: `keras-nonconvex compress | inspect | prune | export ...`.
 
-Each command's arguments stand above the function that runs it. The commands
-about LiteRT files are in `tflite_export.cli`.
+Each command's arguments stand above the function that runs it, and that
+function imports what it needs: TensorFlow starts with the work. The commands
+about LiteRT files are in `export_cli`.
 """
 
 import argparse
@@ -9,15 +10,10 @@ import dataclasses
 import pathlib
 import sys
 
-from rich.console import Console
-
-import keras_nonconvex as knc
-import tflite_export
-from keras_nonconvex import files
-from keras_nonconvex import terminal
-from keras_nonconvex.pruning import criteria
-from tflite_export import cli as export_cli
-from tflite_export.profiling import ProfilingNotAvailable
+from keras_nonconvex_main import export_cli
+from keras_nonconvex_main.choices import CRITERIA
+from keras_nonconvex_main.choices import RECIPES
+from keras_nonconvex_main.choices import STRATEGIES
 
 
 def main(arguments=None):
@@ -34,11 +30,7 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (
-        ValueError,
-        knc.datasets.NotAvailable,
-        ProfilingNotAvailable,
-    ) as error:
+    except _refusals() as error:
         print(f"keras-nonconvex: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -55,6 +47,14 @@ def main(arguments=None):
                 file=sys.stderr,
             )
         return 130
+
+
+def _refusals():
+    """What says in one sentence why a command cannot be done."""
+    from keras_nonconvex.datasets import NotAvailable
+    from tflite_export import ProfilingNotAvailable
+
+    return ValueError, NotAvailable, ProfilingNotAvailable
 
 
 def _parser():
@@ -81,8 +81,7 @@ def _add_compress(commands):
     job.add_argument(
         "recipe",
         metavar="RECIPE",
-        help="a JSON file, or a recipe that ships: "
-        f"{', '.join(knc.Recipe.shipped())}",
+        help=f"a JSON file, or a recipe that ships: {', '.join(RECIPES)}",
     )
     job.add_argument(
         "--out",
@@ -107,7 +106,8 @@ def _add_compress(commands):
     )
     job.add_argument(
         "--strategy",
-        choices=knc.distribution.STRATEGIES,
+        choices=STRATEGIES,
+        metavar="STRATEGY",
         help="train on all GPUs of this machine, or on the machines of "
         "TF_CONFIG, each of which runs this command (default: one device)",
     )
@@ -115,6 +115,9 @@ def _add_compress(commands):
 
 
 def _compress(options):
+    import keras_nonconvex as knc
+    from keras_nonconvex import terminal
+
     # Before anything else: a cluster must be known when TensorFlow starts.
     strategy = options.strategy and knc.distribution.get(options.strategy)
     recipe = knc.Recipe.load(options.recipe)
@@ -132,7 +135,7 @@ def _compress(options):
         out=options.out,
         resume=options.resume,
         force=options.force,
-        console=_console(),
+        console=terminal.console(),
         strategy=strategy,
     )
     return 0
@@ -153,8 +156,12 @@ def _add_inspect(commands):
 
 
 def _inspect(options):
+    import keras_nonconvex as knc
+    from keras_nonconvex import files
+    from keras_nonconvex import terminal
+
     model = files.load_model(options.model)
-    console = _console()
+    console = terminal.console()
     console.print(knc.summary(model).table())
     console.print(knc.pruning.plan(model).table())
     return 0
@@ -198,8 +205,10 @@ def _add_prune(commands):
     )
     job.add_argument(
         "--criterion",
-        choices=_criteria_without_data(),
-        help="which channels go first (default with a budget: group_norm)",
+        choices=CRITERIA,
+        metavar="CRITERION",
+        help=f"which channels go first: one of {', '.join(CRITERIA)} "
+        "(default with a budget: group_norm)",
     )
     job.add_argument(
         "--ranking",
@@ -260,6 +269,12 @@ def _add_prune(commands):
 
 
 def _prune(options):
+    import keras_nonconvex as knc
+    import tflite_export
+    from keras_nonconvex import files
+    from keras_nonconvex import terminal
+
+    console = terminal.console()
     out = pathlib.Path(options.out)
     if out.suffix != ".keras":
         raise ValueError(
@@ -291,16 +306,16 @@ def _prune(options):
                 "--round-to auto needs a budget, such as --macs 50%. "
                 "Received: none"
             )
-        with terminal.bar(_console(), "Timing each round_to"):
+        with terminal.bar(console, "Timing each round_to"):
             tuned = tflite_export.tune_round_to(
                 model, budget, options.criterion or "group_norm", **settings
             )
-        _console().print(str(tuned), highlight=False)
+        terminal.say(console, str(tuned))
         round_to = tuned.best
     plan = knc.pruning.plan(
         model, options.criterion, budget or None, round_to, **settings
     )
-    _console().print(plan.table())
+    console.print(plan.table())
     if options.dot:
         files.write_text(pathlib.Path(options.dot), plan.dot())
     files.save_model(plan.apply(model), out)
@@ -311,13 +326,3 @@ def _prune(options):
         )
         return 1
     return 0
-
-
-def _criteria_without_data():
-    """The criteria that rank channels by the weights of a file alone."""
-    return [name for name in criteria.REGISTRY if not criteria.needs_data(name)]
-
-
-def _console():
-    # Tables in a log file need not be as narrow as a terminal may be.
-    return Console(width=None if sys.stdout.isatty() else 110)

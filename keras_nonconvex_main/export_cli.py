@@ -1,24 +1,12 @@
-"""The commands export, parity, benchmark, android and demo-page."""
+"""The commands export, parity, benchmark, android and demo-page.
+
+As in `cli`, functions that do the work import what it needs.
+"""
 
 import pathlib
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-
-from keras_nonconvex import checks
-from keras_nonconvex import datasets
-from keras_nonconvex import files
-from keras_nonconvex import terminal
-from tflite_export import android_project
-from tflite_export import browser_page
-from tflite_export import metadata
-from tflite_export import timing
-from tflite_export.conversion import convert
-from tflite_export.drift import compare_layers
-from tflite_export.parity import check_parity
-from tflite_export.precisions import PRECISIONS
-from tflite_export.profiling import profile
+from keras_nonconvex_main.choices import CALIBRATED
+from keras_nonconvex_main.choices import PRECISIONS
 
 _DATA_HELP = (
     "images in [0, 1]: the name of a data set, or a file .npy (images) or "
@@ -59,9 +47,9 @@ def _add_export(commands):
         metavar="PRECISION",
         help=f"one or several of {', '.join(PRECISIONS)} (default: float32)",
     )
-    calibrated = " and ".join(_calibrated(PRECISIONS))
     job.add_argument(
-        "--data", help=f"for {calibrated}, and labels: {_DATA_HELP}"
+        "--data",
+        help=f"for {' and '.join(CALIBRATED)}, and labels: {_DATA_HELP}",
     )
     job.add_argument(
         "--io",
@@ -90,6 +78,12 @@ def _add_export(commands):
 
 
 def _export(options):
+    from keras_nonconvex import datasets
+    from keras_nonconvex import files
+    from keras_nonconvex import terminal
+    from tflite_export import metadata
+    from tflite_export.conversion import convert
+
     model = files.load_model(options.model)
     path = options.out or str(
         pathlib.Path(options.model).with_suffix(".{precision}.tflite")
@@ -118,13 +112,13 @@ def _export(options):
     described = metadata.Metadata(
         labels, options.mean, options.std, name=model.name
     )
-    calibrated = _calibrated(options.precision)
+    calibrated = [name for name in options.precision if name in CALIBRATED]
     if calibrated and samples is None:
         raise ValueError(
             "--data must give images that set the ranges of activations for "
             f"{' and '.join(calibrated)}. Received: none"
         )
-    console = Console(soft_wrap=True)
+    console = terminal.console()
     with terminal.bar(console, f"{', '.join(options.precision)}: convert"):
         convert(
             model,
@@ -135,13 +129,9 @@ def _export(options):
             batch_size=options.batch_size,
             metadata=described,
             isolate=True,
-            progress=lambda made: console.print(str(made), highlight=False),
+            progress=lambda made: terminal.say(console, str(made)),
         )
     return 0
-
-
-def _calibrated(names):
-    return [name for name in names if PRECISIONS[name].calibrated]
 
 
 def _add_parity(commands):
@@ -170,9 +160,17 @@ def _add_parity(commands):
 
 
 def _parity(options):
+    from keras_nonconvex import checks
+    from keras_nonconvex import datasets
+    from keras_nonconvex import files
+    from keras_nonconvex import terminal
+    from tflite_export import drift
+    from tflite_export import metadata
+    from tflite_export.parity import check_parity
+
     checks.whole("--samples", options.samples, 1)
     model = files.load_model(options.model)
-    data, console = datasets.load(options.data), Console(soft_wrap=True)
+    data, console = datasets.load(options.data), terminal.console()
     images, labels = data.x_test[: options.samples], data.y_test
     labels = None if labels is None else labels[: options.samples]
     met = True
@@ -180,30 +178,12 @@ def _parity(options):
         x = _network_input(images, metadata.read(path))
         with terminal.bar(console, f"{path}: check", len(x)) as update:
             parity = check_parity(model, path, x, labels, progress=update)
-        console.print(str(parity), highlight=False)
+        terminal.say(console, str(parity))
         met &= parity.met
         if options.layers:
-            rows = compare_layers(model, path, x[:_COMPARED])
-            console.print(_drift_table(path, rows))
+            rows = drift.compare_layers(model, path, x[:_COMPARED])
+            console.print(drift.table(path, rows))
     return 0 if met else 1
-
-
-def _drift_table(path, rows):
-    worst = max(rows, key=lambda row: row.added, default=None)
-    table = Table(title=pathlib.Path(path).name)
-    for name in ("operation", "layer"):
-        table.add_column(name, overflow="fold")
-    for name in ("relative error", "added here", "max difference"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(
-            f"{row.index} {row.operation}",
-            row.layer,
-            f"{row.error:.2g}",
-            f"{row.added:.2g}" + (" <- most" if row is worst else ""),
-            f"{row.max_abs_diff:.2g}",
-        )
-    return table
 
 
 def _add_benchmark(commands):
@@ -252,7 +232,12 @@ def _add_benchmark(commands):
 
 
 def _benchmark(options):
-    console = Console(soft_wrap=True)
+    from keras_nonconvex import files
+    from keras_nonconvex import terminal
+    from tflite_export import profiling
+    from tflite_export import timing
+
+    console = terminal.console()
     paths = [*options.files, *options.against]
     settings = {"threads": options.threads, "amx": options.amx}
     with terminal.bar(console, "Interleaved runs", options.runs) as update:
@@ -270,8 +255,8 @@ def _benchmark(options):
     if options.ops:
         for path in paths:
             console.print(f"[bold]{path}")
-            for row in profile(path, **settings):
-                console.print(str(row), highlight=False)
+            for row in profiling.profile(path, **settings):
+                terminal.say(console, str(row))
     return 0
 
 
@@ -286,6 +271,7 @@ def _add_android(commands):
     job.add_argument(
         "--precision",
         choices=PRECISIONS,
+        metavar="PRECISION",
         help="the files that the app runs (default: int8, else the first "
         "that both networks have)",
     )
@@ -294,6 +280,8 @@ def _add_android(commands):
 
 
 def _android(options):
+    from tflite_export import android_project
+
     out = options.out or pathlib.Path(options.folder) / "android"
     path = android_project.write(
         options.folder, out, options.precision, options.force
@@ -331,6 +319,8 @@ def _add_demo_page(commands):
 
 
 def _demo_page(options):
+    from tflite_export import browser_page
+
     out = options.out or pathlib.Path(options.folder) / "page"
     path = browser_page.write(
         options.folder,
@@ -353,6 +343,8 @@ def _add_force(job, what):
 
 def _network_input(images, described):
     """Images in [0, 1] as the network takes them."""
+    import numpy as np
+
     if images is None or described is None:
         return images
     mean, std = np.array(described.mean), np.array(described.std)

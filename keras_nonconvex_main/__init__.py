@@ -1,8 +1,8 @@
-"""Starts the `keras-nonconvex` command with a clean terminal.
+"""The `keras-nonconvex` command.
 
-It stands outside the package because importing the package imports
-TensorFlow, which logs to file descriptor 2 while it loads and heeds no
-setting.
+It stands outside of `keras_nonconvex`, whose import starts TensorFlow: the
+command line is read, and `--help` answered, before that takes seconds and
+logs to file descriptor 2.
 """
 
 import logging
@@ -10,6 +10,8 @@ import os
 import re
 import sys
 import threading
+
+from keras_nonconvex_main import cli
 
 # What C++ code logs below the level of a crash.
 _CHATTER = re.compile(
@@ -21,10 +23,6 @@ _CHATTER = re.compile(
 def main():
     """The console script."""
     hide_chatter()
-    try:
-        from keras_nonconvex import cli
-    except KeyboardInterrupt:
-        return 130
     return cli.main()
 
 
