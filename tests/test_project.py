@@ -41,7 +41,7 @@ PRUNING = [
     {"costs", "criteria"},
     {"candidates"},
     {"pruning_plan"},
-    {"reasons"},
+    {"refitting", "reasons"},
     {"planning"},
     {"iteration"},
 ]
@@ -58,6 +58,12 @@ REMOVAL = [
     {"removal"},
 ]
 CRITERIA = [{"base", "gates"}, {"weights"}, {"samples"}]
+REFITTING = [
+    {"least_squares", "patches", "stream"},
+    {"units"},
+    {"fitting"},
+    {"repairing"},
+]
 RULES = [
     {"base"},
     {"elementwise", "merging", "moving", "normalizing"},
@@ -118,6 +124,7 @@ def test_imports_point_one_way():
         ("pruning/channels", CHANNELS),
         ("pruning/removal", REMOVAL),
         ("pruning/criteria", CRITERIA),
+        ("pruning/refitting", REFITTING),
         ("pruning/rules", RULES),
     ):
         dotted = f"keras_nonconvex.{name.replace('/', '.')}"

@@ -4,6 +4,7 @@ from keras_nonconvex.pruning import budgets as budget
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning.budgets import measure
 from keras_nonconvex.pruning.channels.walk import Walk
+from keras_nonconvex.pruning.costs import savings
 from keras_nonconvex.pruning.criteria import criterion
 from keras_nonconvex.pruning.criteria import samples as sampled
 from keras_nonconvex.pruning.iteration import iterative
@@ -38,4 +39,5 @@ __all__ = [
     "repair",
     "rule",
     "sampled",
+    "savings",
 ]

@@ -24,7 +24,8 @@ def plan(
     round_to=None,
     *,
     data=None,
-    combine="mean",
+    combine=None,
+    per="auto",
     ranking="global",
     min_channels=1,
     max_ratio=1.0,
@@ -58,7 +59,14 @@ def plan(
         data: `(x, y)`, arrays, for criteria that look at samples. Defaults to
             `None`.
         combine: `"mean"`, `"sum"` or `"max"`: how the scores of channels
-            that must go together become one. Defaults to `"mean"`.
+            that must go together become one. Defaults to `None`: `"sum"` for
+            criteria that estimate a rise of the loss ("taylor"), `"mean"`
+            for all others.
+        per: `"macs"` or `"params"`: scores are divided by what removing the
+            channel saves of these; None: they are not. Defaults to `"auto"`:
+            criteria that estimate a rise of the loss are divided by what the
+            budget is about ("macs" for "latency", "params" for "size"),
+            others are not.
         ranking: `"global"` ranks the channels of all layers together,
             `"layer"` takes the same fraction of each layer. Defaults to
             `"global"`.
@@ -100,6 +108,7 @@ def plan(
         round_to,
         data=data,
         combine=combine,
+        per=per,
         ranking=ranking,
         min_channels=min_channels,
         max_ratio=max_ratio,
@@ -122,8 +131,9 @@ def prune(model, criterion=None, budget=None, round_to=None, **options):
         budget: As in `plan`, such as `{"macs": 0.5}`. Defaults to `None`:
             only what is exactly superfluous goes.
         round_to: As in `plan`. Defaults to 8 with a budget and to 1 without.
-        **options: Further arguments of `plan`: `data`, `combine`, `ranking`,
-            `min_channels`, `max_ratio`, `exclude`, `on_constant`, `select`.
+        **options: Further arguments of `plan`: `data`, `combine`, `per`,
+            `ranking`, `min_channels`, `max_ratio`, `exclude`, `on_constant`,
+            `select`.
 
     Returns:
         The small model, a plain `keras.Model` compiled as `model` is.
@@ -169,6 +179,7 @@ def planned(model, criterion=None, budget=None, round_to=None, **options):
         options.data,
         options.combine,
         options.exclude,
+        options.divisor,
     )
     selection = Selection(
         trace,
@@ -194,7 +205,8 @@ class Options:
     budget: dict | None
     round_to: int | None
     data: tuple | None
-    combine: str
+    combine: str | None
+    per: str | None
     ranking: str
     min_channels: int
     max_ratio: float
@@ -204,6 +216,7 @@ class Options:
 
     def __post_init__(self):
         check(self.criterion, self.budget, self.round_to)
+        checks.choice("per", self.per, ["auto", "macs", "params", None])
         checks.choice("ranking", self.ranking, ["global", "layer"])
         checks.choice("on_constant", self.on_constant, ["keep", "fold"])
         checks.whole("min_channels", self.min_channels, 0)
@@ -217,6 +230,25 @@ class Options:
         self.criterion = self.criterion or name
         self.round_to = self.round_to or (8 if self.budget else 1)
         self.budget = self.budget or {}
+
+    @property
+    def divisor(self):
+        """What scores are divided by: "macs", "params" or None."""
+        if self.per != "auto":
+            return self.per
+        if not criteria.estimates_loss(self.criterion):
+            return None
+        divisors = [_DIVISORS.get(key) for key in self.budget]
+        return next((key for key in divisors if key), None)
+
+
+# What removing a channel saves of a budget's key, where it can be counted.
+_DIVISORS = {
+    "macs": "macs",
+    "latency": "macs",
+    "params": "params",
+    "size": "params",
+}
 
 
 def _chosen(selection, superfluous, costs, limits, budget):
