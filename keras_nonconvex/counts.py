@@ -10,7 +10,6 @@ import math
 
 import keras
 import numpy as np
-from rich.table import Table
 
 from keras_nonconvex import graph
 from keras_nonconvex import group_patterns
@@ -93,19 +92,20 @@ class Summary:
 
     def table(self):
         """The table as a rich renderable."""
-        table = Table(
-            title=f"{self.name}: {self.params:,} parameters, "
+        table = terminal.table(
+            f"{self.name}: {self.params:,} parameters, "
             f"{self.macs:,} MACs per sample",
-            title_justify="left",
+            "layer",
+            "output<",
+            "params",
+            "MACs",
+            "zero\nfilters",
+            "zero\nweights",
         )
-        table.add_column("layer")
-        table.add_column("output")
-        for column in ("params", "MACs", "zero filters", "zero weights"):
-            table.add_column(column, justify="right")
         for row in self.layers:
             table.add_row(
-                f"{row.name} [dim]{row.kind}",
-                " x ".join(str(n) for n in row.output_shape),
+                terminal.Name(row.name, row.kind),
+                "x".join(str(n) for n in row.output_shape),
                 f"{row.params:,}" if row.params else "",
                 f"{row.macs:,}" if row.macs else "",
                 _fraction(row.zero_filters, row.filters),
@@ -282,7 +282,7 @@ def _einsum_times(layer, given):
 
 
 def _fraction(part, whole):
-    return f"{part} / {whole}" if whole else ""
+    return f"{part}/{whole}" if whole else ""
 
 
 def _percent(part, whole):

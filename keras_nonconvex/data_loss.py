@@ -5,58 +5,104 @@ import numpy as np
 from keras import ops
 
 from keras_nonconvex import graph
+from keras_nonconvex import outputs
 
 
-def gives_probabilities(model):
-    """Whether the first output of a model is one of probabilities.
+def compile_settings(model, loss=None, labels=None):
+    """The loss to train or judge a model by, as arguments of `compile`.
+
+    It is the given one, else the model's own, else the crossentropy that suits
+    each output.
 
     Args:
-        model: A functional model.
+        model: A built model.
+        loss: A loss as in `compile`, or None. Defaults to `None`.
+        labels: The labels, an array or a structure of arrays, or None.
+            Defaults to `None`: whole numbers.
 
     Returns:
-        True where it ends in a softmax, False where it ends in several
-        logits, None for anything else.
+        A dict with `loss` and `loss_weights`.
+
+    Raises:
+        ValueError: No loss is known, or it takes probabilities where the model
+            gives logits.
     """
-    last = model.outputs[0]._keras_history.operation
-    if isinstance(last, keras.Model):
-        return gives_probabilities(last)
-    activation = getattr(last, "activation", None)
-    if (
-        isinstance(last, keras.layers.Softmax)
-        or activation is keras.activations.softmax
-    ):
-        return True
-    if activation is keras.activations.linear and model.output_shape[-1] > 1:
-        return False
-    return None
+    weights = None
+    if loss is None and getattr(model, "loss", None) is not None:
+        loss = model.loss
+        weights = model._compile_config.config.get("loss_weights")
+    found = outputs.of(model, loss)
+    if loss is None:
+        names = [output.name for output in found]
+        loss = [
+            output.usual_loss(own)
+            for output, own in zip(
+                found, outputs.by_output(names, labels), strict=True
+            )
+        ]
+        loss = loss[0] if len(loss) == 1 else loss
+    for output in found:
+        output.check_loss()
+    return {"loss": loss, "loss_weights": weights}
 
 
-def loss_of(model, loss=None):
-    """The loss to judge a model by: the given one, its own, or the usual one.
+def labels(x, y=None):
+    """The labels of `fit`'s data, for their shapes; `None` if not known.
 
-    A classifier without a loss that ends in a softmax or in logits gets the
-    cross-entropy with whole numbers as labels.
+    Args:
+        x: The inputs, or a dataset of (inputs, targets).
+        y: The targets. Defaults to `None`.
+    """
+    if y is not None:
+        return y
+    batch = getattr(x, "element_spec", None)
+    if isinstance(x, keras.utils.PyDataset):
+        batch = x[0]
+    several = isinstance(batch, (tuple, list)) and len(batch) > 1
+    return batch[1] if several else None
+
+
+def per_sample(model, loss, y):
+    """The loss of each sample, by the model's outputs.
 
     Args:
         model: A functional model.
-        loss: A Keras loss, or None for the one that the model was compiled
-            with. Defaults to `None`.
+        loss: A loss as in `compile`, or None.
+        y: The labels, an array or a structure of arrays.
+
+    Returns:
+        A function of a flat list of outputs (n, ...) and of flat labels (n,
+        ...) -> array (n,), and the labels as a flat list, with None for an
+        output without a loss.
     """
-    if loss is None:
-        loss = getattr(model, "loss", None)
-    if loss is not None:
-        return loss
-    probabilities = (
-        gives_probabilities(model) if model.outputs[1:] == [] else None
+    settings = compile_settings(model, loss, y)
+    names = [output.name for output in outputs.of(model)]
+    losses, weights, flat = (
+        outputs.by_output(names, given)
+        for given in (settings["loss"], settings["loss_weights"], y)
     )
-    if probabilities is None:
-        raise ValueError(
-            "A loss is needed: compile the model with one or pass `loss=`. "
-            f"Received: model={model.name!r} without a loss"
+    terms = [
+        (place, keras.losses.get(one), 1.0 if weight is None else weight)
+        for place, (one, weight) in enumerate(zip(losses, weights, strict=True))
+        if one is not None
+    ]
+
+    def total(values, labels):
+        return sum(
+            weight * _per_sample(one, labels[place], values[place])
+            for place, one, weight in terms
         )
-    return keras.losses.SparseCategoricalCrossentropy(
-        from_logits=not probabilities
-    )
+
+    return total, flat
+
+
+def _per_sample(loss, labels, values):
+    if labels.ndim + 1 == values.ndim and values.shape[-1] == 1:
+        labels = labels[..., None]
+    labels = ops.convert_to_tensor(labels, keras.config.floatx())
+    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    losses = ops.convert_to_numpy(function(labels, values))
+    return losses.reshape(len(losses), -1).mean(axis=1)
 
 
 def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
@@ -72,7 +118,7 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
         y: Targets, likewise, or None.
         batch_size: The samples per batch.
         zeroed: Ids of variables whose values count as zero. Defaults to `()`.
-        loss: A Keras loss, or None for that of `loss_of`. Defaults to `None`.
+        loss: As in `compile_settings`. Defaults to `None`.
 
     Yields:
         (fraction of all samples that are in the batch, dict of the id of a
@@ -86,13 +132,9 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
     for variable in copy.weights:
         variable.regularizer = None
     optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
-    weights = None
-    if loss is None and getattr(model, "compiled", False):
-        weights = model._compile_config.config.get("loss_weights")
     copy.compile(
         optimizer,
-        loss_of(model, loss),
-        loss_weights=weights,
+        **compile_settings(model, loss, y),
         auto_scale_loss=False,
     )
     optimizer.build(copy.trainable_variables)

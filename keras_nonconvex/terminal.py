@@ -1,17 +1,24 @@
-"""The terminal: progress of long work, and tables as text."""
+"""The terminal: progress of long work, lines and tables."""
 
 import contextlib
+import shutil
 import sys
 import threading
 
 import keras
+from rich import box
 from rich.console import Console
+from rich.console import Group
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.progress import BarColumn
 from rich.progress import MofNCompleteColumn
 from rich.progress import Progress
 from rich.progress import SpinnerColumn
 from rich.progress import TextColumn
 from rich.progress import TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 
 def console():
@@ -21,13 +28,18 @@ def console():
 
 
 def say(console, text):
-    """Prints a line of text as it is; a terminal wraps it, a file does not.
+    """Prints a sentence or a line: a terminal wraps it, a file does not.
 
     Args:
         console: A `rich.console.Console`.
         text: A string.
     """
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        text,
+        markup=False,
+        highlight=False,
+        soft_wrap=not console.is_terminal,
+    )
 
 
 @contextlib.contextmanager
@@ -122,14 +134,140 @@ class Epochs(keras.callbacks.Callback):
         )
 
 
-def render(renderable, width=100):
+def table(title, *columns):
+    """A table that can be read in 80 columns.
+
+    The columns after the first hold numbers and such, which stay whole; the
+    first one gets the room that they leave.
+
+    Args:
+        title: A string.
+        *columns: The headings, strings of one or two lines. One that ends in
+            `"<"` aligns its column to the left.
+
+    Returns:
+        A `rich.table.Table`.
+    """
+    made = Table(
+        title=title,
+        title_justify="left",
+        box=box.HORIZONTALS,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    first, *others = columns
+    made.add_column(first, vertical="top")
+    for heading in others:
+        made.add_column(
+            heading.removesuffix("<"),
+            justify="left" if heading.endswith("<") else "right",
+            no_wrap=True,
+        )
+    return made
+
+
+class Name:
+    """A layer's path and class, shortened where a table has no room for them.
+
+    The end of the path stays: it tells the layers of a nested model apart.
+
+    Args:
+        path: A string such as `"model/layer"`.
+        kind: A string that stands after it, the class. Defaults to `""`.
+    """
+
+    def __init__(self, path, kind=""):
+        self.path = path
+        self.kind = kind
+
+    def within(self, width):
+        """The path and the kind in so many characters, as two strings.
+
+        Args:
+            width: An integer >= 1.
+        """
+        own = self.path.rpartition("/")[2]
+        # The models around a layer give way first, then its class.
+        room = width - 1 - min(len(self.path), len(own) + 2)
+        kind = _shortened(self.kind, max(room, 0), at_left=False)
+        if len(kind) < min(len(self.kind), 4):
+            kind = ""
+        left = width - len(kind) - 1 if kind else width
+        return _shortened(self.path, left, at_left=True), kind
+
+    def __rich_measure__(self, console, options):
+        full = len(self.path) + 1 + len(self.kind)
+        return Measurement(min(full, 16), full)
+
+    def __rich_console__(self, console, options):
+        path, kind = self.within(options.max_width)
+        yield Text.assemble(path, " " if kind else "", (kind, "dim"))
+
+
+def _shortened(text, width, at_left):
+    if len(text) <= width:
+        return text
+    left = max(width - 1, 0)
+    kept = text[len(text) - left :] if at_left else text[:left]
+    dots = "\N{HORIZONTAL ELLIPSIS}"[:width]
+    return f"{dots}{kept}" if at_left else f"{kept}{dots}"
+
+
+def noted(name, note):
+    """A cell with a remark under what it shows.
+
+    Args:
+        name: A rich renderable.
+        note: A string. If it is empty, there is no second line.
+    """
+    if not note:
+        return name
+    return Group(
+        name, Padding(Text(note, "dim", overflow="fold"), (0, 0, 0, 2))
+    )
+
+
+def number(n):
+    """A count in at most five characters: 999, 1.23k, 45.6k, 789k, 1.23M.
+
+    Args:
+        n: An integer >= 0.
+    """
+    if n < 1000:
+        return str(n)
+    for unit in "kMGT":
+        n /= 1000
+        # What would round up to 1000 is one of the next unit.
+        if n < 999.5:
+            digits = 2 if n < 9.995 else 1 if n < 99.95 else 0
+            return f"{n:.{digits}f}{unit}"
+    return f"{n:.0f}T"
+
+
+def change(before, after):
+    """Two counts in at most fourteen characters, or the one that they are.
+
+    Args:
+        before: An integer >= 0.
+        after: An integer >= 0.
+    """
+    if before == after:
+        return number(before)
+    return f"{number(before)} -> {number(after)}"
+
+
+def render(renderable, width=None):
     """Returns something that rich can print, such as a table, as plain text.
 
     Args:
         renderable: What a `rich.console.Console` prints.
-        width: An integer: the characters per line. Defaults to `100`.
+        width: An integer: the characters per line. Defaults to `None`: the
+            width of the terminal, or 100 where there is none.
     """
+    width = width or shutil.get_terminal_size((100, 24)).columns
     console = Console(width=width, no_color=True, force_terminal=False)
     with console.capture() as capture:
         console.print(renderable)
-    return capture.get()
+    lines = capture.get().splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines)

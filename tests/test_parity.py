@@ -121,6 +121,15 @@ def test_the_layer_that_drifts_is_found(samples, tmp_path):
     assert max(rows, key=lambda row: row.added).layer == "second"
 
 
+def test_one_layer_is_compared(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="only")])
+    path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path)
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    (row,) = tflite_export.compare_layers(model, path, x)
+    assert row.layer == "only" and row.error < 1e-5
+
+
 def test_half_a_layer_is_not_compared(samples, tmp_path):
     # No convolution is before it: the product stands alone in the file, the
     # sum is one with the ReLU.
@@ -146,3 +155,54 @@ def test_names_of_tensors_lead_to_layers():
         ("StatefulPartitionedCall:0", None),
     ):
         assert flatfile.layer_of(path, names) == layer
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_the_accuracy_of_one_unit_is_that_of_keras(tmp_path, logits):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 6)).astype("float32")
+    y = (x[:, 0] > -0.8).astype(int)
+    inputs = keras.Input((6,))
+    head = layers.Dense(1, None if logits else "sigmoid", name="head")
+    model = keras.Model(inputs, head(inputs))
+    loss = keras.losses.BinaryCrossentropy(from_logits=logits)
+    threshold = 0.0 if logits else 0.5
+    metric = keras.metrics.BinaryAccuracy("accuracy", threshold=threshold)
+    model.compile("sgd", loss, metrics=[metric])
+    head.kernel.assign([[2.0]] + [[0.0]] * 5)
+    head.bias.assign([1.4])
+    path = tmp_path / "model.tflite"
+    tflite_export.convert(model, path)
+    told = model.evaluate(x, y, verbose=0)[1]
+    for labels in (y, y[:, None], y.astype(bool)):
+        found = tflite_export.check_parity(model, path, x, labels)
+        assert found.keras_accuracy == pytest.approx(told, abs=1e-6) > 0.9
+        assert found.accuracy == pytest.approx(told, abs=0.01)
+    # The file has the old weights.
+    head.bias.assign([0.5])
+    same = (2 * x[:, :1] > -1.4) == (2 * x[:, :1] > -0.5)
+    found = tflite_export.check_parity(model, path, x)
+    assert found.agreement == pytest.approx(same.mean()) < 1.0
+
+
+def test_maps_are_compared_by_position_and_values_without_decisions(tmp_path):
+    inputs = keras.Input((6, 6, 2))
+    x = np.random.default_rng(0).normal(size=(20, 6, 6, 2)).astype("float32")
+    model = keras.Model(
+        inputs, layers.Conv2D(3, 3, activation="softmax")(inputs)
+    )
+    path = tmp_path / "map.tflite"
+    tflite_export.convert(model, path)
+    y = model.predict(x, verbose=0).argmax(-1)
+    y[:, 0] = (y[:, 0] + 1) % 3
+    found = tflite_export.check_parity(model, path, x, y)
+    assert found.keras_accuracy == found.accuracy == 0.75
+    with pytest.raises(ValueError, match=r"of shape \(20, 4, 4\)"):
+        tflite_export.check_parity(model, path, x, y[:, 0, 0])
+    values = keras.Model(inputs, layers.Conv2D(3, 3)(inputs))
+    tflite_export.convert(values, path)
+    found = tflite_export.check_parity(values, path, x)
+    assert found.agreement is None and found.met
+    assert "agreement of decisions" not in str(found)
+    with pytest.raises(ValueError, match="Only decisions have an accuracy"):
+        tflite_export.check_parity(values, path, x, y)

@@ -9,6 +9,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
     {"version", "files", "terminal", "tensors", "checks", "backends"},
     {"group_patterns", "graph", "datasets", "models", "run_folder"},
+    {"endings"},
+    {"outputs"},
     {"data_loss"},
     {"penalties", "layouts", "constraints"},
     {"regularizers", "counts"},

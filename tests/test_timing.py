@@ -50,7 +50,10 @@ def test_in_order_with_what_the_file_is(paths):
 def test_table_and_json(paths, tmp_path):
     found = tflite_export.benchmark(paths[1], paths[0], runs=5)
     made = timing.table(found)
-    columns = {c.header: list(c.cells) for c in made.columns}
+    columns = {
+        str(column.header).replace("\n", " "): list(map(str, column.cells))
+        for column in made.columns
+    }
     assert columns["file"] == ["int8.tflite", "float32.tflite"]
     assert columns["latency ratio"][1] == columns["MACs ratio"][1] == "1.000"
     stored = json.loads(timing.to_json(found))

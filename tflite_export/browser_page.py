@@ -145,6 +145,11 @@ def _describe(pairs, metrics, shape):
                     "The file carries no labels and normalisation; run "
                     f"`compress` again. Received: {str(path)!r}"
                 )
+            if len(described.labels) < 2:
+                raise ValueError(
+                    "The page shows classifiers with one output per class. "
+                    f"Received: {str(path)!r} with {described.labels}"
+                )
             entries.setdefault(precision, {})[name] = {
                 "path": f"models/{path.name}",
                 "mean": list(described.mean),

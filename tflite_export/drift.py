@@ -5,9 +5,9 @@ import pathlib
 
 import keras
 import numpy as np
-from rich.table import Table
 
 from keras_nonconvex import graph
+from keras_nonconvex import terminal
 from tflite_export import flatfile
 from tflite_export import runtime
 from tflite_export import samples
@@ -147,7 +147,7 @@ def _layer_outputs(model, x):
             if call.outputs[0] is whole.outputs[0]:
                 last = call.operation.name
     (source,) = whole.inputs
-    values = keras.Model(source, outputs)(x, training=False)
+    values = keras.tree.flatten(keras.Model(source, outputs)(x, training=False))
     return {
         name: keras.ops.convert_to_numpy(value)
         for name, value in zip(names, values, strict=True)
@@ -173,18 +173,24 @@ def _rms(values):
 
 
 def table(path, rows):
+    """The drift of a file's layers as a `rich.table.Table`.
+
+    Args:
+        path: The file.
+        rows: What `compare_layers` returns for it.
+    """
     worst = max(rows, key=lambda row: row.added, default=None)
-    table = Table(title=pathlib.Path(path).name)
-    for name in ("operation", "layer"):
-        table.add_column(name, overflow="fold")
-    for name in ("relative error", "added here", "max difference"):
-        table.add_column(name, justify="right")
+    made = terminal.table(
+        pathlib.Path(path).name,
+        *("layer", "operation<", "relative\nerror"),
+        *("added\nhere", "max\ndifference"),
+    )
     for row in rows:
-        table.add_row(
+        made.add_row(
+            terminal.Name(row.layer),
             f"{row.index} {row.operation}",
-            row.layer,
             f"{row.error:.2g}",
-            f"{row.added:.2g}" + (" <- most" if row is worst else ""),
+            ("most -> " if row is worst else "") + f"{row.added:.2g}",
             f"{row.max_abs_diff:.2g}",
         )
-    return table
+    return made

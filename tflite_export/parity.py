@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_nonconvex import outputs
 from tflite_export import flatfile
 from tflite_export import runtime
 from tflite_export import samples
@@ -24,7 +25,9 @@ class Parity:
         mean_abs_diff: float. The mean difference over all outputs.
         error: float. The root mean square of the difference, as a fraction
             of the standard deviation of Keras' outputs.
-        agreement: float. The fraction of inputs with the same largest output.
+        agreement: float. The fraction of decisions that are the same: the
+            class of an input or of each of its positions, or yes or no for
+            each unit. `None` for outputs that are values.
         keras_accuracy: float. The model's accuracy, or `None` without labels.
         accuracy: float. The file's accuracy, or `None` without labels.
         limits: The `Limits` that apply.
@@ -36,7 +39,7 @@ class Parity:
     max_abs_diff: float
     mean_abs_diff: float
     error: float
-    agreement: float
+    agreement: float | None
     keras_accuracy: float | None
     accuracy: float | None
     limits: Limits
@@ -45,17 +48,18 @@ class Parity:
     def met(self):
         """Whether the file is within the limits."""
         # NaN is not below any limit.
-        return (
-            self.error <= self.limits.error
-            and self.agreement >= self.limits.agreement
+        return self.error <= self.limits.error and (
+            self.agreement is None or self.agreement >= self.limits.agreement
         )
 
     def __str__(self):
         text = (
             f"{self.path}: max |difference| {self.max_abs_diff:.2g}, mean "
-            f"{self.mean_abs_diff:.2g}, relative error {self.error:.2g}, "
-            f"top-1 agreement {self.agreement:.2%} on {self.samples} inputs"
+            f"{self.mean_abs_diff:.2g}, relative error {self.error:.2g} on "
+            f"{self.samples} inputs"
         )
+        if self.agreement is not None:
+            text += f", agreement of decisions {self.agreement:.2%}"
         if self.accuracy is not None:
             text += (
                 f"; accuracy {self.accuracy:.2%} "
@@ -76,8 +80,10 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         path: str or path. Its LiteRT file.
         x: Array `(n, ...)` of at least one finite input, as the Keras model
             takes it; a quantized file gets what it needs made of it.
-        y: Integer labels `(n,)` by which accuracies are measured. Defaults
-            to `None`.
+        y: Labels by which accuracies are measured, for a classifier: whole
+            numbers `(n,)`, for each position `(n, ...)` where there are
+            several, `(n, 1)`, or one number for each unit. Defaults to
+            `None`.
         limits: A `Limits` that the file has to keep. Defaults to `None`:
             those of the file's precision.
         progress: Function that is called now and then with the number of
@@ -95,22 +101,18 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
     """
     precision = recognised(flatfile.read(path))
     samples.check_inputs(model, x)
-    if y is not None and np.shape(y) != (len(x),):
-        raise ValueError(
-            f"Argument `y` must hold {len(x)} integer labels. "
-            f"Received: shape {np.shape(y)}"
-        )
+    (head,) = outputs.of(model)
     expected = model.predict(x, batch_size=min(len(x), 256), verbose=0)
-    outputs = runtime.predict(path, x, progress)
-    if outputs.shape != expected.shape:
+    keras_accuracy = head.accuracy(expected, y)
+    found = runtime.predict(path, x, progress)
+    if found.shape != expected.shape:
         raise ValueError(
-            f"The file's outputs have shape {outputs.shape[1:]}, the model's "
+            f"The file's outputs have shape {found.shape[1:]}, the model's "
             f"{expected.shape[1:]}. Received: path={str(path)!r}, "
             f"model={model.name!r}"
         )
-    difference = np.abs(expected - outputs)
+    difference = np.abs(expected - found)
     spread = float(expected.std()) or 1.0
-    same = expected.argmax(-1) == outputs.argmax(-1)
     return Parity(
         path=str(path),
         samples=len(x),
@@ -118,14 +120,8 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         max_abs_diff=float(difference.max()),
         mean_abs_diff=float(difference.mean()),
         error=float(np.sqrt(np.mean(difference**2))) / spread,
-        agreement=float(same.mean()),
-        keras_accuracy=_accuracy(expected, y),
-        accuracy=_accuracy(outputs, y),
+        agreement=head.agreement(expected, found),
+        keras_accuracy=keras_accuracy,
+        accuracy=head.accuracy(found, y),
         limits=limits or PRECISIONS[precision].limits,
     )
-
-
-def _accuracy(outputs, labels):
-    if labels is None:
-        return None
-    return float((outputs.argmax(-1) == np.asarray(labels)).mean())

@@ -9,9 +9,10 @@ import tempfile
 
 import ai_edge_litert
 import numpy as np
-from rich.table import Table
+from rich.text import Text
 
 from keras_nonconvex import checks
+from keras_nonconvex import terminal
 from tflite_export import flatfile
 from tflite_export import runtime
 from tflite_export.processes import child
@@ -153,30 +154,32 @@ def _latency(path, model, times, threads):
 def table(timings):
     """A rich table; ratios are to the last of the timings, the baseline."""
     base = timings[-1]
-    made = Table()
-    made.add_column("file", overflow="fold")
-    for name in (
-        "median ms",
-        "p95 ms",
-        "latency ratio",
-        "MACs ratio",
-        "MACs",
-        "KB",
-        "delegated",
-    ):
-        made.add_column(name, justify="right")
-    for one in timings:
+    made = terminal.table(
+        None,
+        "file",
+        *("median\nms", "p95\nms", "latency\nratio", "MACs\nratio"),
+        *("MACs", "KB", "delegated"),
+    )
+    names = _short([one.path for one in timings])
+    for one, name in zip(timings, names, strict=True):
         made.add_row(
-            pathlib.Path(one.path).name,
-            f"{one.median_ms:.4f}",
-            f"{one.p95_ms:.4f}",
+            Text(name, overflow="fold"),
+            f"{one.median_ms:.4g}",
+            f"{one.p95_ms:.4g}",
             f"{one.median_ms / base.median_ms:.3f}",
             f"{one.macs / base.macs:.3f}" if base.macs else "",
-            f"{one.macs:,}",
+            terminal.number(one.macs),
             f"{one.bytes / 1000:,.1f}",
             f"{one.delegated}/{one.operations} in {one.parts}",
         )
     return made
+
+
+def _short(paths):
+    """The names of files, after the folders in which they differ."""
+    folders = [pathlib.Path(path).absolute().parent for path in paths]
+    common = os.path.commonpath(folders)
+    return [os.path.relpath(path, common) for path in paths]
 
 
 def to_json(timings):

@@ -24,7 +24,10 @@ def write(models, recipe, data, paths, console):
         for network in NETWORKS
         for precision in recipe.precisions
     ]
-    metadata = tflite_export.Metadata(data.classes, name=recipe.name)
+    # One unit gives the probability of the second class.
+    units = models["small"].output_shape[-1]
+    labels = data.classes[-units:]
+    metadata = tflite_export.Metadata(labels, name=recipe.name)
     figures = {}
     for network, precision, path in jobs:
         model = models[network]

@@ -48,7 +48,8 @@ class Recipe:
             ends with an error.
         model: A string: the name of a network in `models`, or the path of a
             `.keras` file. The network takes images with values in `[0, 1]`
-            and returns class probabilities. Defaults to `"lenet5"`.
+            and returns probabilities or logits of the classes, or of the
+            second one where there are two. Defaults to `"lenet5"`.
         optimizer: A dict: the `"name"` of a Keras optimizer, and its
             arguments but the learning rate. Defaults to
             `{"name": "sgd", "momentum": 0.9, "nesterov": True}`.

@@ -12,6 +12,7 @@ from keras_nonconvex import counts
 from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import models
+from keras_nonconvex import outputs
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import distribution
 from keras_nonconvex.compression import litert
@@ -118,9 +119,17 @@ class _Run:
         self.metrics = self.state.metrics
         # What can be refused is refused before anything is written.
         self.data = self._load_data()
-        attach(self._new_model(), self.recipe.rules())
+        model = self._new_model()
+        self.output = self._classifier(model)
+        attach(model, self.recipe.rules())
         self.trainer = Trainer(
-            self.recipe, self.data, self.state, paths, console, strategy
+            self.recipe,
+            self.data,
+            self.output,
+            self.state,
+            paths,
+            console,
+            strategy,
         )
 
     def all_stages(self):
@@ -248,15 +257,30 @@ class _Run:
             build = models.get(self.recipe.model)
             return build(input_shape=shape, classes=classes)
         model = files.load_model(self.recipe.model)
-        if model.input_shape[1:] != shape or model.output_shape[1:] != (
-            classes,
-        ):
+        if model.input_shape[1:] != shape:
             raise ValueError(
-                f"The model must take {shape} and give {classes} class "
-                f"probabilities. Received: {model.input_shape[1:]} and "
-                f"{model.output_shape[1:]} in {self.recipe.model!r}"
+                f"The model must take {shape}. Received: "
+                f"{model.input_shape[1:]} in {self.recipe.model!r}"
             )
         return model
+
+    def _classifier(self, model):
+        """The one output of a model, which must answer with the classes."""
+        classes = len(self.data.classes)
+        found = outputs.of(model)
+        answers = [(output.kind, output.shape[1:]) for output in found]
+        legal = [(outputs.CLASSES, (classes,))]
+        if classes == 2:
+            legal.append((outputs.YES_NO, (1,)))
+        if len(found) != 1 or answers[0] not in legal:
+            raise ValueError(
+                f"The model must give probabilities or logits of {classes} "
+                "classes, or of one unit for two; compile it with its loss "
+                "where its last layer does not tell. Received: "
+                + ", ".join(f"{kind} of shape {s}" for kind, s in answers)
+                + f" in {self.recipe.model!r}"
+            )
+        return found[0]
 
     def _stage_model(self, stage, make):
         path = self.paths.model(stage)
@@ -268,9 +292,9 @@ class _Run:
         return model
 
     def _measure(self, model):
-        predicted = self._predict(model).argmax(-1)
+        predicted = self._predict(model)
         return {
-            "accuracy": float((predicted == self.data.y_test).mean()),
+            "accuracy": self.output.accuracy(predicted, self.data.y_test),
             "params": model.count_params(),
             "macs": counts.summary(model).macs,
         }

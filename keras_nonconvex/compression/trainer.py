@@ -17,15 +17,17 @@ class Trainer:
     Args:
         recipe: The `Recipe`.
         data: The `Images` to train and validate on.
+        output: The `outputs.Output` of the models.
         state: The `State` that keeps the history.
         paths: The `run_folder.Paths` of the run.
         console: A `rich.console.Console`.
         strategy: A `tf.distribute` strategy, or `None`.
     """
 
-    def __init__(self, recipe, data, state, paths, console, strategy):
+    def __init__(self, recipe, data, output, state, paths, console, strategy):
         self.recipe = recipe
         self.data = data
+        self.output = output
         self.state = state
         self.paths = paths
         self.console = console
@@ -55,8 +57,8 @@ class Trainer:
         steps = math.ceil(len(data.x_train) / recipe.batch_size)
         model.compile(
             optimizer=recipe.make_optimizer(steps * epochs),
-            loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
+            loss=self.output.usual_loss(),
+            metrics=self.output.metrics(),
         )
         self.console.print(
             f"[bold]{stage}[/]: {model.count_params():,} parameters, "

@@ -4,7 +4,6 @@ import dataclasses
 import json
 
 import numpy as np
-from rich.table import Table
 
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning import budgets
@@ -124,22 +123,21 @@ class PruningPlan:
 
     def diff(self):
         """The layers that change, before and after, as a table in text."""
-        table = Table(title=self.headline(), title_justify="left")
-        table.add_column("layer")
-        for name in ("channels", "params", "MACs"):
-            table.add_column(f"{name} before", justify="right")
-            table.add_column("after", justify="right")
+        table = terminal.table(
+            self.headline(),
+            "layer",
+            *("channels", "after", "params", "after", "MACs", "after"),
+        )
         for layer in self.layers:
             if layer.params[0] == layer.params[1]:
                 continue
             gone = layer.name in self.removed
             table.add_row(
-                f"{layer.name} [dim]{layer.kind}",
-                *(f"{n:,}" for n in layer.channels if layer.keep),
-                *([""] * (0 if layer.keep else 2)),
-                f"{layer.params[0]:,}",
-                "removed" if gone else f"{layer.params[1]:,}",
-                *(f"{n:,}" if layer.macs[0] else "" for n in layer.macs),
+                terminal.Name(layer.name, layer.kind),
+                *(map(str, layer.channels) if layer.keep else ("", "")),
+                terminal.number(layer.params[0]),
+                "removed" if gone else terminal.number(layer.params[1]),
+                *(map(terminal.number, layer.macs) if layer.macs[0] else ()),
             )
         return terminal.render(table)
 
@@ -228,20 +226,21 @@ class PruningPlan:
 
     def table(self):
         """The plan as a `rich.table.Table`."""
-        table = Table(
-            title=f"{self.model}: {self.headline()}", title_justify="left"
+        table = terminal.table(
+            f"{self.model}: {self.headline()}",
+            *("layer", "channels", "params", "MACs"),
         )
-        table.add_column("layer")
-        for name in ("channels", "params", "MACs"):
-            table.add_column(name, justify="right")
-        table.add_column("why")
         for layer in self.layers:
             table.add_row(
-                f"{layer.name} [dim]{layer.kind}",
-                _change(*layer.channels) if layer.keep else "",
-                _change(*layer.params),
-                _change(*layer.macs) if layer.macs[0] else "",
-                "removed whole" if layer.name in self.removed else layer.reason,
+                terminal.noted(
+                    terminal.Name(layer.name, layer.kind),
+                    "removed whole"
+                    if layer.name in self.removed
+                    else layer.reason,
+                ),
+                terminal.change(*layer.channels) if layer.keep else "",
+                terminal.change(*layer.params),
+                terminal.change(*layer.macs) if layer.macs[0] else "",
             )
         if self.border_error:
             worst = max(self.border_error, key=self.border_error.get)

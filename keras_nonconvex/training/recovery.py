@@ -1,12 +1,12 @@
 """After pruning: batch statistics, fine-tuning, the dense model as teacher."""
 
 import keras
-from keras import ops
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
 from keras_nonconvex import data_loss
 from keras_nonconvex import graph
+from keras_nonconvex import outputs
 
 
 def recalibrate(model, x, batch_size=128):
@@ -58,8 +58,8 @@ def fine_tune(
     y=None,
     epochs=5,
     optimizer="adam",
-    loss="sparse_categorical_crossentropy",
-    metrics=("accuracy",),
+    loss=None,
+    metrics=None,
     teacher=None,
     teacher_weight=0.5,
     temperature=3.0,
@@ -70,8 +70,9 @@ def fine_tune(
 
     With a teacher the loss is (1 - teacher_weight) loss + teacher_weight
     T^2 KL(teacher || model), with the outputs of both softened by the
-    temperature T (`keras.distillation`). The last layers tell whether the
-    outputs are probabilities of a softmax or logits.
+    temperature T (`keras.distillation`). The losses that the models were
+    compiled with and their last layers tell whether the outputs are
+    probabilities or logits, of one class out of several or of yes or no.
 
     Args:
         model: A built model, compiled and trained in place.
@@ -81,13 +82,14 @@ def fine_tune(
         epochs: A whole number >= 1. Defaults to `5`.
         optimizer: An optimizer or its name, as in `compile`. Defaults to
             `"adam"`.
-        loss: A loss or its name, as in `compile`. Defaults to
-            `"sparse_categorical_crossentropy"`.
+        loss: A loss or its name, as in `compile`. Defaults to `None`: the
+            one that the model was compiled with, else the crossentropy that
+            suits each output.
         metrics: A list or tuple of metrics, as in `compile`. Defaults to
-            `("accuracy",)`.
-        teacher: A model with the same inputs and one output, a softmax or
-            logits, which shares no layer with `model` and stays unchanged;
-            or None for no teacher. Defaults to `None`.
+            `None`: the accuracy of each output that is a classifier's.
+        teacher: A model with the same inputs and one output of the same
+            shape, which shares no layer with `model` and stays unchanged; or
+            None for no teacher. Defaults to `None`.
         teacher_weight: A number in [0, 1], the teacher's part of the loss.
             Defaults to `0.5`.
         temperature: A number above 0 by which logits are divided before
@@ -118,8 +120,14 @@ def fine_tune(
             "a number in [0, 1]",
             lambda v: 0.0 <= v <= 1.0,
         )
-        _check_teacher(model, teacher)
-    model.compile(optimizer, loss, metrics=list(metrics))
+    settings = data_loss.compile_settings(model, loss, data_loss.labels(x, y))
+    found = outputs.of(model, settings["loss"])
+    if teacher is not None:
+        soft = _SoftTargets(*_deciders(model, teacher, found), temperature)
+    if metrics is None:
+        metrics = [output.metrics() for output in found]
+        metrics = metrics[0] if len(found) == 1 else metrics
+    model.compile(optimizer, **settings, metrics=metrics)
     given = fit_options.pop("callbacks", None)
     given = [] if given is None else keras.tree.flatten(given)
     if keep_zeros:
@@ -129,14 +137,15 @@ def fine_tune(
     trained = keras.distillation.Distiller(
         _frozen_copy(teacher),
         model,
-        _SoftTargets(_gives_probabilities(model), temperature),
+        soft,
         student_loss_weight=1.0 - teacher_weight,
     )
-    trained.compile(model.optimizer, loss, metrics=list(metrics))
+    trained.compile(model.optimizer, settings["loss"], metrics=metrics)
     return trained.fit(x, y, epochs=epochs, callbacks=given, **fit_options)
 
 
-def _check_teacher(model, teacher):
+def _deciders(model, teacher, found):
+    """The one `Output` of the teacher, and that of the student."""
     mine = {id(v) for v in model.variables}
     if any(id(v) in mine for v in teacher.variables):
         raise ValueError(
@@ -150,24 +159,28 @@ def _check_teacher(model, teacher):
             "remove them with knc.strip(model). "
             f"Received: model={model.name!r}"
         )
-    if len(model.outputs) != 1:
+    if len(found) != 1:
         raise ValueError(
             "Argument `teacher` needs a model with one output. "
-            f"Received: model={model.name!r} with {len(model.outputs)}"
+            f"Received: model={model.name!r} with {len(found)}"
         )
-    _gives_probabilities(model)
-
-
-def _gives_probabilities(model):
-    """Whether a model ends in a softmax; if not, it must end in logits."""
-    probabilities = data_loss.gives_probabilities(model)
-    if probabilities is None:
+    loss = getattr(teacher, "loss", None) or found[0].loss
+    both = [*outputs.of(teacher, loss), *found]
+    kinds = [output.kind for output in both]
+    shapes = [output.shape for output in both]
+    if (
+        kinds not in ([outputs.CLASSES] * 2, [outputs.YES_NO] * 2)
+        or len(set(shapes)) != 1
+    ):
         raise ValueError(
-            "Argument `teacher` needs a model that ends in a softmax or in a "
-            "linear layer of several logits. Received: last layer "
-            f"{model.outputs[0]._keras_history.operation.name!r}"
+            "Argument `teacher` needs two classifiers with outputs of the "
+            "same shape, which end in a softmax, in a sigmoid or in logits; "
+            "compile them with their losses where their last layers do not "
+            f"tell. Received: teacher={teacher.name!r} with {kinds[0]} of "
+            f"shape {shapes[0]}, model={model.name!r} with {kinds[-1]} of "
+            f"shape {shapes[-1]}"
         )
-    return probabilities
+    return both
 
 
 def _frozen_copy(model):
@@ -178,24 +191,31 @@ def _frozen_copy(model):
 
 
 class _SoftTargets(keras.distillation.LogitsDistillation):
-    """Keras' distillation of logits, also for outputs of a softmax."""
+    """Keras' distillation of logits, for outputs of any classifier.
 
-    def __init__(self, probabilities, temperature):
+    Args:
+        teacher: The `Output` of the teacher.
+        student: The `Output` of the student.
+        temperature: As in `fine_tune`.
+    """
+
+    def __init__(self, teacher, student, temperature):
         # With its default, a name, Keras 3.15 computes the divergence of the
         # logits themselves.
         super().__init__(temperature, keras.losses.KLDivergence())
-        self.probabilities = probabilities
+        self.teacher = teacher
+        self.student = student
 
     def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
-        if self.probabilities:
-            # These are the logits up to a constant, which a softmax ignores.
-            teacher_outputs, student_outputs = (
-                keras.tree.map_structure(
-                    lambda p: ops.log(ops.maximum(p, 1e-7)), outputs
-                )
-                for outputs in (teacher_outputs, student_outputs)
-            )
-        return super().compute_loss(teacher_outputs, student_outputs, **kwargs)
+        return super().compute_loss(
+            keras.tree.map_structure(
+                self.teacher.class_logits, teacher_outputs
+            ),
+            keras.tree.map_structure(
+                self.student.class_logits, student_outputs
+            ),
+            **kwargs,
+        )
 
 
 def _batches(x, batch_size):

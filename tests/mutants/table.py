@@ -496,9 +496,21 @@ MUTANTS = [
     ),
     Mutant(
         PARITY,
-        "self.error <= self.limits.error\n            and",
-        "self.error <= self.limits.error\n            or",
+        "self.error <= self.limits.error and (",
+        "self.error <= self.limits.error or (",
         "tests/test_parity.py::test_limits_decide",
+    ),
+    Mutant(
+        "keras_nonconvex/outputs.py",
+        "return 0.5 if self.probabilities else 0.0",
+        "return 0.5",
+        "tests/test_outputs.py::test_accuracy_is_that_of_keras",
+    ),
+    Mutant(
+        "keras_nonconvex/endings.py",
+        "if in_unit and _near_one(plus + minus):",
+        "if in_unit:",
+        "tests/test_outputs.py::test_the_last_layers_tell_what_an_output_is",
     ),
     Mutant(
         PARITY,
@@ -508,8 +520,8 @@ MUTANTS = [
     ),
     Mutant(
         PARITY,
-        "keras_accuracy=_accuracy(expected, y)",
-        "keras_accuracy=_accuracy(outputs, y)",
+        "keras_accuracy = head.accuracy(expected, y)",
+        "keras_accuracy = head.accuracy(expected, expected.argmax(-1))",
         "tests/test_parity.py::test_both_accuracies_count_against_the_same_labels",
     ),
 ]

@@ -12,9 +12,9 @@ import numpy as np
 from rich.console import Console
 
 from keras_nonconvex import checks
-from keras_nonconvex import data_loss
 from keras_nonconvex import files
 from keras_nonconvex import graph
+from keras_nonconvex import outputs
 from keras_nonconvex import terminal
 from tflite_export import flatfile
 from tflite_export import runtime
@@ -91,9 +91,11 @@ def train(
 
     Args:
         model: A built functional or Sequential Keras model with one input
-            that ends in a softmax or in logits.
+            whose loss or last layer tells that it is a classifier: one that
+            ends in a softmax, in a sigmoid or in logits.
         x: Array `(n, ...)` of finite training inputs.
-        y: Integer labels `(n,)` from 0 on.
+        y: Integer labels `(n,)` from 0 on; zeros and ones `(n,)` or
+            `(n, units)` where each unit says yes or no.
         path: str or path. Where to write; it must end in `".tflite"`. The
             file is written whole or not at all, and replaces one of the same
             name.
@@ -142,18 +144,19 @@ def train(
     graph.check_functional(model)
     _check_settings(path, epochs, batch_size, learning_rate)
     _check_scheme(keep_zeros, clusters, precision)
-    _check_data(model, x, y, "x")
+    head = outputs.of(model)[0]
+    if head.kind not in (outputs.CLASSES, outputs.YES_NO):
+        raise ValueError(
+            "The model must end in a softmax, in a sigmoid or in logits; "
+            "compile it with its loss where the last layer does not tell. "
+            f"Received: model={model.name!r}"
+        )
+    _check_data(model, head, x, y, "x")
     data = {"x": x, "y": y}
     if validation_data is not None:
         x_validation, y_validation = validation_data
-        _check_data(model, x_validation, y_validation, "validation_data")
+        _check_data(model, head, x_validation, y_validation, "validation_data")
         data.update(x_validation=x_validation, y_validation=y_validation)
-    probabilities = data_loss.gives_probabilities(model)
-    if probabilities is None:
-        raise ValueError(
-            "The model must end in a softmax or in logits. "
-            f"Received: model={model.name!r}"
-        )
     settings = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -161,7 +164,8 @@ def train(
         "keep_zeros": keep_zeros,
         "clusters": clusters,
         "precision": precision,
-        "probabilities": probabilities,
+        "yes_or_no": head.kind == outputs.YES_NO,
+        "probabilities": head.probabilities,
         "seed": seed,
     }
     console = console or Console()
@@ -178,8 +182,8 @@ def train(
         with terminal.bar(
             console, f"{path.name}: accuracy", len(x_validation)
         ) as update:
-            outputs = runtime.predict(path, np.asarray(x_validation), update)
-        accuracy = float((outputs.argmax(-1) == y_validation).mean())
+            found = runtime.predict(path, np.asarray(x_validation), update)
+        accuracy = head.accuracy(found, y_validation)
     return Trained(
         path=str(path),
         precision=precision,
@@ -240,11 +244,15 @@ def _check_scheme(keep_zeros, clusters, precision):
         )
 
 
-def _check_data(model, x, y, name):
+def _check_data(model, head, x, y, name):
     samples.check_inputs(model, x, name)
-    classes = model.output_shape[-1]
+    units = model.output_shape[-1]
+    classes, shapes = units, [(len(x),)]
+    if head.kind == outputs.YES_NO:
+        classes = 2
+        shapes = [(len(x), units), *(shapes if units == 1 else [])]
     y = np.asarray(y)
-    whole = np.issubdtype(y.dtype, np.integer) and y.shape == (len(x),)
+    whole = np.issubdtype(y.dtype, np.integer) and y.shape in shapes
     if not whole or y.min() < 0 or y.max() >= classes:
         raise ValueError(
             f"The labels of `{name}` must be {len(x)} whole numbers from 0 "

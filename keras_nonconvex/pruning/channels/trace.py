@@ -15,6 +15,7 @@ class Trace:
     number of ids.
 
     Attributes:
+        given: The model as it was given, with its loss if it is compiled.
         model: The functional form of the model.
         calls: The calls of its layers, in order; nested models are followed.
         outputs: The symbolic tensors that the model returns.
@@ -37,6 +38,7 @@ class Trace:
 
     def __init__(self, model, select=False):
         followed = Pass(model, select)
+        self.given = model
         self.model = followed.model
         self.calls = followed.calls
         self.outputs = followed.outputs

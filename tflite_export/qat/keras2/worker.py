@@ -98,12 +98,19 @@ class _Trainer:
         schedule = tf_keras.optimizers.schedules.CosineDecay(
             job["learning_rate"], steps * job["epochs"]
         )
+        logits = not job["probabilities"]
+        if job["yes_or_no"]:
+            loss = tf_keras.losses.BinaryCrossentropy(from_logits=logits)
+            accuracy = tf_keras.metrics.BinaryAccuracy(
+                "accuracy", threshold=0.0 if logits else 0.5
+            )
+        else:
+            loss = tf_keras.losses.SparseCategoricalCrossentropy(
+                from_logits=logits
+            )
+            accuracy = "accuracy"
         model.compile(
-            tf_keras.optimizers.Adam(schedule),
-            tf_keras.losses.SparseCategoricalCrossentropy(
-                from_logits=not job["probabilities"]
-            ),
-            metrics=["accuracy"],
+            tf_keras.optimizers.Adam(schedule), loss, metrics=[accuracy]
         )
         model.fit(
             *self.data,
