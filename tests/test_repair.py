@@ -244,3 +244,48 @@ def test_nothing_to_repair_changes_nothing():
         atol=1e-3,
     )
     assert all(entry.before > 1 - 1e-5 for entry in report)
+
+
+def test_two_plans_make_one():
+    model = net()
+    first = knc.pruning.plan(model, budget={"macs": 0.8}, round_to=1)
+    small = first.apply(model)
+    second = knc.pruning.plan(small, budget={"macs": 0.7}, round_to=1)
+    both = first.then(second)
+    found, right = both.apply(model), second.apply(small)
+    for a, b in zip(found.weights, right.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert both.before == first.before and both.after == second.after
+    assert found.count_params() == both.after["params"]
+    with pytest.raises(ValueError, match="`later` must be a plan for the"):
+        second.then(first)
+
+
+def test_prune_and_iterative_repair():
+    model = net()
+    x = images(300)
+    y = np.zeros(len(x), int)
+    right = model.predict(x, verbose=0)
+
+    def error(small):
+        return np.square(small.predict(x, verbose=0) - right).mean()
+
+    budget = {"macs": 0.5}
+    cut = knc.prune(model, budget=budget, round_to=1)
+    once = knc.prune(model, budget=budget, round_to=1, repair=x)
+    steps, plans = knc.pruning.iterative(
+        model,
+        (x, y),
+        steps=2,
+        budget=budget,
+        round_to=1,
+        epochs=0,
+        repair=True,
+        verbose=False,
+    )
+    assert error(once) < 0.5 * error(cut)
+    assert error(steps) < 0.5 * error(cut)
+    assert plans[0].then(plans[1]).met
+    assert steps.count_params() == plans[1].after["params"]
+    with pytest.raises(ValueError, match="must be .x, y. with `repair`"):
+        knc.pruning.iterative(model, [x], budget=budget, epochs=0, repair=True)

@@ -12,6 +12,7 @@ from keras_nonconvex.pruning.candidates import Candidates
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import BudgetCosts
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
+from keras_nonconvex.pruning.refitting import repairing
 from keras_nonconvex.pruning.removal.removal import Removal
 from keras_nonconvex.pruning.removal.removal import Superfluous
 from keras_nonconvex.pruning.selection import Selection
@@ -119,7 +120,15 @@ def plan(
     return made
 
 
-def prune(model, criterion=None, budget=None, round_to=None, **options):
+def prune(
+    model,
+    criterion=None,
+    budget=None,
+    round_to=None,
+    *,
+    repair=None,
+    **options,
+):
     """Plans and applies in one call.
 
     Warns where the budget cannot be met.
@@ -131,6 +140,9 @@ def prune(model, criterion=None, budget=None, round_to=None, **options):
         budget: As in `plan`, such as `{"macs": 0.5}`. Defaults to `None`:
             only what is exactly superfluous goes.
         round_to: As in `plan`. Defaults to 8 with a budget and to 1 without.
+        repair: Input samples, as in `knc.repair`, on which what is left is
+            refitted to the model given; labels are not needed. Defaults to
+            `None`: it is left as it was cut.
         **options: Further arguments of `plan`: `data`, `combine`, `per`,
             `ranking`, `min_channels`, `max_ratio`, `exclude`, `on_constant`,
             `select`.
@@ -140,7 +152,9 @@ def prune(model, criterion=None, budget=None, round_to=None, **options):
 
     Example:
     >>> small = knc.prune(model)
-    >>> small = knc.prune(model, "taylor", {"macs": 0.5}, data=(x, y))
+    >>> small = knc.prune(
+    ...     model, "taylor", {"macs": 0.5}, data=(x, y), repair=x
+    ... )
     """
     made, removal = planned(model, criterion, budget, round_to, **options)
     if not made.met:
@@ -149,7 +163,10 @@ def prune(model, criterion=None, budget=None, round_to=None, **options):
             f"{made.headline()} Received: budget={budget}",
             stacklevel=2,
         )
-    return removal.small_like(model)
+    small = removal.small_like(model)
+    if repair is not None:
+        small, _ = repairing.repair(small, made, model, repair)
+    return small
 
 
 def planned(model, criterion=None, budget=None, round_to=None, **options):
