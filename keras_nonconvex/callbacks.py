@@ -13,8 +13,7 @@ import keras
 from keras import ops
 
 from keras_nonconvex import checks
-from keras_nonconvex import graph
-from keras_nonconvex import layouts
+from keras_nonconvex import regularizers
 from keras_nonconvex import sparsity
 
 
@@ -22,9 +21,11 @@ class SparsityMonitor(keras.callbacks.Callback):
     """Adds counts of exact zeros to the logs of each epoch.
 
     The logs get `zero_weights` and `zero_filters`, counted in dense and
-    convolution kernels; `zero_groups`, counted over all group regularizers
-    and penalised scales; and, for models that can be pruned, `macs_left`, the
-    fraction of multiply-adds that remains when zero filters are removed.
+    convolution kernels, where a filter that the batch normalization right
+    after scales by zero is zero, too; `zero_groups`, counted over all group
+    regularizers and penalised scales; and, for models that can be pruned,
+    `macs_left`, the fraction of multiply-adds that remains when zero filters
+    are removed.
     Where a solver sets zeros at the end of `fit` only, the counts are those
     that it would leave now.
 
@@ -250,8 +251,10 @@ class TargetSparsity(keras.callbacks.Callback):
 class Freeze(keras.callbacks.Callback):
     """Keeps weights that are zero when training begins exactly zero.
 
-    It acts on kernels of all kinds and on the scales of batch normalization,
-    not on biases. It serves any Keras model.
+    It acts on all trainable weights: kernels of all kinds, scales of
+    normalization, slopes of PReLU, weights of your own layers. Biases and
+    shifts (names with "bias", "beta") often start at zero, and so they stay
+    free unless they have a penalty. It serves any Keras model.
 
     Args:
         part: A model inside of the one that is trained, to keep the zeros of
@@ -267,20 +270,20 @@ class Freeze(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._before = []
-        for layer in graph.sublayers(self.part or self.model):
-            for slot in layouts.slots(layer):
-                kernel = slot.variable
-                inner = kernel.constraint
-                # An interrupted training leaves its mask.
-                if isinstance(inner, _Mask):
-                    inner = inner.inner
-                self._before.append((kernel, inner))
-                kernel.constraint = _Mask(kernel, inner)
+        for weight in (self.part or self.model).trainable_variables:
+            if _starts_at_zero(weight):
+                continue
+            inner = weight.constraint
+            # An interrupted training leaves its mask.
+            if isinstance(inner, _Mask):
+                inner = inner.inner
+            self._before.append((weight, inner))
+            weight.constraint = _Mask(weight, inner)
         self._retrace()
 
     def on_train_end(self, logs=None):
-        for kernel, constraint in self._before:
-            kernel.constraint = constraint
+        for weight, constraint in self._before:
+            weight.constraint = constraint
         self._retrace()
 
     def _retrace(self):
@@ -288,9 +291,16 @@ class Freeze(keras.callbacks.Callback):
         self.model.make_train_function(force=True)
 
 
+def _starts_at_zero(weight):
+    """Whether zeros of a weight mean that it has not been trained yet."""
+    if isinstance(weight.regularizer, regularizers.Regularizer):
+        return False
+    return any(word in weight.name for word in ("bias", "beta", "lora_"))
+
+
 class _Mask(keras.constraints.Constraint):
-    def __init__(self, kernel, inner):
-        self.mask = keras.ops.convert_to_numpy(kernel) != 0
+    def __init__(self, weight, inner):
+        self.mask = keras.ops.convert_to_numpy(weight) != 0
         self.inner = inner
 
     def __call__(self, w):

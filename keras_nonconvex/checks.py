@@ -75,12 +75,16 @@ def samples(name, value, shape, expected="inputs"):
     Args:
         name: String, the name of the argument.
         value: Array-like of shape (n, *shape).
-        shape: Tuple of integers, the shape of one sample.
+        shape: Tuple of integers, the shape of one sample; None is any size.
         expected: String, what the samples must be, for the message. Defaults
             to `"inputs"`.
     """
     received = np.shape(value)
-    if not received or not received[0] or received[1:] != tuple(shape):
+    fits = len(received) == len(shape) + 1 and all(
+        wanted in (None, size)
+        for wanted, size in zip(shape, received[1:], strict=True)
+    )
+    if not fits or not received[0]:
         raise ValueError(
             f"Argument `{name}` must be {expected} of shape "
             f"(n, {', '.join(map(str, shape))}), with n >= 1. "

@@ -1,20 +1,21 @@
 """Counts: parameters, MACs and zeros, per layer and in all.
 
-A MAC is one multiply-add of a convolution or dense layer, for one sample;
-biases, normalisation, activations and pooling are not counted.
-FLOPs = 2 x MACs.
+`macs` says what a MAC is.
 """
 
+import collections
 import dataclasses
-import math
 
 import keras
 import numpy as np
 
 from keras_nonconvex import graph
 from keras_nonconvex import group_patterns
+from keras_nonconvex import layer_names
 from keras_nonconvex import layouts
+from keras_nonconvex import macs
 from keras_nonconvex import terminal
+from keras_nonconvex import unfolding
 
 _KERNEL_LAYERS = (
     keras.layers.Dense,
@@ -27,9 +28,6 @@ _KERNEL_LAYERS = (
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )
-_TRANSPOSED = _KERNEL_LAYERS[-3:]
-_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-_RECURRENT = (keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU)
 
 
 @dataclasses.dataclass
@@ -42,11 +40,14 @@ class LayerCount:
         kind: The layer's class, "Conv2D".
         output_shape: The shape of its output without the batch axis.
         params: The number of its parameters, trainable or not.
-        macs: The multiply-adds of all its calls, for one sample.
+        macs: The multiply-adds of all its calls, for one sample; 0 where
+            `counted` is `False`.
         weights: The number of weights in its kernel; 0 without a kernel.
         zero_weights: How many of these are exactly zero.
         filters: The number of output filters or units of its kernel.
-        zero_filters: How many of these have exactly zero weights only.
+        zero_filters: How many of these have exactly zero weights only, or
+            are multiplied by a zero scale right after (network slimming).
+        counted: Whether its MACs are known. Defaults to `True`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class LayerCount:
     zero_weights: int
     filters: int
     zero_filters: int
+    counted: bool = True
 
 
 @dataclasses.dataclass
@@ -68,12 +70,13 @@ class Summary:
         name: The model's name.
         layers: A list of `LayerCount`, in the order of the first calls.
         params: The number of parameters, trainable or not.
-        macs: The multiply-adds of one sample.
+        macs: The multiply-adds of one sample, as far as they are known.
         weights: The number of weights in the kernels of dense and
             convolution layers.
         zero_weights: How many of these are exactly zero.
         filters: The number of output filters and units of these kernels.
-        zero_filters: How many of these have exactly zero weights only.
+        zero_filters: How many of these have exactly zero weights only, or
+            are multiplied by a zero scale right after.
     """
 
     name: str
@@ -92,9 +95,12 @@ class Summary:
 
     def table(self):
         """The table as a rich renderable."""
+        uncounted = [row.name for row in self.layers if not row.counted]
+        title = (
+            f"{self.name}: {self.params:,} parameters, {self.macs:,} "
+            f"{'counted ' * bool(uncounted)}MACs per sample"
+        )
         table = terminal.table(
-            f"{self.name}: {self.params:,} parameters, "
-            f"{self.macs:,} MACs per sample",
             "layer",
             "output<",
             "params",
@@ -107,7 +113,7 @@ class Summary:
                 terminal.Name(row.name, row.kind),
                 "x".join(str(n) for n in row.output_shape),
                 f"{row.params:,}" if row.params else "",
-                f"{row.macs:,}" if row.macs else "",
+                (f"{row.macs:,}" if row.macs else "") if row.counted else "?",
                 _fraction(row.zero_filters, row.filters),
                 _percent(row.zero_weights, row.weights),
             )
@@ -120,7 +126,7 @@ class Summary:
             _fraction(self.zero_filters, self.filters),
             _percent(self.zero_weights, self.weights),
         )
-        return table
+        return terminal.titled(title, table, not_counted(uncounted))
 
     def __str__(self):
         return terminal.render(self.table())
@@ -132,8 +138,8 @@ def summary(model):
     A MAC is one multiply-add of a convolution or dense layer, for one sample.
 
     Args:
-        model: A built functional or Sequential `keras.Model` whose input size
-            is known.
+        model: A built `keras.Model`. Own layers and subclassed models are
+            followed to the layers that they call.
 
     Returns:
         A `Summary`, which prints as a table. Its attributes `params`, `macs`,
@@ -145,18 +151,19 @@ def summary(model):
     >>> print(counted)
     >>> counted.zero_filters, counted.filters
     """
-    macs = {}
+    silent = silenced(model)
+    found = {}
     shapes = {}
     layers = []
-    for call in graph.calls(model):
+    for call in graph.calls(unfolding.functional(model)):
         layer = call.operation
         if not isinstance(layer, keras.layers.Layer) or isinstance(
             layer, keras.layers.InputLayer
         ):
             continue
-        if id(layer) not in macs:
+        if id(layer) not in found:
             layers.append((graph.name(call), layer))
-        macs[id(layer)] = macs.get(id(layer), 0) + call_macs(call)
+        found.setdefault(id(layer), []).append(macs.call_macs(call))
         shapes[id(layer)] = tuple(call.outputs[0].shape[1:])
     return Summary(
         model.name,
@@ -166,17 +173,24 @@ def summary(model):
                 type(layer).__name__,
                 shapes[id(layer)],
                 layer.count_params(),
-                macs[id(layer)],
-                **zeros(layer),
+                sum(n or 0 for n in found[id(layer)]),
+                **zeros(layer, silent),
+                counted=None not in found[id(layer)],
             )
             for name, layer in layers
         ],
     )
 
 
-def zeros(layer):
-    """How many weights and filters of a layer's kernel are exactly zero."""
-    slots = layouts.slots(layer) if isinstance(layer, _KERNEL_LAYERS) else []
+def zeros(layer, silent=None):
+    """How many weights and filters of a layer's kernel are exactly zero.
+
+    Args:
+        layer: A built layer.
+        silent: What `silenced` returns for its model. Defaults to `None`:
+            the kernel alone counts.
+    """
+    slots = layouts.kernels(layer) if isinstance(layer, _KERNEL_LAYERS) else []
     if not slots:
         return {
             "weights": 0,
@@ -187,7 +201,9 @@ def zeros(layer):
     (slot,) = slots
     kernel = keras.ops.convert_to_numpy(slot.variable)
     axes = group_patterns.reduced_axes("filters", kernel.ndim, slot.layout)
-    alive = np.any(kernel != 0, axis=axes)
+    alive = np.any(kernel != 0, axis=axes).reshape(-1)
+    if silent and id(slot.variable) in silent:
+        alive &= ~silent[id(slot.variable)]
     return {
         "weights": kernel.size,
         "zero_weights": int(np.sum(kernel == 0)),
@@ -196,89 +212,56 @@ def zeros(layer):
     }
 
 
-def call_macs(call):
-    """The multiply-adds of one call of a layer, for one sample."""
-    return sum(math.prod(v.shape) * times for v, times in kernels(call))
-
-
-def kernels(call):
-    """The kernels of one call of a layer, and how often each is applied.
-
-    Attention and recurrent layers are counted by their kernels too; the
-    products of queries with keys and values are not counted.
+def silenced(model):
+    """The filters that batch normalizations right after multiply by zero.
 
     Args:
-        call: A `graph.Call`.
+        model: A built model.
 
     Returns:
-        A list of (kernel, how often it is applied to one sample).
+        {id of a kernel: one bool per filter}, for the layers that nothing but
+        such normalizations reads; {} for a model without a graph.
     """
-    layer = call.operation
-    given = [tuple(t.shape[1:]) for t in call.inputs]
-    return _kernels(layer, given, tuple(call.outputs[0].shape[1:]))
+    try:
+        flat = graph.flattened(unfolding.functional(model))
+    except ValueError:
+        return {}
+    readers = collections.defaultdict(list)
+    for call in flat.calls:
+        for tensor in call.inputs:
+            readers[id(tensor)].append(call.operation)
+    for tensor in flat.outputs:
+        readers[id(tensor)].append(None)
+    silent = {}
+    for call in flat.calls:
+        layer = call.operation
+        if not isinstance(layer, _KERNEL_LAYERS):
+            continue
+        (slot,) = layouts.kernels(layer)
+        (output,) = call.outputs
+        axis = layouts.channel_axis(layer, len(output.shape))
+        for reader in readers[id(output)]:
+            zero = np.False_
+            if (
+                isinstance(reader, keras.layers.BatchNormalization)
+                and reader.scale
+                and reader.axis % len(output.shape) == axis
+            ):
+                zero = keras.ops.convert_to_numpy(reader.gamma) == 0
+            key = id(slot.variable)
+            silent[key] = silent.get(key, np.True_) & zero
+    return {key: zero for key, zero in silent.items() if np.ndim(zero)}
 
 
-def _kernels(layer, given, result):
-    """`kernels`, from the shapes of inputs and output without the batch."""
-    if isinstance(layer, keras.layers.TimeDistributed):
-        inner = [shape[1:] for shape in given]
-        steps = _product(layer, given[0][:1])
-        return [
-            (v, steps * times)
-            for v, times in _kernels(layer.layer, inner, result[1:])
-        ]
-    if isinstance(layer, keras.layers.Bidirectional):
-        parts = (layer.forward_layer, layer.backward_layer)
-        return [k for part in parts for k in _kernels(part, given, result)]
-    if isinstance(layer, keras.layers.MultiHeadAttention):
-        steps = [_product(layer, shape[:-1]) for shape in (given[0], given[-1])]
-        parts = (
-            (layer.query_dense, steps[0]),
-            (layer.key_dense, steps[1]),
-            (layer.value_dense, steps[1]),
-            (layer.output_dense, steps[0]),
-        )
-        return [(dense.kernel, times) for dense, times in parts]
-    if isinstance(layer, _RECURRENT):
-        steps = _product(layer, given[0][:1])
-        cell = layer.cell
-        return [(cell.kernel, steps), (cell.recurrent_kernel, steps)]
-    if isinstance(layer, keras.layers.EinsumDense):
-        return [(layer.kernel, _einsum_times(layer, given[0]))]
-    if isinstance(layer, _SEPARABLE):
-        times = _product(layer, _inner(layer, result))
-        names = ("depthwise_kernel", "pointwise_kernel")
-        return [(getattr(layer, name), times) for name in names]
-    if isinstance(layer, _KERNEL_LAYERS):
-        shape = given[0] if isinstance(layer, _TRANSPOSED) else result
-        return [(layer.kernel, _product(layer, _inner(layer, shape)))]
-    return []
+def not_counted(names):
+    """A sentence about layers whose MACs are not known; None without any.
 
-
-def _inner(layer, shape):
-    """The positions of a shape that has no batch axis."""
-    axis = layouts.channel_axis(layer, 1 + len(shape)) - 1
-    return shape[:axis] + shape[axis + 1 :]
-
-
-def _product(layer, shape):
-    if None in shape:
-        raise ValueError(
-            "MACs need a fixed input size: give keras.Input a full shape. "
-            f"Received: layer '{layer.name}' at positions {shape}"
-        )
-    return math.prod(shape)
-
-
-def _einsum_times(layer, given):
-    """The number of products of the equation / the size of its kernel."""
-    read, kernel, _ = layouts.einsum_letters(layer)
-    shared = [
-        n
-        for letter, n in zip(kernel, layer.kernel.shape, strict=True)
-        if letter in read
-    ]
-    return _product(layer, given) // math.prod(shared)
+    Args:
+        names: Their names.
+    """
+    if not names:
+        return None
+    return f"MACs that are not known (?): {layer_names.some(names)}."
 
 
 def _fraction(part, whole):

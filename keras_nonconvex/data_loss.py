@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nonconvex import configs
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
 
@@ -105,7 +106,7 @@ def _per_sample(loss, labels, values):
     return losses.reshape(len(losses), -1).mean(axis=1)
 
 
-def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
+def per_batch(model, x, y, batch_size, zeroed=(), loss=None, judged=None):
     """Yields the gradient of the mean loss, batch by batch.
 
     This way to a gradient is the same on every backend: one step of SGD at
@@ -119,12 +120,14 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
         batch_size: The samples per batch.
         zeroed: Ids of variables whose values count as zero. Defaults to `()`.
         loss: As in `compile_settings`. Defaults to `None`.
+        judged: The model whose own loss counts, if another one has the same
+            weights and outputs. Defaults to `None`: `model`.
 
     Yields:
         (fraction of all samples that are in the batch, dict of the id of a
         trainable variable -> float64 array).
     """
-    copy = type(model).from_config(model.get_config())
+    copy = configs.anew(model)
     values = [
         np.zeros(v.shape) if id(v) in zeroed else ops.convert_to_numpy(v)
         for v in model.weights
@@ -134,7 +137,7 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None):
     optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
     copy.compile(
         optimizer,
-        **compile_settings(model, loss, y),
+        **compile_settings(judged or model, loss, y),
         auto_scale_loss=False,
     )
     optimizer.build(copy.trainable_variables)

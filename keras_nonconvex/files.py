@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import tempfile
 import zipfile
 
@@ -13,18 +14,58 @@ import keras
 def replacing(path):
     """Yields a temporary path that becomes `path` when all went well.
 
+    Errors name `path`, not the temporary one.
+
     Args:
         path: A string or path: the file or folder to make. Its parent folders
             are made, too. A file of that name is replaced.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=f".{path.name}."
-    ) as folder:
+    parents = "|".join(
+        re.escape(f"{parent}{os.sep}")
+        for parent in (path.parent.absolute(), path.parent)
+    )
+    name = re.escape(path.name)
+    hidden = rf"({parents})?\.{name}\.\w+([/\\]{name})?"
+    with (
+        _told(hidden, str(path)),
+        tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}."
+        ) as folder,
+    ):
         temporary = pathlib.Path(folder) / path.name
         yield temporary
         os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def scratch():
+    """Yields the path of a temporary folder, which errors do not name."""
+    with tempfile.TemporaryDirectory() as folder:
+        with _told(rf"{re.escape(folder)}[/\\]?", ""):
+            yield pathlib.Path(folder)
+
+
+@contextlib.contextmanager
+def _told(hidden, shown):
+    """A scope whose errors say `shown` where they match `hidden`."""
+
+    def said(text):
+        if not isinstance(text, (str, os.PathLike)):
+            return text
+        return re.sub(hidden, lambda match: shown, os.fspath(text))
+
+    try:
+        yield
+    except Exception as error:
+        error.args = tuple(map(said, error.args))
+        if isinstance(error, OSError):
+            for name in ("filename", "filename2"):
+                # An error without a file's name says nothing once it is set.
+                if getattr(error, name) is not None:
+                    setattr(error, name, said(getattr(error, name)))
+        raise
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import inspect
+import itertools
 
 import keras
 from keras import tree
@@ -12,8 +14,8 @@ from keras import tree
 Call = collections.namedtuple("Call", "operation inputs outputs node path")
 
 
-def check_functional(model):
-    """Refuses a model whose graph Keras does not know."""
+def check_built(model):
+    """Refuses what is no model, or has no weights yet."""
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Argument `model` must be a keras.Model. Received: model={model!r}"
@@ -23,6 +25,11 @@ def check_functional(model):
             "The model has no weights yet: give it an input shape or call "
             f"model.build(...) first. Received: model={model.name!r}"
         )
+
+
+def check_functional(model):
+    """Refuses a model whose graph Keras does not know."""
+    check_built(model)
     if not is_graph(model):
         raise ValueError(
             "A subclassed model has no graph to follow: build it as "
@@ -57,11 +64,35 @@ def layers(model):
 def sublayers(model):
     """All layers of a model, and those inside of wrappers and blocks."""
     seen = set()
-    for layer in layers(model):
-        for inner in layer._flatten_layers():
-            if id(inner) not in seen:
-                seen.add(id(inner))
-                yield inner
+    for chain in chains(model):
+        if id(chain[-1]) not in seen:
+            seen.add(id(chain[-1]))
+            yield chain[-1]
+
+
+def chains(model):
+    """Each layer inside of a model, after the models and layers around it.
+
+    Args:
+        model: A model; or a layer, which then begins all tuples.
+
+    Returns:
+        An iterator over tuples of layers, the outermost first; the last one
+        is the layer itself. A nested model has no tuple of its own.
+    """
+    return _chains(model, () if isinstance(model, keras.Model) else (model,))
+
+
+def _chains(layer, around):
+    inside = (
+        layer.layers
+        if isinstance(layer, keras.Model)
+        else layer._flatten_layers(include_self=False, recursive=False)
+    )
+    for inner in inside:
+        if not isinstance(inner, keras.Model):
+            yield (*around, inner)
+        yield from _chains(inner, (*around, inner))
 
 
 # One call of a nested model: its node, the path to its inside, and which
@@ -100,8 +131,7 @@ def _calls(model, tensors, path, nested):
         if is_graph(operation):
             inner = functional(operation)
             inside = (*path, node)
-            # Masks come after the inputs.
-            given = inputs[: len(inner.inputs)]
+            given = [tensors[id(t)] for t in entering(node)]
             known = dict(zip(map(id, inner.inputs), given, strict=True))
             yield from _calls(inner, known, inside, nested)
             outputs = [known[id(t)] for t in inner.outputs]
@@ -114,6 +144,25 @@ def _calls(model, tensors, path, nested):
             outputs = [keras.KerasTensor(t.shape, t.dtype) for t in outputs]
         tensors.update(zip(map(id, node.outputs), outputs, strict=True))
         yield Call(operation, inputs, outputs, node, path)
+
+
+def entering(node):
+    """The tensors that a call of a nested model gives to each of its inputs.
+
+    A dict is read by the names of the inputs, where the model was not made
+    with a dict itself; it may have more entries. Masks do not enter.
+
+    Args:
+        node: Keras' record of the call.
+
+    Returns:
+        A list of symbolic tensors, in the order of the model's `inputs`.
+    """
+    model, arguments = node.operation, node.arguments
+    given, *_ = (*arguments.args, *arguments.kwargs.values())
+    if isinstance(given, dict) and not isinstance(model.input, dict):
+        return [given[t.name] for t in model.inputs]
+    return tree.flatten(given)
 
 
 def outputs_for(call, inputs):
@@ -133,6 +182,73 @@ def outputs_for(call, inputs):
     return tree.flatten(call.operation(*args, **kwargs))
 
 
+def batch_sizes(calls, usual):
+    """How many samples to try a model on: those that a layer insists on last.
+
+    Args:
+        calls: The calls of the model, a list of `Call`.
+        usual: How many samples to try first, where the inputs leave it open.
+
+    Returns:
+        A list of ints.
+    """
+    for call in calls:
+        if call.node.is_input and call.outputs[0].shape[0]:
+            return [call.outputs[0].shape[0]]
+    shapes = [t.shape for call in calls for t in call.outputs]
+    insisted = {shape[0] for shape in shapes if len(shape) and shape[0]}
+    return [usual, *sorted(insisted - {usual})]
+
+
+def in_training(calls):
+    """The calls that run in training mode, even in a model that infers.
+
+    Keras takes the first that says so: the nested models around a call, the
+    outermost first, the call itself, what an earlier call of the model was
+    told (Keras 3.15 hands it on), and the layer's default.
+
+    Args:
+        calls: The calls of a model, in order.
+
+    Returns:
+        A set of `(id of the node, path)`.
+    """
+    found, handed_on = set(), False
+    for call in calls:
+        if not isinstance(call.operation, keras.layers.Layer):
+            continue
+        parameters = inspect.signature(call.operation.call).parameters
+        if "training" not in parameters:
+            continue
+        told = [_training(node) for node in (*call.path, call.node)]
+        told = [asked for asked in told if asked is not None]
+        default = parameters["training"].default is True
+        # Augmentation is told so by default, which says nothing of others.
+        handed_on = handed_on or bool(told and told[0] and not default)
+        if told[0] if told else handed_on or default:
+            found.add((id(call.node), call.path))
+    return found
+
+
+def _training(node):
+    """The argument `training` of a call, None if it has none."""
+    arguments = node.arguments
+    signature = inspect.signature(node.operation.call)
+    try:
+        given = signature.bind_partial(*arguments.args, **arguments.kwargs)
+    except TypeError:
+        return arguments.kwargs.get("training")
+    return given.arguments.get("training")
+
+
+def variables(call):
+    """The variables of a call's layer, and those among its arguments."""
+    arguments = call.node.arguments
+    given = tree.flatten((arguments.args, arguments.kwargs))
+    own = getattr(call.operation, "variables", ())
+    return [*own, *(x for x in given if isinstance(x, keras.Variable))]
+
+
 def nodes(model):
     """Keras' records of a functional model's calls, inputs first."""
     for depth in sorted(model._nodes_by_depth, reverse=True):
@@ -148,7 +264,26 @@ def is_graph(operation):
             isinstance(operation, keras.Sequential)
             or hasattr(operation, "_nodes_by_depth")
         )
+        # With a `call` of its own it may do more than its graph.
+        and not _has_own_call(type(operation))
     )
+
+
+def _has_own_call(kind):
+    """Whether a class of the user's own says what a call does."""
+    own = itertools.takewhile(lambda base: not of_keras(base), kind.__mro__)
+    return any({"call", "__call__"} & vars(base).keys() for base in own)
+
+
+def of_keras(kind):
+    """Whether a class is one of Keras' own."""
+    return kind.__module__.split(".")[0] == "keras"
+
+
+def unused(name, names):
+    """The name, or with the first number that makes it a new one."""
+    candidates = (f"{name}_{i}" if i else name for i in itertools.count())
+    return next(c for c in candidates if c not in names)
 
 
 def name(call):

@@ -1,14 +1,16 @@
 """How layers lay out their channels, and which weights are regularized.
 
 To support a layer whose kernel is laid out in another way, add one row to
-`SLOTS`.
+`SLOTS`. All other weights, such as biases, are `STANDARD`, and rules mean
+them where they name the weight.
 """
 
 import collections
-import fnmatch
 
 import keras
 
+from keras_nonconvex import graph
+from keras_nonconvex import layer_names
 from keras_nonconvex.group_patterns import STANDARD
 from keras_nonconvex.group_patterns import Layout
 
@@ -59,7 +61,7 @@ def _einsum(layer):
     )
 
 
-# layer type -> {regularizer attribute: (weight attribute, layout)}
+# layer type -> {regularizer argument: (weight attribute, layout)}
 _SEPARABLE = {
     "depthwise_regularizer": ("depthwise_kernel", DEPTHWISE),
     "pointwise_regularizer": ("pointwise_kernel", STANDARD),
@@ -77,52 +79,127 @@ SLOTS = {
     keras.layers.SeparableConv2D: _SEPARABLE,
     keras.layers.EinsumDense: {"kernel_regularizer": ("kernel", _einsum)},
     keras.layers.Embedding: {
-        "embeddings_regularizer": ("_embeddings", STANDARD)
+        "embeddings_regularizer": ("embeddings", STANDARD)
     },
     # The layer inside a wrapper is visited by itself.
     keras.layers.Wrapper: {},
     keras.layers.BatchNormalization: {"gamma_regularizer": ("gamma", STANDARD)},
 }
 
-Slot = collections.namedtuple("Slot", "attribute variable layout")
+Slot = collections.namedtuple("Slot", "attribute variable layout by_weight")
+Slot.__doc__ = """A weight of a layer that can carry a regularizer.
+
+Attributes:
+    attribute: The argument of the layer that holds the regularizer.
+    variable: The weight.
+    layout: Its `Layout`.
+    by_weight: Whether only a pattern that names the weight means it.
+"""
+
+# A slot, and its layer after the models and layers around that layer.
+Place = collections.namedtuple("Place", "layers slot")
+
+# Where it is not the weight's name and "_regularizer".
+_ARGUMENTS = {"recurrent_kernel": "recurrent_regularizer"}
 
 
-def slots(layer):
-    """Returns the `Slot`s of a built layer: what can carry a regularizer."""
+def kernels(layer):
+    """Returns the `Slot`s that the table above has for a built layer."""
     kind = next(cls for cls in type(layer).__mro__ if cls in SLOTS)
     known = []
     for attribute, (weight, layout) in SLOTS[kind].items():
-        variable = getattr(layer, weight, None)
-        if isinstance(variable, keras.Variable):
-            layout = layout(layer) if callable(layout) else layout
-            known.append(Slot(attribute, variable, layout))
+        for name in (f"_{weight}", weight):
+            # With LoRA the public one is a sum.
+            variable = getattr(layer, name, None)
+            if isinstance(variable, keras.Variable):
+                layout = layout(layer) if callable(layout) else layout
+                named = attribute == "gamma_regularizer"
+                known.append(Slot(attribute, variable, layout, named))
+                break
     return known
 
 
-def matches(key, layer, slot):
-    """Whether the key of a rule means this weight of this layer.
+def slots(layer):
+    """Returns the `Slot`s of a built layer: all of its trainable weights."""
+    known = kernels(layer)
+    taken = {id(slot.variable) for slot in known}
+    # `SpectralNormalization` has the kernel of the layer inside, too.
+    for inner in layer._flatten_layers(include_self=False):
+        taken.update(map(id, inner.variables))
+    for variable in layer._trainable_variables:
+        # Factors of LoRA have no groups, and no argument of their own.
+        if id(variable) not in taken and "lora_" not in variable.name:
+            name = variable.name
+            argument = _ARGUMENTS.get(name, f"{name}_regularizer")
+            known.append(Slot(argument, variable, STANDARD, True))
+    return known
+
+
+def closed(layer):
+    """Why no penalty can act on a layer's kernel, in words; None if it can."""
+    mode = getattr(layer, "quantization_mode", None)
+    if mode not in (None, "float8"):
+        return f"is quantized ({mode}) and does not train"
+    if getattr(layer, "lora_enabled", False):
+        return "is frozen by enable_lora, and what LoRA adds to it has no zeros"
+    return None
+
+
+def places(model):
+    """Returns a `Place` for each slot in a model, shared layers once.
 
     Args:
-        key: A pattern of layer names (`"conv*"`), a pattern of layer and
-            weight names (`"*/gamma"`), a layer class, or a function of a
-            layer. Only a pattern of weights or the class
-            `BatchNormalization` means the scales of batch normalization.
-        layer: A Keras layer.
-        slot: One of its `slots`.
+        model: A model, or a layer for the slots inside of it.
     """
-    if isinstance(key, str) and "/" in key:
-        return fnmatch.fnmatchcase(f"{layer.name}/{slot.variable.name}", key)
-    if slot.attribute == "gamma_regularizer":
-        return (
-            isinstance(key, type)
-            and issubclass(key, keras.layers.BatchNormalization)
-            and isinstance(layer, key)
-        )
+    found, seen = [], set()
+    for chain in graph.chains(model):
+        if id(chain[-1]) not in seen:
+            seen.add(id(chain[-1]))
+            found += [Place(chain, slot) for slot in slots(chain[-1])]
+    return found
+
+
+def name(place):
+    """The names of a place's layers, from the outermost on: "block/conv"."""
+    return "/".join(layer.name for layer in place.layers)
+
+
+def matches(key, place):
+    """Whether the key of a rule means this weight of this layer.
+
+    The name and the class of a layer mean those inside of it too; those of a
+    nested model do not.
+
+    Args:
+        key: A pattern of layer names (`"conv*"`) or of the whole path of a
+            layer (`"backbone/conv*"`), a pattern of layer and weight names
+            (`"*/gamma"`), a layer class, or a function of a layer. Only a
+            pattern that names the weight means others than kernels; the
+            class `BatchNormalization` means its scales.
+        place: One of the `places` of a model.
+    """
+    slot = place.slot
+    owners = [v for v in place.layers if not isinstance(v, keras.Model)]
     if isinstance(key, str):
-        return fnmatch.fnmatchcase(layer.name, key)
+        names = [*(layer.name for layer in owners), name(place)]
+        weights = [f"{path}/{slot.variable.name}" for path in names]
+        if "/" in key and _any(weights, key):
+            return not (slot.by_weight and key.endswith("/*"))
+        return not slot.by_weight and _any(names, key)
+    if slot.by_weight:
+        return (
+            slot.attribute == "gamma_regularizer"
+            and isinstance(key, type)
+            and issubclass(key, keras.layers.BatchNormalization)
+            and isinstance(owners[-1], key)
+        )
     if isinstance(key, type):
-        return isinstance(layer, key)
-    return key(layer)
+        return any(isinstance(layer, key) for layer in owners)
+    return key(owners[-1])
+
+
+def _any(names, pattern):
+    return any(layer_names.matches(pattern, name) for name in names)
 
 
 def fitted(owner, slot):

@@ -1,10 +1,10 @@
 """The networks of the papers, as functional Keras models.
 
 Parameter counts are those of trainable parameters, as papers count them;
-`model.count_params()` adds the moving averages of batch normalisation, two per
-channel. No weight decay is included: add it with `attach`. Strided
-convolutions pad as TensorFlow does ('same'). Every network takes images and
-ends in a softmax.
+`knc.summary(model)` and `model.count_params()` add the moving averages of
+batch normalisation, two per channel. No weight decay is included: add it with
+`attach`. Strided convolutions pad as TensorFlow does ('same'). Every network
+takes images and ends in a softmax.
 
 >>> model = knc.models.resnet(20, classes=100)
 >>> model = knc.models.get("resnet20")(classes=100)
@@ -21,7 +21,7 @@ from keras_nonconvex import checks
 
 
 def lenet5(input_shape=(28, 28, 1), classes=10, name="lenet5"):
-    """LeNet-5 in its Caffe form: 431,080 parameters on 28 x 28 grey images.
+    """LeNet-5 in its Caffe form: 431,080 trainable parameters.
 
     conv 5x5 'valid' 20 - ReLU - maxpool 2 - conv 5x5 'valid' 50 - ReLU -
     maxpool 2 - dense 500 - ReLU - dense, softmax. Used by Bui, Park, Zhang,
@@ -51,7 +51,7 @@ def lenet5(input_shape=(28, 28, 1), classes=10, name="lenet5"):
 
 
 def cnn4(input_shape=(28, 28, 1), classes=10, dropout=0.5, name="cnn4"):
-    """Four-layer CNN: 1,087,010 parameters on 28 x 28 grey images.
+    """Four-layer CNN: 1,087,010 trainable parameters.
 
     Twice conv 5x5 'valid' - maxpool 2 - ReLU - dropout, with 32 and 64 filters
     and no bias; dense 1000 - ReLU - dropout - dense, softmax. Used by Bui,
@@ -83,7 +83,7 @@ def cnn4(input_shape=(28, 28, 1), classes=10, dropout=0.5, name="cnn4"):
 
 
 def vgg16(input_shape=(32, 32, 3), classes=10, name="vgg16"):
-    """VGG-16 with batch normalisation: 14,724,042 parameters for 10 classes.
+    """VGG-16 with batch normalisation: 14,724,042 trainable parameters.
 
     The same as `vgg19`, with 2, 2, 3, 3, 3 convolutions. Simonyan, Zisserman
     2015.
@@ -101,7 +101,7 @@ def vgg16(input_shape=(32, 32, 3), classes=10, name="vgg16"):
 
 
 def vgg19(input_shape=(32, 32, 3), classes=10, name="vgg19"):
-    """VGG-19 with batch normalisation: 20,035,018 parameters for 10 classes.
+    """VGG-19 with batch normalisation: 20,035,018 trainable parameters.
 
     Five blocks of 2, 2, 4, 4, 4 times conv 3x3 (no bias) - BN - ReLU with 64,
     128, 256, 512, 512 filters, maxpool 2 between the blocks; average pool -
@@ -127,7 +127,7 @@ def resnet(
 
     conv 3x3 - BN - ReLU, then three stages of n basic blocks with 16, 32, 64
     filters; average pool - dense, softmax. 269,722, 853,018 and 1,727,962
-    parameters for 10 classes. He et al. 2016.
+    trainable parameters for 10 classes. He et al. 2016.
 
     Args:
         depth: A whole number, 6 n + 2 with n >= 1: the depth as the
@@ -155,7 +155,7 @@ def resnet(
 
 
 def resnet18(input_shape=(32, 32, 3), classes=10, name="resnet18"):
-    """ResNet-18 for CIFAR: 11,173,962 parameters for 10 classes.
+    """ResNet-18 for CIFAR: 11,173,962 trainable parameters.
 
     conv 3x3 - BN - ReLU, then four stages of two basic blocks with 64, 128,
     256, 512 filters, conv 1x1 - BN as shortcut where the width doubles;
@@ -175,13 +175,14 @@ def resnet18(input_shape=(32, 32, 3), classes=10, name="resnet18"):
 
 
 def resnet_v2(depth, input_shape=(32, 32, 3), classes=10, name=None):
-    """Pre-activation ResNet of depth 9 n + 2; 164: 1,703,258 parameters.
+    """Pre-activation ResNet of depth 9 n + 2.
 
     conv 3x3, then three stages of n bottlenecks, thrice BN - ReLU - conv: 1x1
     and 3x3 with 16, 32, 64 filters, 1x1 with four times as many; the shortcut
     is a conv 1x1 where the width changes. BN - ReLU - average pool - dense,
-    softmax. BN scales start at 0.5. He et al. 2016 (identity mappings), in the
-    form of Liu et al. 2017 (network slimming).
+    softmax. BN scales start at 0.5. Depth 164 has 1,703,258 trainable
+    parameters. He et al. 2016 (identity mappings), in the form of Liu et al.
+    2017 (network slimming).
 
     Args:
         depth: A whole number, 9 n + 2 with n >= 1: the depth as the
@@ -204,7 +205,7 @@ def resnet_v2(depth, input_shape=(32, 32, 3), classes=10, name=None):
 
 
 def densenet40(input_shape=(32, 32, 3), classes=10, name="densenet40"):
-    """DenseNet-40 of growth 12: 1,059,298 parameters for 10 classes.
+    """DenseNet-40 of growth 12: 1,059,298 trainable parameters.
 
     conv 3x3 24, then three stages of 12 times BN - ReLU - conv 3x3 12, each
     joined to its input, and BN - ReLU - conv 1x1 of unchanged width - average
@@ -237,14 +238,15 @@ def densenet40(input_shape=(32, 32, 3), classes=10, name="densenet40"):
 def wide_resnet(
     depth, width, input_shape=(32, 32, 3), classes=10, dropout=0.3, name=None
 ):
-    """Wide ResNet of depth 6 n + 4; WRN-28-10: 36,479,194 parameters.
+    """Wide ResNet of depth 6 n + 4.
 
     conv 3x3 16, then three stages of n blocks BN - ReLU - conv 3x3 - BN - ReLU
     - dropout - conv 3x3 with 16, 32, 64 times `width` filters, strides on the
     second convolution; the shortcut is a conv 1x1 of the activated input where
-    the width changes. BN - ReLU - average pool - dense, softmax. Zagoruyko,
-    Komodakis 2016. The "ResNet-40" of Bui, Park, Zhang, Qi, Xin 2021 is depth
-    40, width 1: 563,930 parameters.
+    the width changes. BN - ReLU - average pool - dense, softmax. Depth 28,
+    width 10 has 36,479,194 trainable parameters. Zagoruyko, Komodakis 2016. The
+    "ResNet-40" of Bui, Park, Zhang, Qi, Xin 2021 is depth 40, width 1: 563,930
+    trainable parameters.
 
     Args:
         depth: A whole number, 6 n + 4 with n >= 1: the depth as the
@@ -273,7 +275,7 @@ def wide_resnet(
 def mobilenet_v1(
     input_shape=(32, 32, 3), classes=10, alpha=1.0, name="mobilenet_v1"
 ):
-    """MobileNet V1: 3,217,226 parameters for 10 classes.
+    """MobileNet V1: 3,217,226 trainable parameters.
 
     conv 3x3 32, then 13 pairs of depthwise conv 3x3 and conv 1x1 with 64 to
     1024 filters, each followed by BN - ReLU; average pool - dense, softmax.

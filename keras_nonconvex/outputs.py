@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_nonconvex import endings
 from keras_nonconvex import graph
+from keras_nonconvex import unfolding
 
 # One class out of several, along the last axis.
 CLASSES = "classes"
@@ -75,6 +76,11 @@ class Output:
     probabilities: bool
     loss: object = None
 
+    @property
+    def decides(self):
+        """Whether it is a classifier's."""
+        return self.kind in (CLASSES, YES_NO)
+
     def usual_loss(self, labels=None):
         """The crossentropy for it.
 
@@ -128,16 +134,14 @@ class Output:
         return 0.5 if self.probabilities else 0.0
 
     def decisions(self, outputs):
-        """What outputs decide: the class, or yes or no; `None` for values.
+        """What the outputs of a classifier decide: the class, or yes or no.
 
         Args:
             outputs: An array (n, ..., units).
         """
         if self.kind == CLASSES:
             return outputs.argmax(-1)
-        if self.kind == YES_NO:
-            return outputs > self._threshold
-        return None
+        return outputs > self._threshold
 
     def agreement(self, first, second):
         """The fraction of decisions that are the same; `None` for values.
@@ -146,7 +150,7 @@ class Output:
             first: An array (n, ..., units) of outputs.
             second: An array of other outputs of the same shape.
         """
-        if self.kind not in (CLASSES, YES_NO):
+        if not self.decides:
             return None
         same = self.decisions(first) == self.decisions(second)
         return float(same.mean())
@@ -164,14 +168,14 @@ class Output:
         """
         if labels is None:
             return None
-        found = self.decisions(outputs)
-        if found is None:
+        if not self.decides:
             raise ValueError(
                 "Only decisions have an accuracy: compile the model with the "
                 "loss of a classifier, or leave `y` out. Received: labels for "
                 f"output {self.name!r} with {self.kind or 'unknown values'}"
             )
-        return float((found == self._true(outputs, labels)).mean())
+        right = self.decisions(outputs) == self._true(outputs, labels)
+        return float(right.mean())
 
     def _true(self, outputs, labels):
         """Labels in the form of decisions."""
@@ -226,8 +230,8 @@ def of(model, loss=None):
     if loss is None:
         loss = getattr(model, "loss", None)
     names, shapes, sets = [getattr(model, "name", "model")], [None], [None]
-    if graph.is_graph(model):
-        whole = graph.functional(model)
+    whole = _graph_of(model)
+    if whole is not None:
         names = list(whole.output_names)
         shapes = [tuple(t.shape) for t in whole.outputs]
         sets = endings.endings(whole)
@@ -235,6 +239,16 @@ def of(model, loss=None):
     return [
         _output(*each) for each in zip(names, shapes, sets, losses, strict=True)
     ]
+
+
+def _graph_of(model):
+    """The graph of a model, or `None` for a subclassed one without any."""
+    if graph.is_graph(model):
+        return graph.functional(model)
+    try:
+        return unfolding.functional(model)
+    except ValueError:
+        return None
 
 
 def by_output(names, given):

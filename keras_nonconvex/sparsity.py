@@ -48,8 +48,9 @@ def sparsity(model, per_layer=False):
         # A subclassed model, or one of unknown input size.
         pass
     if per_layer:
+        silent = counts.silenced(model)
         for layer in graph.sublayers(model):
-            count = counts.zeros(layer)
+            count = counts.zeros(layer, silent)
             for kind in ("weights", "filters"):
                 if count[kind]:
                     fraction = count[f"zero_{kind}"] / count[kind]
@@ -59,7 +60,8 @@ def sparsity(model, per_layer=False):
 
 def _zeros(model):
     """{"weights", "filters", "groups"} -> (zeros, total)."""
-    rows = [counts.zeros(layer) for layer in graph.sublayers(model)]
+    silent = counts.silenced(model)
+    rows = [counts.zeros(layer, silent) for layer in graph.sublayers(model)]
     pairs = {
         kind: (
             sum(row[f"zero_{kind}"] for row in rows),

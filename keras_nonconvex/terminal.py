@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import sys
 import threading
+import time
 
 import keras
 from rich import box
@@ -27,15 +28,17 @@ def console():
     return Console(width=None if sys.stdout.isatty() else 110)
 
 
-def say(console, text):
+def say(console, text, style=None):
     """Prints a sentence or a line: a terminal wraps it, a file does not.
 
     Args:
         console: A `rich.console.Console`.
         text: A string.
+        style: A style of rich, such as `"yellow"`. Defaults to `None`.
     """
     console.print(
         text,
+        style=style,
         markup=False,
         highlight=False,
         soft_wrap=not console.is_terminal,
@@ -46,7 +49,8 @@ def say(console, text):
 def bar(console, text, total=None):
     """Shows a progress bar while its block runs, and removes it afterwards.
 
-    Where the output is not a terminal, `text` is printed once instead.
+    Where the output is not a terminal, `text` is printed instead, and a line
+    on what is done after every ten seconds.
 
     Args:
         console: A `rich.console.Console`.
@@ -59,7 +63,7 @@ def bar(console, text, total=None):
     """
     if not console.is_terminal:
         console.print(f"{text} ...")
-        yield lambda done: None
+        yield _lines(console, text, total)
         return
     with Progress(
         SpinnerColumn(),
@@ -72,6 +76,23 @@ def bar(console, text, total=None):
     ) as progress:
         task = progress.add_task(text, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+def _lines(console, text, total, every=10.0):
+    """What `bar` yields where there is no terminal."""
+    begin = last = time.monotonic()
+
+    def update(done):
+        nonlocal last
+        now = time.monotonic()
+        if not total or not done or now - last < every:
+            return
+        last = now
+        part = min(done / total, 1.0)
+        left = (now - begin) * (1.0 - part) / part
+        say(console, f"{text}: {part:.0%}, about {left:.0f} s left")
+
+    return update
 
 
 @contextlib.contextmanager
@@ -134,14 +155,13 @@ class Epochs(keras.callbacks.Callback):
         )
 
 
-def table(title, *columns):
+def table(*columns):
     """A table that can be read in 80 columns.
 
     The columns after the first hold numbers and such, which stay whole; the
     first one gets the room that they leave.
 
     Args:
-        title: A string.
         *columns: The headings, strings of one or two lines. One that ends in
             `"<"` aligns its column to the left.
 
@@ -149,8 +169,6 @@ def table(title, *columns):
         A `rich.table.Table`.
     """
     made = Table(
-        title=title,
-        title_justify="left",
         box=box.HORIZONTALS,
         show_edge=False,
         pad_edge=False,
@@ -165,6 +183,17 @@ def table(title, *columns):
             no_wrap=True,
         )
     return made
+
+
+def titled(title, made, note=None):
+    """A table below its title, which may be wider.
+
+    Args:
+        title: A string.
+        made: A rich renderable.
+        note: A string that stands below the table. Defaults to `None`.
+    """
+    return Group(Text(title, "bold"), made, *([Text(note)] if note else []))
 
 
 class Name:

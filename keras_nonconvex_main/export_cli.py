@@ -9,8 +9,9 @@ from keras_nonconvex_main.choices import CALIBRATED
 from keras_nonconvex_main.choices import PRECISIONS
 
 _DATA_HELP = (
-    "images in [0, 1]: the name of a data set, or a file .npy (images) or "
-    ".npz (x and, with labels, y)"
+    "images in [0, 1] or uint8: the name of a data set, a folder with one "
+    "folder of pictures for each class, or a file .npy (images) or .npz (x "
+    "and, with labels, y)"
 )
 # How many samples set the ranges of activations, and how many inputs
 # `parity --layers` compares.
@@ -64,14 +65,14 @@ def _add_export(commands):
         help="batch size of the file (default: 1)",
     )
     job.add_argument("--labels", help="a text file with one class name a line")
-    for name, default in (("mean", [0.0]), ("std", [255.0])):
+    for name, default in (("mean", 0), ("std", 255)):
         job.add_argument(
             f"--{name}",
             type=float,
             nargs="+",
-            default=default,
             help="the network takes (pixel - mean) / std, pixels 0 to 255; "
-            f"one number or one per channel (default: {default[0]:g})",
+            "one number or one per channel (default: what its first layers "
+            f"say, else {default})",
         )
     _add_force(job, "an existing file")
     job.set_defaults(run=_export)
@@ -102,8 +103,9 @@ def _export(options):
             )
     labels, samples = (), None
     if options.data:
-        data = datasets.load(options.data)
-        samples, labels = data.x_train[:_REPRESENTATIVE], data.classes
+        shape = model.input_shape[1:]
+        data = datasets.load(options.data, shape, _REPRESENTATIVE)
+        samples, labels = data.x_train, data.classes
         if len(labels) != model.output_shape[-1]:
             labels = ()
     if options.labels:
@@ -111,7 +113,7 @@ def _export(options):
         labels = text.splitlines()
     described = metadata.Metadata(
         labels, options.mean, options.std, name=model.name
-    )
+    ).completed(model)
     calibrated = [name for name in options.precision if name in CALIBRATED]
     if calibrated and samples is None:
         raise ValueError(
@@ -124,7 +126,7 @@ def _export(options):
             model,
             path,
             options.precision,
-            _network_input(samples if calibrated else None, described),
+            _network_input(model, samples, described) if calibrated else None,
             io=options.io,
             batch_size=options.batch_size,
             metadata=described,
@@ -170,12 +172,14 @@ def _parity(options):
 
     checks.whole("--samples", options.samples, 1)
     model = files.load_model(options.model)
-    data, console = datasets.load(options.data), terminal.console()
-    images, labels = data.x_test[: options.samples], data.y_test
-    labels = None if labels is None else labels[: options.samples]
+    shape = model.input_shape[1:]
+    data = datasets.load(options.data, shape, options.samples)
+    images = data.x_test
+    labels = data.y_test if _decides(model) else None
+    console = terminal.console()
     met = True
     for path in options.files:
-        x = _network_input(images, metadata.read(path))
+        x = _network_input(model, images, metadata.read(path))
         with terminal.bar(console, f"{path}: check", len(x)) as update:
             parity = check_parity(model, path, x, labels, progress=update)
         terminal.say(console, str(parity))
@@ -184,6 +188,13 @@ def _parity(options):
             rows = drift.compare_layers(model, path, x[:_COMPARED])
             console.print(drift.table(path, rows))
     return 0 if met else 1
+
+
+def _decides(model):
+    """Whether labels can be right or wrong for a model."""
+    from keras_nonconvex import outputs
+
+    return all(output.decides for output in outputs.of(model))
 
 
 def _add_benchmark(commands):
@@ -341,11 +352,15 @@ def _add_force(job, what):
     job.add_argument("--force", action="store_true", help=f"replace {what}")
 
 
-def _network_input(images, described):
+def _network_input(model, images, described):
     """Images in [0, 1] as the network takes them."""
     import numpy as np
 
-    if images is None or described is None:
-        return images
+    from keras_nonconvex import ranges
+
+    takes = ranges.of(model)[0]
+    if takes or described is None or images.ndim != 4:
+        return ranges.suited("--data", images, takes, ranges.UNIT)
+    images = ranges.suited("--data", images, ranges.UNIT)
     mean, std = np.array(described.mean), np.array(described.std)
     return ((255 * images - mean) / std).astype("float32")

@@ -64,7 +64,8 @@ def _prepare(name):
 def converts_here():
     """Files are converted in this process, where TensorFlow has started.
 
-    `test_conversion.py` shows that a process of its own writes the same.
+    `test_conversion.py` shows that a process of its own writes the same: with
+    `child.run` as it was, which this gives.
     """
     from tflite_export.processes import child
     from tflite_export.processes import converter
@@ -80,7 +81,7 @@ def converts_here():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(child, "run", run)
-        yield
+        yield start
 
 
 @pytest.fixture(scope="session")

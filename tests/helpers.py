@@ -17,7 +17,7 @@ def run(model, x):
     return [keras.ops.convert_to_numpy(y) for y in outputs]
 
 
-def images(model, n=4, seed=0, dtype="float32"):
+def images(model, n=4, seed=0, dtype="float32", sizes=()):
     """Random inputs of a model.
 
     Args:
@@ -25,15 +25,17 @@ def images(model, n=4, seed=0, dtype="float32"):
         n: How many samples.
         seed: A seed, or a `numpy.random.Generator` to go on with.
         dtype: Type of the values.
+        sizes: Sizes of the axes that are free, in order, for each input.
 
     Returns:
         An array (n, ...), or a list of them if the model has several inputs.
     """
     rng = np.random.default_rng(seed)
-    drawn = [
-        rng.normal(size=(n, *tensor.shape[1:])).astype(dtype)
-        for tensor in model.inputs
-    ]
+    drawn = []
+    for tensor in model.inputs:
+        free = iter(sizes)
+        shape = [size or next(free) for size in tensor.shape[1:]]
+        drawn.append(rng.normal(size=(n, *shape)).astype(dtype))
     return drawn if len(drawn) > 1 else drawn[0]
 
 

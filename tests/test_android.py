@@ -25,6 +25,8 @@ import tflite_export
 from tflite_export import android_project
 from tflite_export import metadata
 
+pytestmark = pytest.mark.usefixtures("converts_here")
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "android"
 STUBS = ROOT / "tests" / "android_stubs"

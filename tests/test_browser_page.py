@@ -22,6 +22,8 @@ from tflite_export import browser_page
 from tflite_export import metadata
 from tflite_export import runtime
 
+pytestmark = pytest.mark.usefixtures("converts_here")
+
 IMAGES = 60
 PRECISIONS = ("float32", "int8")
 CACHE = ROOT / ".cache"

@@ -100,9 +100,11 @@ def test_monitor_serves_models_without_a_graph():
             super().__init__()
             self.flatten = keras.layers.Flatten()
             self.head = keras.layers.Dense(3, "softmax")
+            # With a weight of its own it cannot be unfolded.
+            self.scale = self.add_weight((), "ones", name="scale")
 
         def call(self, x):
-            return self.head(self.flatten(x))
+            return self.head(self.flatten(x) * self.scale)
 
     logs = fit(compile_(Net()), 1, callbacks.SparsityMonitor())
     assert logs["zero_weights"] == [0] and "macs_left" not in logs

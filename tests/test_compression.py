@@ -1,6 +1,7 @@
 """The main job, end to end, on real images."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -11,11 +12,15 @@ import sys
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 import keras_nonconvex as knc
 import tflite_export
+from keras_nonconvex.compression import run
 from keras_nonconvex.compression import trainer
+from keras_nonconvex.run_folder import Paths
 from keras_nonconvex_main import cli
+from tflite_export import browser_page
 
 FILES = {
     "recipe.json",
@@ -259,6 +264,101 @@ def check_held(done, handler):
             done.append("whole")
     assert done == ["whole"]
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.fixture
+def halves(digits, monkeypatch):
+    """A data set of two classes: digits below 5, and the others."""
+    data = dataclasses.replace(
+        digits,
+        name="halves",
+        y_train=(digits.y_train > 4).astype("int64"),
+        y_test=(digits.y_test > 4).astype("int64"),
+        classes=("low", "high"),
+    )
+    monkeypatch.setattr(knc.datasets, "load", lambda name, **_: data)
+    return data
+
+
+def own_model(path, shape, units, loss):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(shape)
+    x = keras.layers.Flatten()(inputs)
+    x = keras.layers.Dense(32, activation="relu", name="dense1")(x)
+    model = keras.Model(inputs, keras.layers.Dense(units, name="head")(x))
+    if loss is not None:
+        model.compile("sgd", loss)
+    model.save(path)
+    return {
+        "name": "own",
+        "dataset": "halves",
+        "model": str(path),
+        "regularizers": {
+            "dense1": SETTINGS["regularizers"]["dense1"],
+            "head": None,
+        },
+        "epochs": 3,
+        "fine_tune_epochs": 1,
+        "precisions": ["float32"],
+        "latency_runs": 1,
+    }
+
+
+def test_own_models_get_images_and_labels_as_they_take_them(
+    digits, halves, tmp_path, monkeypatch
+):
+    data = dataclasses.replace(
+        halves,
+        x_train=np.round(255 * digits.x_train).astype("uint8"),
+        y_train=np.eye(2)[halves.y_train],
+        y_test=halves.y_test[:, None],
+    )
+    monkeypatch.setattr(knc.datasets, "load", lambda name, **_: data)
+    for scale, highest in ((1 / 255, 255), (2.0, 1)):
+        inputs = keras.Input(data.input_shape)
+        x = keras.layers.Rescaling(scale)(inputs)
+        x = keras.layers.Dense(2, name="dense1")(keras.layers.Flatten()(x))
+        path = tmp_path / "own.keras"
+        keras.Model(inputs, x).save(path)
+        recipe = {"name": "own", "dataset": "halves", "model": str(path)}
+        recipe["regularizers"] = {"dense1": {"name": "group_lasso"}}
+        recipe = knc.Recipe.from_dict(recipe)
+        made = run._Run(recipe, Paths(tmp_path), Console(), False, None)
+        assert made.data.x_train.max() == made.data.x_test.max() == highest
+        np.testing.assert_array_equal(made.data.y_train, halves.y_train)
+        np.testing.assert_array_equal(made.data.y_test, halves.y_test)
+
+
+def test_own_models_may_give_one_logit(halves, tmp_path):
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    recipe = own_model(tmp_path / "own.keras", halves.input_shape, 1, loss)
+    metrics = knc.compress(recipe, out=tmp_path / "run").metrics
+    assert metrics["small"]["accuracy"] > 0.8
+    entry = metrics["tflite"]["small.float32.tflite"]
+    expected = pytest.approx(metrics["small"]["accuracy"], abs=1e-3)
+    assert entry["accuracy"] == expected
+    path = tmp_path / "run" / "small.float32.tflite"
+    assert tflite_export.metadata.read(path).labels == ("high",)
+    with pytest.raises(ValueError, match="one output per class"):
+        browser_page.write(tmp_path / "run", tmp_path / "page")
+
+
+@pytest.mark.parametrize(
+    "units,loss,received",
+    [
+        (1, None, r"None of shape \(1,\)"),
+        (2, "mse", r"values of shape \(2,\)"),
+        (3, None, r"classes of shape \(3,\)"),
+    ],
+)
+def test_own_models_that_do_not_answer_are_refused(
+    halves, tmp_path, units, loss, received
+):
+    shape = halves.input_shape
+    recipe = own_model(tmp_path / "own.keras", shape, units, loss)
+    with pytest.raises(ValueError, match=f"logits of 2 classes.*{received}"):
+        knc.compress(recipe, out=tmp_path / "run")
+    assert not list(tmp_path.glob("run*"))
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from tflite_export import conversion
 from tflite_export import flatfile
 from tflite_export import runtime
 from tflite_export.precisions import recognised
+from tflite_export.processes import child
+
+pytestmark = pytest.mark.usefixtures("converts_here")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def samples(model):
 
 
 @pytest.fixture(scope="module")
-def written(model, samples, tmp_path_factory):
+def written(model, samples, tmp_path_factory, converts_here):
     """All precisions, converted in this process."""
     folder = tmp_path_factory.mktemp("tflite")
     done = []
@@ -78,8 +81,9 @@ def test_files_are_small_fixed_and_builtin(written):
 
 
 def test_a_process_of_its_own_writes_the_same(
-    model, samples, written, tmp_path
+    model, samples, written, tmp_path, converts_here, monkeypatch
 ):
+    monkeypatch.setattr(child, "run", converts_here)
     # Which is the default with several precisions.
     path = tmp_path / "other.{precision}.tflite"
     for made in tflite_export.convert(
@@ -229,16 +233,19 @@ def test_bad_arguments(model, tmp_path, change, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_models_without_one_fixed_input(tmp_path):
-    one, two = keras.Input((4,)), keras.Input((4,))
-    free = keras.Input((None, 4))
+def test_models_without_fixed_inputs_are_refused(tmp_path):
+    fixed, free = keras.Input((4,)), keras.Input((None, 4), name="free")
+    both = layers.concatenate([layers.GlobalAveragePooling1D()(free), fixed])
     for model, message in (
-        (keras.Model([one, two], one + two), "one input and one output"),
-        (keras.Sequential([layers.Dense(2)]), "one input and one output"),
-        (keras.Model(free, layers.Dense(2)(free)), "must be fixed"),
+        (keras.Sequential([layers.Dense(2)]), "has no weights yet"),
+        (
+            keras.Model([fixed, free], layers.Dense(2)(both)),
+            r"must be fixed.*'free' of \(None, 4\)",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             tflite_export.convert(model, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
 
 
 def test_unwritable_path(model, tmp_path):
@@ -248,28 +255,71 @@ def test_unwritable_path(model, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_killed_converter_is_told(model, tmp_path, monkeypatch):
-    killer = tmp_path / "killer.py"
-    killer.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+@pytest.fixture
+def killed(tmp_path_factory, monkeypatch, converts_here):
+    """A converter whose process ends as by a segmentation fault."""
+    killer = tmp_path_factory.mktemp("killer") / "killer.py"
+    killer.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr(child, "run", converts_here)
     monkeypatch.setattr(conversion.converter, "__file__", str(killer))
-    with pytest.raises(RuntimeError, match="exit code -9"):
-        tflite_export.convert(model, tmp_path / "x.tflite", isolate=True)
-    assert not (tmp_path / "x.tflite").exists()
+
+
+@pytest.mark.usefixtures("killed")
+def test_a_crash_of_the_converter_is_told(model, samples, tmp_path):
+    path = tmp_path / "x.tflite"
+    with pytest.raises(RuntimeError, match="exit code -11"):
+        tflite_export.convert(model, path, isolate=True)
+    # Calibrated files have a process of their own in any case.
+    with pytest.raises(RuntimeError, match="exit code -11"):
+        tflite_export.convert(model, path, "int8", samples, isolate=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("killed")
+def test_a_crash_by_recurrent_layers_names_them_and_the_way_out(tmp_path):
+    inputs = keras.Input((7, 5))
+    x = layers.LSTM(6, unroll=True, return_sequences=True)(inputs)
+    x = layers.Bidirectional(layers.GRU(6, name="gru"))(x)
+    data = np.random.default_rng(0).normal(size=(9, 7, 5))
+    message = "exit code -11.*unroll=True.*layers 'forward_gru', 'backward_gru'"
+    with pytest.raises(ValueError, match=message):
+        tflite_export.convert(
+            keras.Model(inputs, x), tmp_path / "x.tflite", "int8", data
+        )
+    assert not list(tmp_path.iterdir())
 
 
 class Counter(layers.Layer):
     def build(self, input_shape):
-        self.count = self.add_weight(shape=(), trainable=False)
+        self.count = self.add_weight(shape=(), trainable=False, name="count")
 
     def call(self, inputs):
         self.count.assign_add(1.0)
         return inputs + self.count
 
 
-def test_variables_in_the_file_are_refused(tmp_path):
+class TensorFlowCounter(layers.Layer):
+    def build(self, input_shape):
+        import tensorflow as tf
+
+        self.count = tf.Variable(0.0)
+
+    def call(self, inputs):
+        return inputs + self.count.assign_add(1.0)
+
+
+@pytest.mark.parametrize(
+    "counter,message",
+    [
+        (Counter, "keeps nothing from one run .* variable 'counter/count'"),
+        (TensorFlowCounter, "phones do not run: .*VAR_HANDLE"),
+    ],
+)
+def test_layers_that_count_are_refused(tmp_path, counter, message):
     inputs = keras.Input((4,))
-    model = keras.Model(inputs, Counter()(layers.Dense(3)(inputs)))
-    with pytest.raises(ValueError, match="phones do not run: .*VAR_HANDLE"):
+    counting = counter(name="counter")(layers.Dense(3)(inputs))
+    model = keras.Model(inputs, counting)
+    with pytest.raises(ValueError, match=message):
         tflite_export.convert(model, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
 

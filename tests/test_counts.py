@@ -57,6 +57,55 @@ def walk(node):
         yield from walk(child)
 
 
+def of_images():
+    return keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.Flatten()]
+    )
+
+
+@pytest.mark.parametrize(
+    "layer,shape,expected",
+    [
+        # 6 x 6 positions of 9 x 3 x 4 products, at each of 5 steps.
+        (layers.TimeDistributed(of_images()), (5, 8, 8, 3), 5 * 36 * 108),
+        # Both kernels at each position of the output, at each step.
+        (
+            layers.ConvLSTM2D(4, 3),
+            (5, 8, 8, 3),
+            5 * 36 * (9 * 3 * 16 + 9 * 4 * 16),
+        ),
+        (
+            layers.ConvLSTM1D(4, 3, padding="same", return_sequences=True),
+            (5, 8, 3),
+            5 * 8 * (3 * 3 * 16 + 3 * 4 * 16),
+        ),
+        (
+            layers.RNN([layers.LSTMCell(4), layers.GRUCell(5)]),
+            (7, 3),
+            7 * (3 * 16 + 4 * 16 + 4 * 15 + 5 * 15),
+        ),
+        # 4 heads of queries, 2 of keys and values, 3 dimensions each.
+        (
+            lambda x: layers.GroupQueryAttention(3, 4, 2)(x, x),
+            (7, 6),
+            7 * (6 * 12 + 2 * 6 * 6 + 12 * 6),
+        ),
+        (
+            layers.SpectralNormalization(layers.Conv2D(4, 3)),
+            (8, 8, 3),
+            36 * 108,
+        ),
+        (layers.LayerNormalization(axis=(1, 2)), (5, 6), 0),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_macs_by_hand(layer, shape, expected):
+    inputs = keras.Input(shape)
+    found = knc.summary(keras.Model(inputs, layer(inputs)))
+    assert found.macs == expected
+    assert all(row.counted for row in found.layers)
+
+
 def test_zeros():
     model = models.chain()
     kernel = model.get_layer("a").kernel
@@ -67,6 +116,39 @@ def test_zeros():
     found = knc.summary(model)
     assert found.zero_filters == 1
     assert found.zero_weights == 3 * 3 * 2 + 1
+
+
+def test_filters_are_zero_where_all_that_read_them_scale_by_zero():
+    inputs = keras.Input((6, 6, 2))
+    conv = layers.Conv2D(4, 3, name="conv")
+    depthwise = layers.DepthwiseConv2D(3, depth_multiplier=2)
+    read_twice, shown = layers.Conv2D(4, 1), layers.Conv2D(4, 1)
+    norms = [layers.BatchNormalization() for _ in range(5)]
+    first, second, third, fourth, fifth = norms
+    a = [first(conv(inputs)), second(conv(layers.ReLU()(inputs)))]
+    b = depthwise(inputs)
+    c = read_twice(inputs)
+    d = shown(inputs)
+    model = keras.Model(
+        inputs, [*a, third(b), fourth(c), layers.ReLU()(c), d, fifth(d)]
+    )
+    for norm, zeros in zip(
+        norms, ([0, 1], [1, 2], [3], [0, 1], [0, 1]), strict=True
+    ):
+        gamma = np.ones(norm.gamma.shape)
+        gamma[zeros] = 0.0
+        norm.gamma.assign(gamma)
+    rows = {row.name: row for row in knc.summary(model).layers}
+    assert rows["conv"].zero_filters == 1
+    assert rows[depthwise.name].zero_filters == 1
+    assert rows[read_twice.name].zero_filters == 0
+    assert rows[shown.name].zero_filters == 0
+    # A zero filter and a zero scale of one filter are one zero filter.
+    kernel = np.ones(conv.kernel.shape)
+    kernel[..., 1:3] = 0.0
+    conv.kernel.assign(kernel)
+    (row, *_) = [r for r in knc.summary(model).layers if r.name == "conv"]
+    assert row.zero_filters == 2
 
 
 def test_shared_layers_count_twice_for_macs_once_for_params():

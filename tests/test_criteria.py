@@ -1,13 +1,17 @@
 """Criteria give the numbers of their papers."""
 
+import collections
+
 import batteries
 import keras
 import models
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import keras_nonconvex as knc
+from keras_nonconvex import graph
 from keras_nonconvex import pruning
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning.channels.trace import Trace
@@ -173,21 +177,146 @@ def loss_without(model, x, y, keep_lists):
     return -np.log(p[np.arange(len(y)), y]).mean()
 
 
-def test_loss_rise_is_that_of_the_masked_model():
-    model = models.chain()
+# All samples and several classes in a batch; the samples in three parts.
+@pytest.mark.parametrize("batch_size", [64, 10])
+@pytest.mark.parametrize("make", [models.chain, models.residual])
+def test_loss_rise_is_that_of_the_masked_model(make, batch_size):
+    model = make()
+    if make is models.residual:
+        # It gives logits.
+        shares = layers.Softmax()(model.outputs[0])
+        model = keras.Model(model.inputs[0], shares)
     x, y = samples(model)
     trace = Trace(model)
     rise = criteria.LossRise(
-        (x, y), candidates=1.0, batch_size=64, verbose=False
+        (x, y), candidates=1.0, batch_size=batch_size, verbose=False
     )
     found = rise(trace)
     base = loss_without(model, x, y, {})
-    for name, size in (("a", 6), ("b", 8), ("c", 7)):
-        roots = trace.root_of[trace.made[name][0]]
-        for channel in range(0, size, 3):
-            keep = [i != channel for i in range(size)]
-            loss = loss_without(model, x, y, {name: keep})
-            assert found[roots[channel]] == pytest.approx(loss - base, abs=2e-5)
+    for names, roots in trace.blocks().items():
+        for root in roots[::3]:
+            keep = {
+                name: list(trace.root_of[trace.made[name][0]] != root)
+                for name in names
+            }
+            loss = loss_without(model, x, y, keep)
+            assert found[root] == pytest.approx(loss - base, abs=2e-5)
+
+
+def test_a_run_without_a_class_starts_where_the_class_is_made(monkeypatch):
+    model = models.chain()
+    trace = Trace(model)
+    ran = collections.Counter()
+    outputs_for = graph.outputs_for
+
+    def counted(call, inputs):
+        ran[call.operation.name] += 1
+        return outputs_for(call, inputs)
+
+    monkeypatch.setattr(graph, "outputs_for", counted)
+    rise = criteria.LossRise(
+        samples(model), candidates=1.0, batch_size=24, verbose=False
+    )
+    rise(trace)
+    # Six channels of "a", eight of "b", seven of "c", each run by itself.
+    assert {k: ran[k] for k in ("a", "b", "c")} == {"a": 1, "b": 7, "c": 15}
+
+
+def test_runs_start_where_the_samples_are_the_first_axis():
+    inputs = keras.Input((24, 3))
+    x = layers.Conv1D(4, 1, activation="relu", name="first")(inputs)
+    # Time comes first while the other branch is run, with as many steps as
+    # there are samples.
+    turned = ops.transpose(x, (1, 0, 2))
+    x = layers.Conv1D(4, 1, activation="relu", name="second")(x)
+    x = layers.Concatenate()([x, ops.transpose(turned, (1, 0, 2))])
+    x = layers.Dense(3, activation="softmax")(layers.Flatten()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    x, y = samples(model)
+    trace = Trace(model)
+    rise = criteria.LossRise((x, y), candidates=1.0, verbose=False)
+    found = rise(trace)
+    base = loss_without(model, x, y, {})
+    for channel, root in enumerate(trace.root_of[trace.made["second"][0]]):
+        keep = {"second": [i != channel for i in range(4)]}
+        loss = loss_without(model, x, y, keep)
+        assert found[root] == pytest.approx(loss - base, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["loss_rise", "taylor"])
+def test_labels_of_any_form_give_the_same_scores(name):
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(5, 3, activation="relu")(inputs)
+    x = layers.GlobalAveragePooling2D()(x)
+    one = models.randomize(
+        keras.Model(inputs, layers.Dense(1, "sigmoid")(x)), 0
+    )
+    several = models.randomize(keras.Model(inputs, layers.Dense(3)(x)), 0)
+    make = criteria.REGISTRY[name]
+    options = {
+        "loss_rise": {"candidates": 1.0, "verbose": False},
+        "taylor": {},
+    }[name]
+    x, y = samples(one, classes=2)
+
+    def scores(model, y):
+        trace = Trace(model)
+        found = make((x, y), **options)(trace)
+        if isinstance(found, list):
+            found = criteria.combined(trace, found)
+        return found
+
+    expected = scores(one, y)
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(scores(one, y[:, None]), expected, rtol=1e-5)
+    expected = scores(several, y)
+    for labels in (y[:, None], np.eye(3)[y]):
+        np.testing.assert_allclose(
+            scores(several, labels), expected, rtol=1e-4, atol=1e-7
+        )
+    # The model's own loss counts, also that of a Sequential model.
+    own = keras.Sequential(several.layers)
+    own.compile("sgd", "mse")
+    doubled = keras.Sequential(several.layers)
+    doubled.compile(
+        "sgd", lambda y, p: 2 * keras.losses.mean_squared_error(y, p)
+    )
+    factor = {"loss_rise": 2.0, "taylor": 4.0}[name]
+    np.testing.assert_allclose(
+        scores(doubled, np.eye(3)[y]),
+        factor * scores(own, np.eye(3)[y]),
+        rtol=1e-3,
+        atol=1e-5,
+    )
+
+
+def test_the_losses_of_several_outputs_add_up():
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(5, 3, activation="relu")(inputs)
+    x = layers.GlobalAveragePooling2D()(x)
+    heads = [
+        layers.Dense(3, "softmax", name="what")(x),
+        layers.Dense(1, name="size")(x),
+    ]
+    both = models.randomize(keras.Model(inputs, heads), 0)
+    x, what = samples(both)
+    size = np.random.default_rng(1).normal(size=len(x))
+
+    def scores(loss, weights, y):
+        both.compile("sgd", loss, loss_weights=weights)
+        rise = criteria.LossRise((x, y), candidates=1.0, verbose=False)
+        return rise(Trace(both))
+
+    first = scores(
+        {"what": "sparse_categorical_crossentropy"}, None, [what, size]
+    )
+    second = scores([None, "mse"], None, {"what": what, "size": size})
+    found = scores(
+        {"what": "sparse_categorical_crossentropy", "size": "mse"},
+        {"what": 2.0, "size": 0.5},
+        [what, size],
+    )
+    np.testing.assert_allclose(found, 2 * first + 0.5 * second, atol=1e-5)
 
 
 def test_loss_rise_of_heads_inside_of_a_layer():

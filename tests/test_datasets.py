@@ -5,8 +5,10 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_nonconvex import datasets
+from keras_nonconvex.datasets.base import spread
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "add-a-data-source.md"
@@ -114,6 +116,68 @@ def test_array_files_that_are_none(tmp_path):
         with pytest.raises(ValueError, match=message) as error:
             datasets.load(tmp_path / name)
         assert f"Received: dataset='{tmp_path / name}'" in str(error.value)
+
+
+def draw(path, gray, size=(6, 5), mode="RGB"):
+    """A picture of one gray."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, gray if mode == "L" else (gray,) * 3).save(path)
+
+
+def test_a_folder_with_a_folder_for_each_class(tmp_path):
+    for i in range(10):
+        draw(tmp_path / "cat" / f"{i}.png", 51)
+        draw(tmp_path / "dog" / f"{i}.JPG", 102)
+    (tmp_path / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    data = datasets.load(tmp_path)
+    assert data.classes == ("cat", "dog")
+    assert data.x_train.shape == (16, 5, 6, 3) and data.x_test.shape[0] == 4
+    assert data.y_train.tolist() == [0] * 8 + [1] * 8
+    assert data.y_test.tolist() == [0, 0, 1, 1]
+    for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
+        assert x.dtype == np.float32
+        np.testing.assert_allclose(x.mean((1, 2, 3)), 0.2 + 0.2 * y, atol=0.01)
+    # Of one size and in gray, a few of them.
+    data = datasets.load(f"{tmp_path}", (4, 3, 1), 6)
+    assert data.x_train.shape == (6, 4, 3, 1)
+    assert data.y_train.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_folder_with_splits_or_without_classes(tmp_path):
+    for split, count in (("train", 3), ("val", 2)):
+        for label in "ab":
+            for i in range(count):
+                draw(tmp_path / "split" / split / label / f"{i}.png", 9)
+    data = datasets.load(tmp_path / "split")
+    assert data.classes == ("a", "b")
+    assert len(data.x_train) == 6 and data.y_test.tolist() == [0, 0, 1, 1]
+    for i in range(4):
+        draw(tmp_path / "plain" / f"{i}.png", 9, (5 + i, 5), "L")
+    data = datasets.load(tmp_path / "plain", (5, 5, 3))
+    assert data.x_train.shape == (4, 5, 5, 3)
+    assert data.y_train is None and data.classes == ()
+    with pytest.raises(ValueError, match="several sizes need the size of a"):
+        datasets.load(tmp_path / "plain")
+    (tmp_path / "plain" / "broken.png").write_text("no picture")
+    with pytest.raises(ValueError, match="cannot be read.*broken.png"):
+        datasets.load(tmp_path / "plain", (5, 5, 3))
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(ValueError, match="one folder of pictures"):
+        datasets.load(tmp_path / "nothing")
+
+
+def test_a_few_images_are_from_all_over(digits):
+    few = datasets.load("digits", most=100)
+    assert few.x_train.shape[0] == few.x_test.shape[0] == 100
+    for size, most in ((10, 10), (7, 3), (1000, 999), (1000, 30), (3, 5)):
+        chosen = spread(size, most)
+        assert len(chosen) == min(size, most)
+        assert np.all(np.diff(chosen) > 0) and 0 <= chosen[0]
+        gaps = np.diff([-1, *chosen, size])
+        assert chosen[-1] < size and gaps.max() <= 2 * np.ceil(size / most) + 1
+    # Labels that repeat with a period do not all fall on one class.
+    assert np.bincount(spread(5000, 500) % 10, minlength=10).min() > 30
 
 
 @pytest.fixture

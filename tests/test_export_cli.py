@@ -5,9 +5,11 @@ import json
 import keras
 import numpy as np
 import pytest
+from helpers import run
 from keras import layers
 
 import tflite_export
+from keras_nonconvex import files
 from keras_nonconvex_main import cli
 from keras_nonconvex_main import export_cli
 from tflite_export import profiling
@@ -66,13 +68,25 @@ def test_export_brings_labels(folder, exported, capsys, digits):
     assert found.labels[3] == "no 3" and found.mean == (127.5,)
 
 
+def test_parity_of_values_needs_no_labels(tmp_path, digits, capsys):
+    inputs = keras.Input((28, 28, 1))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "values.keras")
+    tflite_export.convert(model, tmp_path / "values.tflite")
+    files = [str(tmp_path / f"values.{kind}") for kind in ("keras", "tflite")]
+    assert cli.main(["parity", *files, "--data", "digits"]) == 0
+    out = capsys.readouterr().out
+    assert "agreement of" not in out and "accuracy" not in out
+
+
 def test_parity_and_its_exit_code(folder, exported, capsys):
     model = str(folder / "model.keras")
     command = ["parity", model, *exported, "--data", str(folder / "test.npz")]
     assert cli.main([*command, "--samples", "100", "--layers"]) == 0
     out = capsys.readouterr().out
     assert out.count("met") == 2 and "NOT met" not in out
-    assert out.count("<- most") == 2 and "accuracy" in out
+    assert out.count("most -> ") == 2 and "accuracy" in out
     # A file that takes its input otherwise does not give the same outputs.
     other = str(folder / "wrong.tflite")
     found = keras.models.load_model(model)
@@ -106,9 +120,42 @@ def test_benchmark_of_operations(exported, capsys, monkeypatch):
 
 def test_normalised_input(folder, digits):
     described = tflite_export.Metadata(mean=[127.5], std=[127.5])
-    found = export_cli._network_input(digits.x_test[:2], described)
+    model = files.load_model(folder / "model.keras")
+    found = export_cli._network_input(model, digits.x_test[:2], described)
     np.testing.assert_allclose(found, 2 * digits.x_test[:2] - 1, atol=1e-6)
     assert found.dtype == "float32"
+
+
+def test_pixels_reach_every_model_as_it_takes_them(folder, digits, capsys):
+    """The accuracy is the same for [0, 1], uint8, and behind a Rescaling."""
+    pixels = np.round(255 * digits.x_test)
+    np.savez(
+        folder / "u.npz", x=pixels.astype("uint8"), y=digits.y_test[:, None]
+    )
+    np.savez(folder / "f.npz", x=pixels, y=np.eye(10)[digits.y_test])
+    model = files.load_model(folder / "model.keras")
+    found = run(model, digits.x_test)[0].argmax(-1) == digits.y_test
+    said = f"accuracy {found.mean():.2%} (Keras {found.mean():.2%})"
+    behind = keras.Sequential(
+        [keras.Input((28, 28, 1)), keras.layers.Rescaling(1 / 255), model]
+    )
+    behind.save(folder / "behind.keras")
+    for name, std, fitting in (
+        ("model", 255.0, ("test.npz", "u.npz")),
+        ("behind", 1.0, ("test.npz", "u.npz", "f.npz")),
+    ):
+        command = [str(folder / f"{name}.keras"), "--force", "--out"]
+        path = str(folder / f"{name}.range.tflite")
+        assert cli.main(["export", *command, path]) == 0
+        assert tflite_export.metadata.read(path).std == (std,)
+        for data in fitting:
+            command = [str(folder / f"{name}.keras"), path, "--data"]
+            assert cli.main(["parity", *command, str(folder / data)]) == 0
+            assert said in capsys.readouterr().out
+    command = [str(folder / "model.keras"), str(folder / "model.range.tflite")]
+    command += ["--data", str(folder / "f.npz")]
+    assert cli.main(["parity", *command]) == 2
+    assert "must have values from 0 to 1" in capsys.readouterr().err
 
 
 def test_prune_with_measured_rounding(folder, capsys):

@@ -95,7 +95,7 @@ def built(case):
     for variable in layer.weights:
         values = np.random.default_rng(0).uniform(0.5, 1.0, variable.shape)
         variable.assign(values * ("kernel" in variable.name))
-    slots = {s.variable.name: s for s in layouts.slots(layer)}
+    slots = {s.variable.name: s for s in layouts.kernels(layer)}
     # "depthwise_kernel" and "pointwise_kernel", or the only one.
     slot = slots.get(weight) or list(slots.values())[0]
     return layer, slot, shape, filters, inputs
@@ -161,7 +161,7 @@ def test_patterns_partition_the_kernel(case):
 def test_embedding():
     layer = layers.Embedding(7, 4)
     layer.build()
-    (slot,) = layouts.slots(layer)
+    (slot,) = layouts.kernels(layer)
     assert slot.attribute == "embeddings_regularizer"
     assert len(list(group_masks(slot, "filters"))) == 4
     assert len(list(group_masks(slot, "input_channels"))) == 7
@@ -177,7 +177,7 @@ def test_subclasses_keep_their_layout():
 
     layer = Mine(5, 2)
     layer.build((None, 6, 6, 3))
-    (slot,) = layouts.slots(layer)
+    (slot,) = layouts.kernels(layer)
     assert slot.layout == layouts.TRANSPOSED
 
 
@@ -203,7 +203,7 @@ def test_attach_picks_the_axes(case, reg, tmp_path):
     y = np.zeros((4, *model.output_shape[1:]))
     model.fit(np.ones((4, *shape)), y, verbose=0)
     assert np.isfinite(model.evaluate(np.ones((4, *shape)), y, verbose=0))
-    for slot in layouts.slots(layer):
+    for slot in layouts.kernels(layer):
         assert slot.variable.regularizer is getattr(layer, slot.attribute)
         # What was attached passes the check that refuses the plain one.
         own = slot.variable.regularizer
@@ -278,10 +278,13 @@ def test_layers_inside_of_layers():
     plain = knc.strip(model)
     assert not plain.losses
     assert "keras_nonconvex" not in repr(plain.get_config())
-    # And what was not fitted is refused.
+    # One argument for kernels of several layouts is fitted to each.
     inputs = keras.Input((5, 4))
-    x = layers.MultiHeadAttention(
-        2, 3, kernel_regularizer=knc.GroupLasso(1e-2)
-    )(inputs, inputs)
-    with pytest.raises(ValueError, match="other kernel axes"):
-        knc.ProximalModel(inputs, x).compile("sgd", "mse")
+    lasso = knc.GroupLasso(1e-2)
+    attention = layers.MultiHeadAttention(2, 3, kernel_regularizer=lasso)
+    model = knc.ProximalModel(inputs, attention(inputs, inputs))
+    model.compile("sgd", "mse")
+    assert [
+        dense.kernel.regularizer.groups
+        for dense in (attention.query_dense, attention.output_dense)
+    ] == [(0,), "filters"]

@@ -1,7 +1,9 @@
 """The networks: the counts of the papers, exactly, and their structure."""
 
 import functools
+import inspect
 import math
+import re
 
 import keras
 import numpy as np
@@ -93,6 +95,16 @@ def test_params(name):
     assert model.name == name
     assert model.output_shape == (None, 10)
     assert model.layers[-1].activation is keras.activations.softmax
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_help_tells_which_parameters_are_counted(name):
+    make = networks.NETWORKS[name]
+    page = inspect.getdoc(getattr(make, "func", make))
+    told = re.findall(r"\d+(?:,\d{3})+", page)
+    assert f"{PARAMS[name][0]:,}" in told
+    assert set(told) <= {f"{params:,}" for params, _ in PARAMS.values()}
+    assert "trainable parameters" in " ".join(page.split())
 
 
 @pytest.mark.parametrize("name", sorted(set(PARAMS) - {"wrn28_10"}))

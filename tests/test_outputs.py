@@ -126,6 +126,23 @@ def test_the_models_own_loss_tells_first(loss, ending, kind, probabilities):
     assert (found.kind, found.probabilities) == (kind, probabilities)
 
 
+def test_a_subclassed_model_is_unfolded():
+    @keras.saving.register_keras_serializable("test_outputs")
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flatten = layers.Flatten()
+            self.head = layers.Dense(3)
+
+        def call(self, x):
+            return ops.log_softmax(self.head(self.flatten(x)))
+
+    model = Mine()
+    model(np.zeros((2, 5, 5, 2)))
+    (found,) = outputs.of(model)
+    assert (found.kind, found.probabilities) == (CLASSES, False)
+
+
 def test_each_output_has_its_own_kind():
     inputs = keras.Input((5, 5, 2))
     model = keras.Model(

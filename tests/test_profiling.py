@@ -16,6 +16,8 @@ from tflite_export import profiling
 from tflite_export.processes import amx
 from tflite_export.processes import profiler
 
+pytestmark = pytest.mark.usefixtures("converts_here")
+
 RUNS = 40
 KERNELS = {"float32": "(NHWC, F32)", "int8": "(NHWC, QC8)"}
 

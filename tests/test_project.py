@@ -7,13 +7,27 @@ import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"version", "files", "terminal", "tensors", "checks", "backends"},
+    {
+        "version",
+        "files",
+        "terminal",
+        "tensors",
+        "checks",
+        "backends",
+        "configs",
+        "layer_names",
+    },
     {"group_patterns", "graph", "datasets", "models", "run_folder"},
-    {"endings"},
+    {"endings", "recording"},
+    {"unfolding"},
     {"outputs"},
+    {"ranges"},
+    {"sample_forms"},
+    {"samples"},
     {"data_loss"},
     {"penalties", "layouts", "constraints"},
-    {"regularizers", "counts"},
+    {"regularizers", "macs"},
+    {"counts"},
     {"solvers", "pruning"},
     {"sparsity"},
     {"callbacks"},
@@ -35,7 +49,11 @@ SOLVERS = [
     {"proximal"},
     {"splitting", "admm", "subgradient"},
 ]
-TRAINING = [{"coupled"}, {"model"}, {"attachment", "recovery", "strength"}]
+TRAINING = [
+    {"coupled", "inner_layers"},
+    {"model"},
+    {"attachment", "recovery", "strength"},
+]
 PRUNING = [
     {"rules", "budgets", "drawing"},
     {"channels"},
@@ -49,12 +67,13 @@ PRUNING = [
 ]
 CHANNELS = [
     {"space", "uses"},
+    {"at_hand"},
     {"walk"},
     {"following"},
     {"trace", "execution"},
 ]
 REMOVAL = [
-    {"remaking", "compiling", "constants"},
+    {"remaking", "compiling", "constants", "choices"},
     {"builder"},
     {"folding", "branches"},
     {"removal"},
@@ -67,9 +86,9 @@ REFITTING = [
     {"repairing"},
 ]
 RULES = [
-    {"base"},
+    {"base", "judging"},
     {"elementwise", "merging", "moving", "normalizing"},
-    {"weighted", "sequences"},
+    {"weighted", "sequences", "selecting"},
     {"pooling"},
 ]
 
@@ -78,7 +97,7 @@ COMPRESSION = [
     {"run"},
 ]
 EXPORT = [
-    {"processes", "flatfile", "runtime"},
+    {"processes", "flatfile", "inference", "runtime"},
     {"metadata", "samples", "precisions"},
     {"parity", "timing", "profiling"},
     {"conversion", "drift"},

@@ -267,8 +267,13 @@ def test_edited_plans_are_checked():
 
 
 class Unknown(layers.Layer):
+    """A layer with a weight of its own, which no rule speaks of."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), name="factor")
+
     def call(self, x):
-        return x * 2.0
+        return x * self.factor
 
 
 def test_unknown_layers_freeze_what_they_touch():
@@ -548,7 +553,9 @@ def test_explanation_and_drawing():
     assert "goes together with: one_out, two_out" in text
     assert "lowest group_norm" in text
     assert "model output" in plan.explain("head")
-    with pytest.raises(ValueError, match="stem, .*Received: layer='steam'"):
+    with pytest.raises(
+        ValueError, match="Near names: stem, .*Received: layer='steam'"
+    ):
         plan.explain("steam")
     dot = plan.dot()
     assert dot.count("subgraph") == 4 and '"one_out"' in dot
@@ -594,7 +601,7 @@ def test_prune_from_the_command_line(tmp_path, capsys):
     assert loaded.get_layer("two_in").filters < 5
     for bad, message in (
         (["--max-ratio", "2"], "`max_ratio`"),
-        (["--exclude", "nothing"], "No layer is called so"),
+        (["--exclude", "nothing"], "no layer is called"),
         (["--channels", "x"], "Budget 'channels'"),
     ):
         code = cli.main([*arguments, "--force", *bad])
@@ -659,12 +666,15 @@ def test_trace_of_lenet5():
 
 
 class Subclassed(keras.Model):
+    """A model with a weight of its own, which cannot be unfolded."""
+
     def __init__(self):
         super().__init__()
         self.dense = layers.Dense(2)
+        self.factor = self.add_weight(shape=(), name="factor")
 
     def call(self, x):
-        return self.dense(x)
+        return self.dense(x) * self.factor
 
 
 @pytest.mark.parametrize(
@@ -676,7 +686,7 @@ class Subclassed(keras.Model):
         ({"budget": {"speed": 0.5}}, "counts params, macs, channels"),
         ({"budget": {"channels": 2}}, "Budget 'channels'"),
         ({"budget": {"channels": {"a": "half"}}}, "Budget 'channels'"),
-        ({"exclude": "conv_9"}, "No layer is called so: 'conv_9'"),
+        ({"exclude": "conv_9"}, "no layer is called 'conv_9'"),
         ({"ranking": "local"}, "`ranking`"),
         ({"on_constant": "drop"}, "`on_constant`"),
         ({"min_channels": -1}, "`min_channels`"),

@@ -48,7 +48,6 @@ def test_random_graphs(first):
 FREEZING = {
     "batch_norm_of_positions",
     "group_norm_of_all",
-    "layer_norm",
     "op_mean_of_channels",
     "softmax",
     "unknown",

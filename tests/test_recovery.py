@@ -59,20 +59,19 @@ def test_recalibration_takes_a_dataset_of_batches():
 @pytest.mark.parametrize("softmax", [True, False])
 def test_the_teacher_teaches_what_the_labels_do_not_say(softmax):
     # Random labels weigh nothing: the student learns the teacher's answers.
+    # One of the two gives logits.
     keras.utils.set_random_seed(0)
     x, y = small_data(120)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not softmax)
     teacher = net(softmax=softmax)
-    knc.fine_tune(teacher, x, y, 12, "adam", loss, verbose=0)
+    knc.fine_tune(teacher, x, y, 12, verbose=0)
     answers = knc.recalibrate(teacher, x).predict(x, verbose=0)
-    student = net(3, softmax)
+    student = net(3, not softmax)
     knc.fine_tune(
         student,
         x,
         np.random.default_rng(1).integers(0, 3, len(x)),
         40,
         keras.optimizers.Adam(1e-2),
-        loss,
         teacher=teacher,
         teacher_weight=1.0,
         verbose=0,
@@ -108,12 +107,97 @@ def test_teachers_that_cannot_teach_are_refused():
         same = keras.Model(model.inputs, model.outputs)
         knc.fine_tune(model, x, y, teacher=same)
     inputs = keras.Input((8, 8, 1))
-    head = layers.Dense(1, "sigmoid")(layers.Flatten()(inputs))
+    head = layers.Dense(1)(layers.Flatten()(inputs))
     one = keras.Model(inputs, head)
     other = keras.models.clone_model(one)
-    with pytest.raises(ValueError, match="ends in a softmax or in a linear"):
-        knc.fine_tune(one, x, y, teacher=other)
+    with pytest.raises(ValueError, match="end in a softmax, in a sigmoid or"):
+        knc.fine_tune(one, x, y, loss="mse", teacher=other)
+    with pytest.raises(ValueError, match="outputs of the same shape"):
+        knc.fine_tune(model, x, y, teacher=one)
     sparse = knc.attach(net(), knc.GroupLasso(1e-3))
     sparse.compile("sgd", "mse")
     with pytest.raises(ValueError, match="knc.strip"):
         knc.fine_tune(sparse, x, y, teacher=net())
+
+
+def flat(units, activation=None):
+    inputs = keras.Input((8, 8, 1))
+    head = layers.Dense(units, activation, kernel_initializer="zeros")
+    return keras.Model(inputs, head(layers.Flatten()(inputs)))
+
+
+@pytest.mark.parametrize("units", [1, 2])
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_fine_tuning_finds_the_loss_and_the_accuracy(
+    units, compiled, probabilities
+):
+    x, y = small_data(120)
+    y = (y > 0).astype(int)
+    activation = {1: "sigmoid", 2: "softmax"}[units]
+    model = flat(units, activation if probabilities else None)
+    loss = {
+        1: keras.losses.BinaryCrossentropy,
+        2: keras.losses.SparseCategoricalCrossentropy,
+    }[units](from_logits=not probabilities)
+    if compiled:
+        model.compile("sgd", loss)
+    elif units == 1 and not probabilities:
+        with pytest.raises(ValueError, match="A loss is needed"):
+            knc.fine_tune(model, x, y)
+        return
+    told = knc.fine_tune(model, x, y, 1, batch_size=120, verbose=0).history
+    # At zero weights every answer has the same probability.
+    assert told["loss"][0] == pytest.approx(np.log(2), rel=1e-5)
+    told = model.evaluate(x, y, return_dict=True, verbose=0)
+    given = model.predict(x, verbose=0)
+    if units == 2:
+        right = given.argmax(-1) == y
+    else:
+        right = (given[:, 0] > (0.5 if probabilities else 0.0)) == y
+    assert told["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+
+
+def test_labels_of_each_class_are_understood_from_a_dataset():
+    class Data(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            x, y = small_data(40)
+            return x, np.eye(3)[y]
+
+    model = flat(3)
+    told = knc.fine_tune(model, Data(), epochs=1, verbose=0).history
+    assert told["loss"][0] < np.log(3) + 0.1
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_each_output_is_trained_and_measured_as_what_it_is(as_dict):
+    x, y = small_data(120)
+    inputs = keras.Input((8, 8, 1))
+    heads = {
+        "what": layers.Dense(3, "softmax", name="what"),
+        "odd": layers.Dense(1, "sigmoid", name="odd"),
+    }
+    flattened = layers.Flatten()(inputs)
+    found = {name: head(flattened) for name, head in heads.items()}
+    labels = {"what": y, "odd": y % 2}
+    if not as_dict:
+        found, labels = list(found.values()), list(labels.values())
+    model = keras.Model(inputs, found)
+    knc.fine_tune(model, x, labels, 1, verbose=0)
+    told = model.evaluate(x, labels, return_dict=True, verbose=0)
+    given = model.predict(x, verbose=0)
+    what, odd = (given["what"], given["odd"]) if as_dict else given
+    losses = [
+        -np.log(what[np.arange(120), y]).mean(),
+        -np.log(np.where(y % 2, odd[:, 0], 1 - odd[:, 0])).mean(),
+    ]
+    assert told["loss"] == pytest.approx(sum(losses), rel=1e-4)
+    expected = [
+        (what.argmax(-1) == y).mean(),
+        ((odd[:, 0] > 0.5) == y % 2).mean(),
+    ]
+    measured = [told["what_accuracy"], told["odd_accuracy"]]
+    assert measured == pytest.approx(expected)

@@ -8,6 +8,7 @@ from keras import layers
 
 import keras_nonconvex as knc
 from keras_nonconvex import penalties
+from keras_nonconvex import sparsity
 
 
 def data(n=192):
@@ -53,6 +54,10 @@ def test_by_prox_scales_become_exactly_zero(name):
     assert np.isfinite(gamma).all()
     assert 0 < np.count_nonzero(gamma) < len(gamma)
     assert model.evaluate(x, y, verbose=0)[1] > 0.9
+    # A filter that its scale silences is a zero filter in every count.
+    logs = sparsity.sparsity(model)
+    assert logs["zero_filters"] == logs["zero_groups"] == np.sum(gamma == 0)
+    assert knc.summary(model).zero_filters == logs["zero_filters"]
     # And the channels go for good.
     plan = knc.pruning.plan(model)
     small = plan.apply(model)

@@ -1,6 +1,7 @@
 """What people see: tables in 80 columns, names, counts."""
 
 import collections
+import io
 import re
 
 import numpy as np
@@ -145,3 +146,17 @@ def test_lines_wrap_on_terminals_alone(capsys):
         lines = capsys.readouterr().out.splitlines()
         assert (len(lines) > 1) == terminal_
         assert all(line.startswith("accuracy") for line in lines)
+
+
+def test_a_log_file_shows_progress_after_every_ten_seconds(monkeypatch):
+    now = iter([0.0, 4.0, 12.0, 13.0, 30.0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with terminal.bar(console, "rows", 100) as update:
+        for done in (10, 40, 50, 101):
+            update(done)
+    assert console.file.getvalue().splitlines() == [
+        "rows ...",
+        "rows: 40%, about 18 s left",
+        "rows: 100%, about 0 s left",
+    ]

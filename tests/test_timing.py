@@ -13,6 +13,8 @@ import tflite_export
 from tflite_export import runtime
 from tflite_export import timing
 
+pytestmark = pytest.mark.usefixtures("converts_here")
+
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):

@@ -119,8 +119,7 @@ def _card(name, precision, models, metrics):
 
 def _facts(path):
     """Input shape, labels and normalisation of a file that the app can run."""
-    model = runtime.interpreter(path)
-    (source,), (target,) = model.get_input_details(), model.get_output_details()
+    source, target = runtime.ends(runtime.interpreter(path), path)
     shape, scores = source["shape"].tolist(), target["shape"].tolist()
     if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3):
         raise ValueError(

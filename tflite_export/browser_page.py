@@ -66,7 +66,9 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
     checks.whole("images", images, 1)
     loaded = run_folder.load(run)
     metrics, pairs = loaded.metrics, _pairs(loaded, precisions)
-    data = datasets.load(metrics["dataset"])
+    first = next(iter(pairs.values()))["dense"]
+    (source,) = runtime.interpreter(first).get_input_details()
+    data = datasets.load(metrics["dataset"], shape=tuple(source["shape"][1:]))
     classes, entries = _describe(pairs, metrics, data.input_shape)
     chosen = balanced(data.y_test, images)
     modules = pathlib.Path(litert) if litert else _from_npm()
@@ -130,7 +132,7 @@ def _describe(pairs, metrics, shape):
     entries = {}
     for precision, pair in pairs.items():
         for name, path in pair.items():
-            (source,) = runtime.interpreter(path).get_input_details()
+            source, _ = runtime.ends(runtime.interpreter(path), path)
             if (
                 tuple(source["shape"]) != (1, *shape)
                 or source["dtype"] != np.float32

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-import tempfile
+import shutil
 import warnings
 
 import keras
@@ -12,6 +12,7 @@ from keras_nonconvex import checks
 from keras_nonconvex import files
 from keras_nonconvex import graph
 from tflite_export import flatfile
+from tflite_export import inference
 from tflite_export import runtime
 from tflite_export import samples
 from tflite_export.metadata import write
@@ -64,13 +65,16 @@ def convert(
 ):
     """Writes a Keras model as a LiteRT file, or as several.
 
-    The files have builtin operations only, so that every phone runs them; a
-    model that needs others is refused by the names of its layers. Each file is
-    loaded once before it is put in its place.
+    The files compute what `predict` does, with `training=False`, in float32
+    whatever policy trained the model. They have builtin operations only, so
+    that every phone runs them; a model that needs others is refused by the
+    names of its layers. Each file is loaded once before it is put in its
+    place.
 
     Args:
-        model: A built Keras model with one input of fixed size and one
-            output.
+        model: A built Keras model with inputs of fixed size. The file and its
+            signature have its inputs and outputs by their names and in their
+            order.
         path: str or path. Where to write; it must end in `".tflite"`. The
             file is written whole or not at all, and replaces one of the same
             name. `"{precision}"` in it is replaced by the precision, which
@@ -81,10 +85,13 @@ def convert(
             `"int16x8"` for int8 weights and int16 activations, which is
             precise but slow; or one of your own, see `Precision`. Defaults to
             `"float32"`.
-        representative_data: Some 100 to 500 real input samples that set the
-            ranges of the activations: an array `(n, ...)` of what the model
-            takes, a `tf.data.Dataset`, or the name of a data set. `"int8"`
-            and `"int16x8"` need it. Defaults to `None`.
+        representative_data: Some 100 to 500 real inputs that set the ranges
+            of the activations: an array `(n, ...)` of what the model takes, a
+            list, tuple or dict of them for several inputs; or a
+            `tf.data.Dataset`, `PyDataset` or generator, with or without
+            targets, or the name or folder of a data set, of which 500 are
+            taken from all over it. `"int8"` and `"int16x8"` need it. Defaults
+            to `None`.
         io: str. The type of input and output of quantized files:
             `"float32"`; also `"int8"` or `"uint8"` with `"int8"`, and
             `"int16"` with `"int16x8"`. Other files keep float32. Defaults to
@@ -94,8 +101,9 @@ def convert(
         metadata: A `Metadata` with class names and normalisation to put into
             the file. Defaults to `None`.
         isolate: bool. Whether to convert in a process of its own, whose end
-            frees the converter's memory. Defaults to `None`: only where there
-            are several precisions.
+            frees the converter's memory. Precisions with
+            `representative_data` always get one, since TensorFlow can crash
+            there. Defaults to `None`: only these, and several precisions.
         progress: Function that is called with each `Conversion` when it is
             done. Defaults to `None`.
 
@@ -119,29 +127,40 @@ def convert(
     names = list(precision) if several else [precision]
     paths = _paths(path, names)
     precisions = [PRECISIONS[name] for name in names]
-    shape = _check(model, precisions, io, batch_size)
+    model = inference.functional(model)
+    _check(model, precisions, io, batch_size)
+    if metadata is not None:
+        metadata = metadata.completed(model)
+    inputs, outputs = inference.names(model)
     calibration = None
     if any(one.calibrated for one in precisions):
-        calibration = samples.samples(representative_data, shape, metadata)
+        calibration = samples.representative(
+            model, representative_data, metadata
+        )
     made = []
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        _save(model, folder / "saved_model", batch_size)
+    with files.scratch() as folder:
+        inference.save(model, folder / "saved_model", batch_size)
         if calibration is not None:
-            np.save(folder / "samples.npy", calibration)
+            named = zip(inputs, calibration, strict=True)
+            np.savez(folder / "samples.npz", **dict(named))
         for one, target in zip(precisions, paths, strict=True):
             job = {
                 "settings": one.settings,
                 "io": io if io in one.io else "float32",
                 "batch_size": batch_size or 1,
+                "calibrated": one.calibrated,
             }
-            given = calibration if one.calibrated else None
+            apart = several if isolate is None else isolate
             with files.replacing(target) as written:
-                if several if isolate is None else isolate:
-                    job["calibrated"] = one.calibrated
-                    peak = _in_a_process(model, folder, written, job)
+                if apart or one.calibrated:
+                    peak = _in_a_process(model, folder, job)
                 else:
-                    peak = _here(model, folder, written, job, given)
+                    peak = _here(model, folder, job)
+                shutil.copyfile(folder / "model.tflite", written)
+                if len(inputs) > 1 or len(outputs) > 1:
+                    file = flatfile.read(written)
+                    flatfile.order(file, inputs, outputs)
+                    written.write_bytes(flatfile.packed(file))
                 ops = _accepted(model, written, one.name)
                 if metadata is not None:
                     write(written, metadata)
@@ -152,42 +171,40 @@ def convert(
     return made if several else made[0]
 
 
-def _save(model, folder, batch_size):
-    (tensor,) = model.inputs
-    signature = keras.InputSpec(
-        shape=(batch_size, *tensor.shape[1:]),
-        dtype=tensor.dtype,
-        name=tensor.name,
-    )
-    model.export(
-        folder,
-        format="tf_saved_model",
-        verbose=False,
-        input_signature=[signature],
-    )
-
-
-def _here(model, folder, written, job, samples):
+def _here(model, folder, job):
     try:
         with runtime.quiet():
-            return converter.convert(
-                folder / "saved_model", written, samples=samples, **job
-            )
+            return converter.convert(folder, **job)
     except converter.Unsupported as error:
         raise _explained(model, str(error), error.operations) from error
 
 
-def _in_a_process(model, folder, written, job):
+def _in_a_process(model, folder, job):
     try:
         result = child.run(converter.__file__, folder, job)
     except child.Failed as error:
-        raise RuntimeError(
-            f"{error}. Received: model={model.name!r}"
-        ) from error
+        raise _crashed(model, job, error) from error
     if "message" in result:
         raise _explained(model, result["message"], result["operations"])
-    (folder / "model.tflite").replace(written)
     return result["peak_bytes"]
+
+
+def _crashed(model, job, error):
+    """The error for a converter that has ended."""
+    loops = [
+        layer.name
+        for layer in graph.sublayers(model)
+        if getattr(layer, "unroll", None) is False
+    ]
+    if job["calibrated"] and loops:
+        return ValueError(
+            f"{error}: TensorFlow cannot find the ranges of activations in "
+            "recurrent layers that loop. Build them with unroll=True and load "
+            "the weights, or take a precision without representative data, "
+            f"such as 'dynamic'. Received: model={model.name!r} with layers "
+            f"{', '.join(map(repr, loops))}"
+        )
+    return RuntimeError(f"{error}. Received: model={model.name!r}")
 
 
 def _explained(model, message, operations):
@@ -251,7 +268,7 @@ def _paths(path, precisions):
 
 
 def _check(model, precisions, io, batch_size):
-    """Refuses what cannot be converted; returns the shape of one sample."""
+    """Refuses what cannot be converted."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Conversion needs the TensorFlow backend; save the model and "
@@ -271,25 +288,14 @@ def _check(model, precisions, io, batch_size):
         )
     if batch_size is not None:
         checks.whole("batch_size", batch_size, 1)
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"Argument `model` must be a keras.Model. Received: model={model!r}"
-        )
-    inputs = getattr(model, "inputs", None) or []
-    outputs = getattr(model, "outputs", None) or []
-    if (len(inputs), len(outputs)) != (1, 1):
-        raise ValueError(
-            "Only built models with one input and one output are converted. "
-            f"Received: model={model.name!r} with {len(inputs)} and "
-            f"{len(outputs)}"
-        )
-    shape = tuple(inputs[0].shape[1:])
-    if None in shape:
-        raise ValueError(
-            "The input size must be fixed. "
-            f"Received: model={model.name!r} with input {shape}"
-        )
+    inference.check_unquantized(model)
+    for tensor in model.inputs:
+        shape = tuple(tensor.shape[1:])
+        if None in shape:
+            raise ValueError(
+                "The input size must be fixed. Received: "
+                f"model={model.name!r} with input {tensor.name!r} of {shape}"
+            )
     for one in precisions:
         if one.caution:
             warnings.warn(f"{one.name} files are {one.caution}.", stacklevel=3)
-    return shape

@@ -7,10 +7,14 @@ import keras
 import numpy as np
 
 from keras_nonconvex import graph
+from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from tflite_export import flatfile
+from tflite_export import inference
 from tflite_export import runtime
-from tflite_export import samples
+
+# All layers' outputs of so many inputs are held at once.
+_MOST = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +48,10 @@ def compare_layers(model, path, x):
     cannot be read; where a file is quantized, the two differ by a few steps.
 
     Args:
-        model: The functional Keras model.
+        model: The Keras model.
         path: str or path. Its LiteRT file.
-        x: Array `(n, ...)` of a few finite inputs, as Keras takes them.
+        x: A few inputs as Keras takes them, in any form that `check_parity`
+            takes; labels are left out. At most 64 of them are compared.
 
     Returns:
         A list of `LayerDrift` in the order of the file.
@@ -57,8 +62,11 @@ def compare_layers(model, path, x):
     """
     from ai_edge_litert.interpreter import OpResolverType
 
-    samples.check_inputs(model, x)
-    expected, last = _layer_outputs(model, x)
+    model = inference.functional(model)
+    x, _ = samples.read(model, x, most=_MOST, split="test")
+    x = samples.leaves(model, x)
+    with inference.float32(model):
+        expected, last = _layer_outputs(model, x)
     file = flatfile.read(path)
     (file_graph,) = file.subgraphs
     interpreter = runtime.interpreter(
@@ -73,7 +81,8 @@ def compare_layers(model, path, x):
         flatfile.layer_of(tensor.name.decode().split(";")[0], expected)
         for tensor in file_graph.tensors
     ]
-    named[file_graph.outputs[0]] = last
+    for tensor, layer in zip(file_graph.outputs, last, strict=True):
+        named[tensor] = layer
     inside = _inside_layers(file_graph, named)
     # layer -> the last tensor with its name
     ends = {}
@@ -134,20 +143,23 @@ def _inside_layers(file_graph, named):
 def _layer_outputs(model, x):
     """{layer: its output on x} of the layers that are called once.
 
-    Also returns the name of the layer that gives the model's output.
+    A nested model counts as one layer.
+
+    Also returns the names of the layers that give the model's outputs.
     """
     whole = graph.functional(model)
     names, outputs = [], []
-    last = None
-    for call in graph.calls(whole):
-        single = len(call.outputs) == 1 and not call.path
-        if single and not call.node.is_input:
-            names.append(call.operation.name)
-            outputs.append(call.outputs[0])
-            if call.outputs[0] is whole.outputs[0]:
-                last = call.operation.name
-    (source,) = whole.inputs
-    values = keras.tree.flatten(keras.Model(source, outputs)(x, training=False))
+    last = [None] * len(whole.outputs)
+    for node in graph.nodes(whole):
+        if node.is_input or len(node.outputs) != 1:
+            continue
+        names.append(node.operation.name)
+        outputs.append(node.outputs[0])
+        for place, tensor in enumerate(whole.outputs):
+            if node.outputs[0] is tensor:
+                last[place] = node.operation.name
+    inner = keras.Model(whole.inputs, outputs)
+    values = keras.tree.flatten(inner(x, training=False))
     return {
         name: keras.ops.convert_to_numpy(value)
         for name, value in zip(names, values, strict=True)
@@ -156,11 +168,12 @@ def _layer_outputs(model, x):
 
 
 def _file_outputs(interpreter, wanted, x):
-    (source,) = interpreter.get_input_details()
+    sources = interpreter.get_input_details()
     details = {d["index"]: d for d in interpreter.get_tensor_details()}
     outputs = {index: [] for index in wanted}
-    for sample in runtime.quantized(x, source):
-        interpreter.set_tensor(source["index"], sample[None])
+    for sample in zip(*map(runtime.quantized, x, sources), strict=True):
+        for source, value in zip(sources, sample, strict=True):
+            interpreter.set_tensor(source["index"], value[None])
         interpreter.invoke()
         for index in wanted:
             value = interpreter.get_tensor(index)
@@ -181,9 +194,11 @@ def table(path, rows):
     """
     worst = max(rows, key=lambda row: row.added, default=None)
     made = terminal.table(
-        pathlib.Path(path).name,
-        *("layer", "operation<", "relative\nerror"),
-        *("added\nhere", "max\ndifference"),
+        "layer",
+        "operation<",
+        "relative\nerror",
+        "added\nhere",
+        "max\ndifference",
     )
     for row in rows:
         made.add_row(
@@ -193,4 +208,4 @@ def table(path, rows):
             ("most -> " if row is worst else "") + f"{row.added:.2g}",
             f"{row.max_abs_diff:.2g}",
         )
-    return made
+    return terminal.titled(pathlib.Path(path).name, made)

@@ -47,6 +47,25 @@ def packed(model):
     return bytes(builder.Output())
 
 
+def order(model, inputs, outputs):
+    """Puts the inputs and outputs of a `ModelT` in order, by its signature.
+
+    TensorFlow sorts them by their names.
+
+    Args:
+        model: A `ModelT` with one signature.
+        inputs: The names of the inputs.
+        outputs: The names of the outputs.
+    """
+    (signature,) = model.signatureDefs
+    graph = model.subgraphs[signature.subgraphIndex]
+    for kind, wanted in (("inputs", inputs), ("outputs", outputs)):
+        found = {one.name.decode(): one for one in getattr(signature, kind)}
+        ordered = [found[name] for name in wanted]
+        setattr(signature, kind, ordered)
+        setattr(graph, kind, [one.tensorIndex for one in ordered])
+
+
 class _Aligned(flatbuffers.Builder):
     # LiteRT maps weights from the file; its schema aligns them to 16 bytes,
     # which the Python code made from that schema leaves out.

@@ -1,8 +1,6 @@
 """What a pruned model costs as a file: budgets "size" and "latency"."""
 
-import pathlib
-import tempfile
-
+from keras_nonconvex import files
 from keras_nonconvex import pruning
 from tflite_export.conversion import convert
 from tflite_export.timing import benchmark
@@ -15,8 +13,8 @@ def size(model):
     Args:
         model: A Keras model.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        return convert(model, pathlib.Path(folder) / "model.tflite").bytes
+    with files.scratch() as folder:
+        return convert(model, folder / "model.tflite").bytes
 
 
 @pruning.measure("latency")
@@ -26,8 +24,8 @@ def latency(model):
     Args:
         model: A Keras model.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "model.tflite"
+    with files.scratch() as folder:
+        path = folder / "model.tflite"
         convert(model, path)
         (timing,) = benchmark(path, runs=300)
     return timing.median_ms

@@ -16,6 +16,7 @@ from flatbuffers import number_types
 from flatbuffers import table
 
 from keras_nonconvex import files
+from keras_nonconvex import ranges
 from tflite_export import flatfile
 
 _BUFFER, _IDENTIFIER, _LABELS = "TFLITE_METADATA", b"M001", "labels.txt"
@@ -34,6 +35,8 @@ _FILE = {"name": 0, "description": 1, "type": 2}
 _IMAGE_PROPERTIES, _NORMALIZATION_OPTIONS, _AXIS_LABELS = 2, 1, 2
 # Number of channels -> grey or RGB.
 _COLOR_SPACES = {1: 2, 3: 1}
+# The mean and std of inputs in [0, 1].
+_UNIT = (0.0,), (255.0,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,30 +44,44 @@ class Metadata:
     """What an app must know to feed a file and to read its answer.
 
     The network's input is `(pixel - mean) / std`, with pixels from 0 to 255.
+    Where `mean` and `std` are left out, `convert` finds them by the first
+    layers of the model: 0 and 1 for one that starts with `Rescaling(1 / 255)`.
 
     Args:
         labels: Class names of one line each, in the order of the network's
             outputs. Defaults to `()`.
-        mean: Numbers: one, or one per channel. Defaults to `(0.0,)`.
-        std: Numbers above 0, as many as `mean`. Defaults to `(255.0,)`:
-            inputs in [0, 1].
+        mean: A number, or one per channel. Defaults to `None`: what the
+            model says, else 0.
+        std: A number above 0, or as many as `mean`. Defaults to `None`: what
+            the model says, else 255, for inputs in [0, 1].
         name: str. The name of the model. Defaults to `""`.
         description: str. A sentence about the model. Defaults to `""`.
 
     Example:
-    >>> about = tflite_export.Metadata(["cat", "dog"], [127.5], [127.5])
+    >>> about = tflite_export.Metadata(["cat", "dog"], mean=127.5, std=127.5)
     >>> tflite_export.convert(model, "model.tflite", metadata=about)
     """
 
     labels: tuple = ()
-    mean: tuple = (0.0,)
-    std: tuple = (255.0,)
+    mean: tuple | None = None
+    std: tuple | None = None
     name: str = ""
     description: str = ""
 
     def __post_init__(self):
-        for field in ("labels", "mean", "std"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+        object.__setattr__(self, "labels", tuple(self.labels))
+        for label in self.labels:
+            if not isinstance(label, str) or len(label.splitlines()) != 1:
+                raise ValueError(
+                    "Argument `labels` must be names of one line each. "
+                    f"Received: {label!r}"
+                )
+        if self.mean is None and self.std is None:
+            return
+        for field, default in zip(("mean", "std"), _UNIT, strict=True):
+            value = getattr(self, field)
+            value = default if value is None else np.atleast_1d(value).tolist()
+            object.__setattr__(self, field, tuple(value))
         numbers = np.array([*self.mean, *self.std], dtype="float64")
         if (
             len(self.mean) != len(self.std)
@@ -77,42 +94,73 @@ class Metadata:
                 "per channel, and `std` positive. "
                 f"Received: mean={self.mean}, std={self.std}"
             )
-        for label in self.labels:
-            if not isinstance(label, str) or len(label.splitlines()) != 1:
-                raise ValueError(
-                    "Argument `labels` must be names of one line each. "
-                    f"Received: {label!r}"
-                )
 
     @property
     def input_range(self):
         """The least and the largest value of the network's input."""
-        mean, std = np.array(self.mean), np.array(self.std)
+        said = self.completed()
+        mean, std = np.array(said.mean), np.array(said.std)
         return float(((0 - mean) / std).min()), float(
             ((255 - mean) / std).max()
         )
+
+    def completed(self, model=None):
+        """The metadata with `mean` and `std`, found where they are left out.
+
+        Args:
+            model: The Keras model whose first layers say what it takes.
+                Defaults to `None`: one that takes [0, 1].
+
+        Raises:
+            ValueError: The given `mean` and `std` are not what the first
+                layers of the model say.
+        """
+        said = ranges.of(model) if model else []
+        takes = next(filter(None, said), None)
+        if self.mean is None:
+            low, high = takes or ranges.UNIT
+            std = 255 / (high - low)
+            return dataclasses.replace(
+                self, mean=(0.0 - low * std,), std=(std,)
+            )
+        if takes and ranges.differ(self.input_range, takes):
+            raise ValueError(
+                "Arguments `mean` and `std` must be left out or give what the "
+                f"first layers of the model take, {takes.low:g} to "
+                f"{takes.high:g}. Received: mean={self.mean}, std={self.std}, "
+                "which give {:g} to {:g}".format(*self.input_range)
+            )
+        return self
 
 
 def write(path, metadata):
     """Puts `Metadata` into a LiteRT file, in the place of older metadata.
 
-    What the file computes does not change.
+    What the file computes does not change. Where it has several inputs, the
+    normalisation is that of its images; where it has several outputs, the
+    labels are those of the output that has as many values.
 
     Args:
         path: str or path. A `.tflite` file; it is replaced as a whole.
-        metadata: A `Metadata` with no labels, or one for each output.
+        metadata: A `Metadata` with no labels, or one for each value of an
+            output.
     """
-    path = pathlib.Path(path)
+    path, metadata = pathlib.Path(path), metadata.completed()
     model = flatfile.read(path)
     graph = model.subgraphs[0]
-    source, target = (
-        graph.tensors[ids[0]] for ids in (graph.inputs, graph.outputs)
+    sources, targets = (
+        [graph.tensors[i] for i in ids] for ids in (graph.inputs, graph.outputs)
     )
-    _check(metadata, source, target, path)
+    named = _names(model, sources, targets)
+    images = [s for s in sources if len(sources) == 1 or len(s.shape) == 4]
+    labelled = _labelled(metadata, targets, path)
+    _check(metadata, images, path)
     # The new entry goes last: an older one is dropped without renumbering.
     kept = [m for m in model.metadata or [] if m.name != _BUFFER.encode()]
     buffer = flatfile.schema.BufferT()
-    buffer.data = np.frombuffer(_packed(metadata, source, target), "uint8")
+    buffer.data = np.frombuffer(
+        _packed(metadata, sources, named, images, labelled), "uint8"
+    )
     model.buffers.append(buffer)
     entry = flatfile.schema.MetadataT()
     entry.name, entry.buffer = _BUFFER, len(model.buffers) - 1
@@ -147,23 +195,56 @@ def _labels(path):
         return tuple(archive.read(_LABELS).decode().splitlines())
 
 
-def _check(metadata, source, target, path):
-    classes = int(target.shape[-1])
-    if metadata.labels and len(metadata.labels) != classes:
-        raise ValueError(
-            f"Argument `labels` must have one name for each of {classes} "
-            f"outputs. Received: {len(metadata.labels)} for {str(path)!r}"
-        )
-    if len(metadata.mean) not in (1, int(source.shape[-1])):
-        raise ValueError(
-            "Arguments `mean` and `std` must have 1 or "
-            f"{int(source.shape[-1])} values. "
-            f"Received: {len(metadata.mean)} for {str(path)!r}"
-        )
+def _names(model, sources, targets):
+    """What the metadata calls inputs and outputs: by the signature."""
+    if (len(sources), len(targets)) == (1, 1):
+        return ["image"], ["probability"]
+    tensors = model.subgraphs[0].tensors
+    known = {
+        id(tensors[one.tensorIndex]): one.name.decode()
+        for signature in model.signatureDefs or []
+        for one in (*signature.inputs, *signature.outputs)
+    }
+    return tuple(
+        [known.get(id(t), t.name.decode()) for t in ends]
+        for ends in (sources, targets)
+    )
 
 
-def _packed(metadata, source, target):
-    """The ModelMetadata table as bytes."""
+def _labelled(metadata, targets, path):
+    """The place of the output that the labels name, or None."""
+    if not metadata.labels:
+        return None
+    sizes = [int(target.shape[-1]) for target in targets]
+    if sizes.count(len(metadata.labels)) != 1:
+        raise ValueError(
+            "Argument `labels` must have one name for each of "
+            f"{' or '.join(map(str, sizes))} outputs, and tell which output. "
+            f"Received: {len(metadata.labels)} for {str(path)!r}"
+        )
+    return sizes.index(len(metadata.labels))
+
+
+def _check(metadata, images, path):
+    for source in images:
+        if len(metadata.mean) not in (1, int(source.shape[-1])):
+            raise ValueError(
+                "Arguments `mean` and `std` must have 1 or "
+                f"{int(source.shape[-1])} values. "
+                f"Received: {len(metadata.mean)} for {str(path)!r}"
+            )
+
+
+def _packed(metadata, sources, named, images, labelled):
+    """The ModelMetadata table as bytes.
+
+    Args:
+        metadata: A `Metadata`.
+        sources: The tensors of the inputs.
+        named: The names of the inputs and of the outputs, two lists.
+        images: Those of the inputs that are normalised.
+        labelled: The place of the output with labels, or None.
+    """
     builder = flatbuffers.Builder(1024)
     low, high = metadata.input_range
 
@@ -185,39 +266,51 @@ def _packed(metadata, source, target):
     def floats(values):
         return builder.CreateNumpyVector(np.array(values, "float32"))
 
-    step = make(
-        _STEP,
-        type=_Byte(_NORMALIZATION_OPTIONS),
-        options=make(
-            _NORMALIZATION,
-            mean=floats(metadata.mean),
-            std=floats(metadata.std),
-        ),
-    )
-    image = {
-        "name": builder.CreateString("image"),
-        "steps": many([step]),
-        "stats": make(_STATS, max=floats([high]), min=floats([low])),
-    }
-    shape = [int(n) for n in source.shape]
-    if len(shape) == 4 and shape[-1] in _COLOR_SPACES:
-        space = _Byte(_COLOR_SPACES[shape[-1]])
-        image["content"] = make(
-            _CONTENT,
-            type=_Byte(_IMAGE_PROPERTIES),
-            properties=make(_IMAGE, color_space=space),
+    def normalised(source):
+        step = make(
+            _STEP,
+            type=_Byte(_NORMALIZATION_OPTIONS),
+            options=make(
+                _NORMALIZATION,
+                mean=floats(metadata.mean),
+                std=floats(metadata.std),
+            ),
         )
-    answer = {"name": builder.CreateString("probability")}
-    if metadata.labels:
+        image = {
+            "steps": many([step]),
+            "stats": make(_STATS, max=floats([high]), min=floats([low])),
+        }
+        shape = [int(n) for n in source.shape]
+        if len(shape) == 4 and shape[-1] in _COLOR_SPACES:
+            space = _Byte(_COLOR_SPACES[shape[-1]])
+            image["content"] = make(
+                _CONTENT,
+                type=_Byte(_IMAGE_PROPERTIES),
+                properties=make(_IMAGE, color_space=space),
+            )
+        return image
+
+    def classes():
         names = make(
             _FILE,
             name=builder.CreateString(_LABELS),
             description=builder.CreateString("class names"),
             type=_Byte(_AXIS_LABELS),
         )
-        answer["files"] = many([names])
-    inputs = many([make(_TENSOR, **image)])
-    outputs = many([make(_TENSOR, **answer)])
+        return {"files": many([names])}
+
+    def tensor(name, **fields):
+        return make(_TENSOR, name=builder.CreateString(name), **fields)
+
+    inputs = [
+        tensor(name, **(normalised(s) if any(s is i for i in images) else {}))
+        for name, s in zip(named[0], sources, strict=True)
+    ]
+    outputs = [
+        tensor(name, **(classes() if place == labelled else {}))
+        for place, name in enumerate(named[1])
+    ]
+    inputs, outputs = many(inputs), many(outputs)
     subgraphs = many([make(_SUBGRAPH, inputs=inputs, outputs=outputs)])
     model = make(
         _MODEL,
@@ -238,7 +331,7 @@ def _unpacked(data, labels):
     root = table.Table(data, _first_offset(data))
     subgraphs = _tables(root, _MODEL["subgraphs"])
     tensors = _tables(subgraphs[0], _SUBGRAPH["inputs"]) if subgraphs else []
-    steps = _tables(tensors[0], _TENSOR["steps"]) if tensors else []
+    steps = [s for one in tensors for s in _tables(one, _TENSOR["steps"])]
     values = {}
     for step in steps:
         if _byte(step, _STEP["type"]) == _NORMALIZATION_OPTIONS:

@@ -76,7 +76,7 @@ def profile(path, runs=100, warmup=10, threads=1, x=None, amx=False):
     checks.whole("runs", runs, 1)
     checks.whole("warmup", warmup, 0)
     checks.whole("threads", threads, 1)
-    (source,) = runtime.interpreter(path).get_input_details()
+    source, _ = runtime.ends(runtime.interpreter(path), path)
     shape = tuple(source["shape"].tolist())
     if x is None:
         x = np.random.default_rng(0).random(shape)

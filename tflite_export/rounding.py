@@ -1,10 +1,9 @@
 """Which `round_to` makes a pruned model fastest? Measured, not guessed."""
 
 import dataclasses
-import pathlib
-import tempfile
 
 from keras_nonconvex import checks
+from keras_nonconvex import files
 from keras_nonconvex import pruning
 from tflite_export.conversion import convert
 from tflite_export.timing import benchmark
@@ -81,11 +80,11 @@ def tune_round_to(
         {checks.whole("candidates", one, 1) for one in candidates}
     )
     paths, macs = {}, {}
-    with tempfile.TemporaryDirectory() as folder:
+    with files.scratch() as folder:
         for round_to in candidates:
             plan = pruning.plan(model, criterion, budget, round_to, **options)
             if plan.met:
-                path = pathlib.Path(folder) / f"{round_to}.tflite"
+                path = folder / f"{round_to}.tflite"
                 convert(plan.apply(model), path, precision, representative_data)
                 paths[round_to], macs[round_to] = path, plan.after["macs"]
         if not paths:

@@ -11,7 +11,7 @@ _STRIDE = 100
 
 
 def interpreter(path, threads=1, **options):
-    """An allocated interpreter for a file with one input and one output.
+    """An allocated interpreter for a file.
 
     Args:
         path: The LiteRT file.
@@ -33,48 +33,78 @@ def interpreter(path, threads=1, **options):
                 f"LiteRT cannot load this file ({error}). "
                 f"Received: path={str(path)!r}"
             ) from error
-    counts = len(made.get_input_details()), len(made.get_output_details())
-    if counts != (1, 1):
-        raise ValueError(
-            "Only files with one input and one output are run. Received: "
-            f"path={str(path)!r} with {counts[0]} and {counts[1]}"
-        )
     return made
 
 
+def ends(model, path):
+    """The only input and the only output of a file that is run alone.
+
+    Args:
+        model: An interpreter.
+        path: Its file.
+
+    Returns:
+        Two dicts of details.
+    """
+    inputs, outputs = model.get_input_details(), model.get_output_details()
+    if (len(inputs), len(outputs)) != (1, 1):
+        raise ValueError(
+            "Only files with one input and one output are run here. Received: "
+            f"path={str(path)!r} with {len(inputs)} and {len(outputs)}"
+        )
+    return inputs[0], outputs[0]
+
+
 def predict(path, inputs, progress=None):
-    """Outputs of a file on a batch of inputs, as an array of real numbers.
+    """Outputs of a file on a batch of inputs, as arrays of real numbers.
 
     Args:
         path: The LiteRT file.
-        inputs: Array (n, ...) of what the Keras model takes; a quantized file
-            gets integers made of them.
+        inputs: Array (n, ...) of what the Keras model takes, or a list of
+            them, one for each input; a quantized file gets integers made of
+            them.
         progress: Called with the number of inputs done, now and then.
+
+    Returns:
+        An array, or a list of them if the file has several outputs.
     """
     model = interpreter(path)
-    (source,) = model.get_input_details()
-    (target,) = model.get_output_details()
-    inputs = np.asarray(inputs)
-    batch, *shape = source["shape"].tolist()
-    if list(inputs.shape[1:]) != shape:
+    sources, targets = model.get_input_details(), model.get_output_details()
+    given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    given = [np.asarray(array) for array in given]
+    wanted = [tuple(source["shape"][1:].tolist()) for source in sources]
+    shapes = [array.shape[1:] for array in given]
+    if shapes != wanted:
         raise ValueError(
-            f"The file takes inputs of shape {tuple(shape)}. "
-            f"Received: {inputs.shape[1:]}"
+            f"The file takes inputs of shape {_listed(wanted)}. "
+            f"Received: {_listed(shapes)}"
         )
-    inputs = quantized(inputs, source)
-    outputs = []
-    for start in range(0, len(inputs), batch):
-        chunk = inputs[start : start + batch]
-        missing = batch - len(chunk)
-        if missing:
-            chunk = np.concatenate([chunk, chunk[:1].repeat(missing, axis=0)])
-        model.set_tensor(source["index"], chunk)
+    given = list(map(quantized, given, sources))
+    batch, count = int(sources[0]["shape"][0]), len(given[0])
+    outputs = [[] for _ in targets]
+    for start in range(0, count, batch):
+        missing = max(start + batch - count, 0)
+        for source, array in zip(sources, given, strict=True):
+            chunk = array[start : start + batch]
+            if missing:
+                last = chunk[:1].repeat(missing, axis=0)
+                chunk = np.concatenate([chunk, last])
+            model.set_tensor(source["index"], chunk)
         model.invoke()
-        output = model.get_tensor(target["index"])
-        outputs.append(output[: batch - missing])
+        for target, parts in zip(targets, outputs, strict=True):
+            output = model.get_tensor(target["index"])
+            parts.append(output[: batch - missing])
         if progress and start % _STRIDE < batch:
             progress(start + batch - missing)
-    return dequantized(np.concatenate(outputs), target)
+    real = [
+        dequantized(np.concatenate(parts), target)
+        for parts, target in zip(outputs, targets, strict=True)
+    ]
+    return real if len(real) > 1 else real[0]
+
+
+def _listed(shapes):
+    return ", ".join(map(str, shapes))
 
 
 def quantized(values, details):

@@ -155,7 +155,6 @@ def table(timings):
     """A rich table; ratios are to the last of the timings, the baseline."""
     base = timings[-1]
     made = terminal.table(
-        None,
         "file",
         *("median\nms", "p95\nms", "latency\nratio", "MACs\nratio"),
         *("MACs", "KB", "delegated"),

@@ -1,6 +1,9 @@
 """The LiteRT files of a run: written, compared with Keras, timed."""
 
+import dataclasses
+
 import tflite_export
+from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from keras_nonconvex.run_folder import NETWORKS
 
@@ -29,6 +32,9 @@ def write(models, recipe, data, paths, console):
     labels = data.classes[-units:]
     metadata = tflite_export.Metadata(labels, name=recipe.name)
     figures = {}
+    calibration, _ = samples.read(
+        models["dense"], data.x_train, most=recipe.representative_samples
+    )
     for network, precision, path in jobs:
         model = models[network]
         with terminal.bar(console, f"{path.name}: convert"):
@@ -36,7 +42,7 @@ def write(models, recipe, data, paths, console):
                 model,
                 path,
                 precision,
-                data.x_train[: recipe.representative_samples],
+                calibration,
                 metadata=metadata,
             )
         images = len(data.x_test)
@@ -52,7 +58,9 @@ def write(models, recipe, data, paths, console):
             "parity": parity.met,
         }
         if not parity.met:
-            console.print(f"[yellow]{parity}", soft_wrap=True)
+            # The folder has another name until the run is complete.
+            named = dataclasses.replace(parity, path=path.name)
+            terminal.say(console, str(named), "yellow")
     first, *others = (path for _, _, path in jobs)
     with terminal.bar(console, "Latency, interleaved runs"):
         timings = tflite_export.benchmark(

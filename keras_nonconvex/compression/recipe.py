@@ -47,9 +47,11 @@ class Recipe:
             nor reachable; the run says so. Defaults to `None`: the run then
             ends with an error.
         model: A string: the name of a network in `models`, or the path of a
-            `.keras` file. The network takes images with values in `[0, 1]`
-            and returns probabilities or logits of the classes, or of the
-            second one where there are two. Defaults to `"lenet5"`.
+            `.keras` file. The network takes images with values in `[0, 1]`,
+            or in the range that its first layers say (`Rescaling`,
+            `Normalization`), and returns probabilities or logits of the
+            classes, or of the second one where there are two. Defaults to
+            `"lenet5"`.
         optimizer: A dict: the `"name"` of a Keras optimizer, and its
             arguments but the learning rate. Defaults to
             `{"name": "sgd", "momentum": 0.9, "nesterov": True}`.

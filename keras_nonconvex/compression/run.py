@@ -13,6 +13,7 @@ from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import outputs
+from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import distribution
 from keras_nonconvex.compression import litert
@@ -206,13 +207,12 @@ class _Run:
             **self._measure(pruned),
             "max_abs_diff": float(difference.max()),
         }
-        self.console.print(
+        terminal.say(
+            self.console,
             "Pruned model against masked model on "
             f"{len(self.data.x_test):,} images: "
             f"max |difference| {difference.max():.2g}; accuracy "
             f"{self.metrics['pruned']['accuracy']:.4f} before fine-tuning",
-            soft_wrap=True,
-            highlight=False,
         )
         files.write_text(paths.plan, plan.to_json())
         files.save_model(pruned, paths.pruned)
@@ -232,31 +232,45 @@ class _Run:
     def _load_data(self):
         with terminal.bar(self.console, f"Data: {self.recipe.dataset}"):
             try:
-                data = datasets.load(self.recipe.dataset)
+                data = self._read_data()
             except datasets.NotAvailable as error:
                 if self.recipe.offline is None:
                     raise
                 self.recipe = self.recipe.when_offline()
-                self.console.print(
-                    f"[yellow]{error} Using '{self.recipe.dataset}' instead.",
-                    soft_wrap=True,
+                terminal.say(
+                    self.console,
+                    f"{error} Using '{self.recipe.dataset}' instead.",
+                    "yellow",
                 )
-                data = datasets.load(self.recipe.dataset)
+                data = self._read_data()
         if data.y_train is None or not data.classes:
             raise ValueError(
                 "The data set of a recipe must have labels and class names. "
                 f"Received: dataset={self.recipe.dataset!r} without them"
             )
-        return data
+        labels = {
+            split: samples.class_numbers(getattr(data, split), "dataset")
+            for split in ("y_train", "y_test")
+        }
+        return dataclasses.replace(data, **labels)
+
+    def _read_data(self):
+        return samples.data_set(self.recipe.dataset, self._own_model())
+
+    def _own_model(self):
+        """The user's model, or None where the recipe names a network."""
+        if self.recipe.model.endswith(".keras"):
+            return files.load_model(self.recipe.model)
+        return None
 
     def _new_model(self):
         # Every stage starts from the same weights, resumed or not.
         keras.utils.set_random_seed(self.recipe.seed)
         shape, classes = self.data.input_shape, len(self.data.classes)
-        if not self.recipe.model.endswith(".keras"):
+        model = self._own_model()
+        if model is None:
             build = models.get(self.recipe.model)
             return build(input_shape=shape, classes=classes)
-        model = files.load_model(self.recipe.model)
         if model.input_shape[1:] != shape:
             raise ValueError(
                 f"The model must take {shape}. Received: "

@@ -62,7 +62,7 @@ class Trainer:
         )
         self.console.print(
             f"[bold]{stage}[/]: {model.count_params():,} parameters, "
-            f"{epochs} epochs"
+            f"{epochs} epoch{'s' * (epochs != 1)}"
         )
         record = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: self.state.record(

@@ -100,3 +100,18 @@ def source(name, takes=None):
         return function
 
     return register
+
+
+def spread(size, most, seed=0):
+    """Sorted indices from all over some data, one from each equal part of it.
+
+    Args:
+        size: An integer: how many samples there are.
+        most: An integer >= 1: how many to choose, or all where there are
+            fewer. None stands for all.
+        seed: The seed of the choice. Defaults to `0`.
+    """
+    if most is None or size <= most:
+        return np.arange(size)
+    ends = np.arange(most + 1) * size // most
+    return np.random.default_rng(seed).integers(ends[:-1], ends[1:])

@@ -1,11 +1,16 @@
 """From a name to the images."""
 
+import dataclasses
+import pathlib
+
+from keras_nonconvex.datasets import folder
 from keras_nonconvex.datasets import tfds
 from keras_nonconvex.datasets.base import REGISTRY
 from keras_nonconvex.datasets.base import Images
+from keras_nonconvex.datasets.base import spread
 
 
-def load(name):
+def load(name, shape=None, most=None):
     """Loads a data set.
 
     Args:
@@ -16,13 +21,25 @@ def load(name):
             - The path of a `.npz` file with an array `x` of images and, if
               there are labels, an array `y`; or of a `.npy` file with images
               alone. Such a file has no splits: the training and the test
-              images are the same. The arrays are returned as they are.
+              images are the same. Images in uint8 are brought to [0, 1];
+              all other arrays are returned as they are.
+            - The path of a folder with one folder of pictures for each class,
+              or with two such folders, `train` and `test` (or `val`,
+              `validation`). Where there are no such two, every fifth picture
+              of a class is a test image. Pictures alone have no labels.
             - A name that you registered with `@knc.datasets.source`.
             - Otherwise an image classification data set of
               tensorflow-datasets with splits "train" and "test", such as
               `"fashion_mnist"`. tensorflow-datasets prepares it once in the
               folder `TFDS_DATA_DIR`, an environment variable, which is
               `~/tensorflow_datasets` by default.
+
+        shape: A tuple (height, width, channels): pictures of a folder are
+            resized to it. Defaults to `None`: their own size, which must be
+            the same for all, in colour.
+        most: An integer >= 1: each split has at most so many images, from
+            all over it; of a folder, no others are read. Defaults to `None`:
+            all.
 
     Returns:
         The `Images`.
@@ -42,10 +59,23 @@ def load(name):
             data = source.read(name)
             break
     else:
+        if pathlib.Path(name).is_dir():
+            return folder.read(name, shape, most)
         data = tfds.read(name)
     if not isinstance(data, Images):
         raise ValueError(
             f"The source of {str(name)!r} must return `datasets.Images`. "
             f"Received: {type(data).__name__}"
         )
-    return data
+    return data if most is None else _fewer(data, most)
+
+
+def _fewer(data, most):
+    """At most so many images of each split, the same ones every time."""
+    arrays = {}
+    for split in ("train", "test"):
+        x, y = (getattr(data, f"{part}_{split}") for part in "xy")
+        chosen = spread(len(x), most)
+        x, y = x[chosen], None if y is None else y[chosen]
+        arrays.update({f"x_{split}": x, f"y_{split}": y})
+    return dataclasses.replace(data, **arrays)

@@ -19,7 +19,8 @@ def arrays(path):
 
     Args:
         path: A string or path: a `.npy` file of images, or a `.npz` file with
-            images `x` and perhaps labels `y`.
+            images `x` and perhaps labels `y`. Images in uint8 are brought
+            to [0, 1].
 
     Returns:
         The `Images`.
@@ -43,4 +44,6 @@ def arrays(path):
             "A .npz file must hold an array x. "
             f"Received: dataset={str(path)!r} with {', '.join(stored)}"
         )
+    if x.dtype == np.uint8 and x.ndim > 2:
+        x = x.astype("float32") / 255
     return Images(str(path), x, y, x, y, ())

@@ -1,9 +1,8 @@
 """`Candidates`: which classes of channels may go, and which ones first."""
 
-import fnmatch
-
 import numpy as np
 
+from keras_nonconvex import layer_names
 from keras_nonconvex.pruning.costs import savings
 from keras_nonconvex.pruning.criteria import scores_of
 
@@ -55,14 +54,15 @@ def _excluded(trace, patterns):
         )
     reasons = {}
     for pattern in patterns:
-        names = fnmatch.filter(trace.layers, pattern)
-        if not names:
+        excluded = [n for n in trace.layers if layer_names.matches(pattern, n)]
+        if not excluded:
             raise ValueError(
-                "Argument `exclude` needs patterns of layer names. No layer "
-                f"is called so: {pattern!r}; the first are "
-                f"{list(trace.layers)[:5]}. Received: exclude={patterns!r}"
+                "Argument `exclude` needs patterns of layer names, and no "
+                f"layer is called {pattern!r}. "
+                f"{layer_names.near(pattern, trace.layers)} "
+                f"Received: exclude={patterns!r}"
             )
-        for name in names:
+        for name in excluded:
             for ids in trace.made.get(name, []):
                 for root in trace.root_of[ids]:
                     reasons[int(root)] = f"'{name}' is excluded"

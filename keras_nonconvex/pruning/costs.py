@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from keras_nonconvex import checks
-from keras_nonconvex import counts
+from keras_nonconvex import macs
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning.removal.removal import Removal
 
@@ -16,6 +16,7 @@ class Costs:
 
     Attributes:
         macs_unknown: The error that says why MACs cannot be counted, or None.
+        uncounted: The names of the layers whose MACs are not known.
         full: The costs of the whole model.
 
     Args:
@@ -25,16 +26,23 @@ class Costs:
     def __init__(self, trace):
         self.trace = trace
         self.macs_unknown = None
+        # A weight counts for the first layer that holds it.
+        self._weights = {}
+        for name, layer in trace.layers.items():
+            for variable in layer.weights:
+                self._weights.setdefault(id(variable), (name, variable))
+        self.uncounted = []
         self._kernels = []
         for call in trace.calls:
             name = trace.names[id(call.operation)]
             try:
-                self._kernels += [
-                    (name, kernel, times)
-                    for kernel, times in counts.kernels(call)
-                ]
+                found = macs.kernels(call)
             except ValueError as error:
+                found = None
                 self.macs_unknown = error
+            if found is None and name not in self.uncounted:
+                self.uncounted.append(name)
+            self._kernels += [(name, *one) for one in found or ()]
         self.full = self.total(np.ones(len(trace), dtype=bool))
 
     def layers(self, keep, gone=()):
@@ -57,10 +65,9 @@ class Costs:
                 for axis, n in enumerate(variable.shape)
             )
 
-        costs = {
-            name: [sum(size(v) for v in layer.weights), 0]
-            for name, layer in self.trace.layers.items()
-        }
+        costs = {name: [0, 0] for name in self.trace.layers}
+        for name, variable in self._weights.values():
+            costs[name][0] += size(variable)
         for name, kernel, times in self._kernels:
             costs[name][1] += size(kernel) * times
         costs.update({name: [0, 0] for name in gone})

@@ -46,8 +46,8 @@ def iterative(
         fit_options: A dict of further arguments of `fit`, such as
             `{"batch_size": 128}`. Defaults to `None`.
         repair: Whether what each step leaves is refitted to the model given,
-            as `knc.repair` does it, before it is trained. `data` then has to
-            be `(x, y)`. Defaults to `False`.
+            as `knc.repair` does it, before it is trained. Defaults to
+            `False`.
         verbose: Whether to print one line per step and `fit`'s progress.
             Defaults to `True`.
         **options: Further arguments of `plan`: `combine`, `per`, `ranking`,
@@ -77,11 +77,6 @@ def iterative(
             f"Received: model={model.name!r}"
         )
     pair = isinstance(data, (tuple, list)) and len(data) == 2
-    if repair and not pair:
-        raise ValueError(
-            "Argument `data` of `iterative` must be (x, y) with `repair`. "
-            f"Received: data of type {type(data).__name__}"
-        )
     console = Console(stderr=True, quiet=not verbose)
     full, plans, small = None, [], model
     for step in range(1, steps + 1):
@@ -114,7 +109,11 @@ def iterative(
         if repair:
             so_far = functools.reduce(PruningPlan.then, plans)
             small, _ = repairing.repair(
-                small, so_far, model, data[0], verbose=verbose
+                small,
+                so_far,
+                model,
+                data[0] if pair else data,
+                verbose=verbose,
             )
         console.print(
             f"step {step}/{steps}: "

@@ -1,10 +1,10 @@
 """`plan`: which channels a model can lose, and why."""
 
 import dataclasses
-import fnmatch
 import warnings
 
 from keras_nonconvex import checks
+from keras_nonconvex import layer_names
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning import reasons
@@ -13,6 +13,7 @@ from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import BudgetCosts
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
 from keras_nonconvex.pruning.refitting import repairing
+from keras_nonconvex.pruning.removal import remaking
 from keras_nonconvex.pruning.removal.removal import Removal
 from keras_nonconvex.pruning.removal.removal import Superfluous
 from keras_nonconvex.pruning.selection import Selection
@@ -42,7 +43,8 @@ def plan(
     as well, until what remains is within it.
 
     Args:
-        model: A built functional or Sequential model.
+        model: A built model. Own layers and subclassed models are followed
+            to the layers that they call.
         criterion: What ranks the channels: a registered name, one of
             `list(knc.pruning.criteria.REGISTRY)`; an instance of one of
             `pruning.criteria`; or a function as described in
@@ -51,14 +53,16 @@ def plan(
         budget: A dict of what may remain: a fraction up to 1, a percentage or
             an absolute number, as in `{"params": 0.1, "macs": "35%"}`. Keys
             are "params", "macs", "channels" (fractions only, or a dict of
-            them by layer name pattern: `{"channels": {"conv*": 0.3}}`), and
+            them by layer name pattern, as in `exclude`:
+            `{"channels": {"conv*": 0.3}}`), and
             what `measure` registers: "size" in bytes and "latency" in
             milliseconds with `import tflite_export`. Defaults to `None`.
         round_to: The number of channels that a layer keeps is rounded up to
             a multiple of this, an int >= 1. Defaults to 8 with a budget and
             to 1 without one.
-        data: `(x, y)`, arrays, for criteria that look at samples. Defaults to
-            `None`.
+        data: `(x, y)`, arrays, or a `tf.data.Dataset`, `PyDataset` or
+            generator of them, or the name or folder of a data set: for
+            criteria that look at samples. Defaults to `None`.
         combine: `"mean"`, `"sum"` or `"max"`: how the scores of channels
             that must go together become one. Defaults to `None`: `"sum"` for
             criteria that estimate a rise of the loss ("taylor"), `"mean"`
@@ -77,7 +81,9 @@ def plan(
         max_ratio: At most this fraction of a layer's channels goes, in
             [0, 1]. Defaults to `1.0`.
         exclude: A layer name pattern with shell wildcards such as `"head*"`,
-            or a list of them. The channels that these layers make all stay.
+            or a list of them; for layers of nested models the name alone or
+            the whole path, `"backbone/conv*"`. The channels that these layers
+            make all stay.
             Defaults to `()`.
         on_constant: What happens to a removable channel that sends a constant
             where no bias can replace it exactly ('same' padding). `"keep"`
@@ -93,9 +99,9 @@ def plan(
     Raises:
         ValueError: An argument is illegal; a pattern matches no layer; the
             criterion looks at samples and there is no `data`; or the model is
-            not built, or a subclassed one. A budget that cannot be met raises
-            nothing: the plan comes as close as it can, and `plan.met` is
-            `False`.
+            not built, or a subclassed one that cannot be followed. A budget
+            that cannot be met raises nothing: the plan comes as close as it
+            can, and `plan.met` is `False`.
 
     Example:
     >>> plan = knc.pruning.plan(model, budget={"macs": 0.5})
@@ -134,7 +140,7 @@ def prune(
     Warns where the budget cannot be met.
 
     Args:
-        model: A built functional or Sequential model; it stays as it is.
+        model: A built model, as in `plan`; it stays as it is.
         criterion: As in `plan`. Defaults to "group_norm" with a budget and
             to "zeros" without one.
         budget: As in `plan`, such as `{"macs": 0.5}`. Defaults to `None`:
@@ -187,6 +193,7 @@ def planned(model, criterion=None, budget=None, round_to=None, **options):
         criterion, budget, round_to, **{**plan.__kwdefaults__, **options}
     )
     trace = Trace(model, options.select)
+    remaking.check(trace.layers)
     _check_patterns(trace, options.budget)
     superfluous = Superfluous(trace, options.on_constant)
     candidates = Candidates(
@@ -313,6 +320,7 @@ def _described(removal, costs, limits, why, options):
         border_error=removal.border_errors(),
         removed=removal.branches.gone,
         tied=reasons.tied(trace),
+        uncounted=costs.counted.uncounted,
     )
     if not made.met:
         made.limit = why.limit(made)
@@ -323,10 +331,10 @@ def _check_patterns(trace, budget):
     """Refuses a budget for layers that do not make channels."""
     parts = budget.get("channels")
     for pattern in parts if isinstance(parts, dict) else ():
-        if not fnmatch.filter(trace.made, pattern):
+        if not any(layer_names.matches(pattern, name) for name in trace.made):
             raise ValueError(
                 "Budget 'channels' needs patterns of layers that make "
-                f"channels: {list(trace.made)[:5]} and so on. "
+                f"channels. {layer_names.near(pattern, trace.made)} "
                 f"Received: {pattern!r}"
             )
 

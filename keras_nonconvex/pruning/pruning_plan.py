@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 
+from keras_nonconvex import counts
+from keras_nonconvex import layer_names
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning import drawing
@@ -64,6 +66,7 @@ class PruningPlan:
         removed: The names of the layers that go whole.
         limit: Why the target cannot be met; "" if it is.
         tied: {layer name: other layers whose channels go with its own}.
+        uncounted: The names of the layers whose MACs are not known.
 
     Example:
     >>> plan = knc.pruning.plan(model, budget={"params": 0.3})
@@ -83,6 +86,7 @@ class PruningPlan:
     removed: list = dataclasses.field(default_factory=list)
     limit: str = ""
     tied: dict = dataclasses.field(default_factory=dict)
+    uncounted: list = dataclasses.field(default_factory=list)
 
     def apply(self, model, optimizer=False):
         """A new model without the dropped channels.
@@ -168,9 +172,7 @@ class PruningPlan:
     def diff(self):
         """The layers that change, before and after, as a table in text."""
         table = terminal.table(
-            self.headline(),
-            "layer",
-            *("channels", "after", "params", "after", "MACs", "after"),
+            "layer", "channels", "after", "params", "after", "MACs", "after"
         )
         for layer in self.layers:
             if layer.params[0] == layer.params[1]:
@@ -183,23 +185,26 @@ class PruningPlan:
                 "removed" if gone else terminal.number(layer.params[1]),
                 *(map(terminal.number, layer.macs) if layer.macs[0] else ()),
             )
-        return terminal.render(table)
+        return terminal.render(terminal.titled(self.headline(), table))
 
     def explain(self, layer):
         """Why a layer keeps what it keeps, and which layers it is tied to.
 
         Args:
-            layer: The name of a layer with weights.
+            layer: The name of a layer with weights; in a nested model the
+                path too, `"backbone/conv1"`.
 
         Returns:
             Some lines of text.
         """
         entries = {entry.name: entry for entry in self.layers}
-        if layer not in entries:
+        meant = [name for name in entries if layer_names.matches(layer, name)]
+        if layer not in entries and len(meant) != 1:
             raise ValueError(
-                "Argument `layer` must be the name of a layer with weights: "
-                f"{', '.join(entries)}. Received: layer={layer!r}"
+                "Argument `layer` must be the name of one layer with weights. "
+                f"{layer_names.near(layer, entries)} Received: layer={layer!r}"
             )
+        layer = layer if layer in entries else meant[0]
         entry = entries[layer]
         lines = [f"{entry.name} ({entry.kind})"]
         if entry.keep:
@@ -215,8 +220,10 @@ class PruningPlan:
             lines.append(f"goes together with: {', '.join(together)}")
         if layer in self.border_error:
             lines.append(f"error at the border: {self.border_error[layer]:.3g}")
-        for name, values in (("params", entry.params), ("MACs", entry.macs)):
-            lines.append(f"{name}: {_change(*values)}")
+        lines.append(f"params: {_change(*entry.params)}")
+        known = layer not in self.uncounted
+        macs = _change(*entry.macs) if known else "not known"
+        lines.append(f"MACs: {macs}")
         return "\n".join(lines)
 
     def dot(self):
@@ -269,11 +276,8 @@ class PruningPlan:
         return budgets.within(self.after, self.target)
 
     def table(self):
-        """The plan as a `rich.table.Table`."""
-        table = terminal.table(
-            f"{self.model}: {self.headline()}",
-            *("layer", "channels", "params", "MACs"),
-        )
+        """The plan as a table that rich can print."""
+        table = terminal.table("layer", "channels", "params", "MACs")
         for layer in self.layers:
             table.add_row(
                 terminal.noted(
@@ -284,22 +288,33 @@ class PruningPlan:
                 ),
                 terminal.change(*layer.channels) if layer.keep else "",
                 terminal.change(*layer.params),
-                terminal.change(*layer.macs) if layer.macs[0] else "",
+                self._macs(layer),
             )
+        notes = [counts.not_counted(self.uncounted)]
         if self.border_error:
             worst = max(self.border_error, key=self.border_error.get)
-            table.caption = (
+            notes.append(
                 "Constants folded at borders: outputs differ there by up to "
                 f"{self.border_error[worst]:.3g} before the activation of "
                 f"'{worst}'."
             )
-        return table
+        return terminal.titled(
+            f"{self.model}: {self.headline()}",
+            table,
+            " ".join(filter(None, notes)),
+        )
+
+    def _macs(self, layer):
+        if layer.name in self.uncounted:
+            return "?"
+        return terminal.change(*layer.macs) if layer.macs[0] else ""
 
     def headline(self):
         """What stays, in one line."""
         parts = []
         for key in self.before:
-            word = {"params": "parameters", "macs": "MACs"}.get(key, key)
+            counted = "counted MACs" if self.uncounted else "MACs"
+            word = {"params": "parameters", "macs": counted}.get(key, key)
             # A model without convolutions and dense layers has no MACs.
             left, full = self.after[key], max(self.before[key], 1e-300)
             part = f"{left / full:.1%} of the {word} stay"

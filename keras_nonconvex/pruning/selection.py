@@ -1,10 +1,10 @@
 """Selection: which classes go, given scores and what is allowed."""
 
-import fnmatch
 import math
 
 import numpy as np
 
+from keras_nonconvex import layer_names
 from keras_nonconvex.pruning import budgets
 
 
@@ -158,7 +158,7 @@ class Selection:
             return self.legal(keep)
         for block in self.blocks:
             for pattern, part in fractions.items():
-                if any(fnmatch.fnmatchcase(n, pattern) for n in block.names):
+                if any(layer_names.matches(pattern, n) for n in block.names):
                     order = self.order[np.isin(self.order, block.roots)]
                     self._above(keep, order, part)
                     break

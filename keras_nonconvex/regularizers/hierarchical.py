@@ -103,6 +103,7 @@ class HierarchicalGroup(Regularizer):
         base="group_half",
         wrap="square",
         grouping="feature",
+        decay=0.0,
     ):
         """Returns the combination in the training script of the authors.
 
@@ -115,12 +116,14 @@ class HierarchicalGroup(Regularizer):
             base: As for the class. Defaults to `"group_half"`.
             wrap: As for the class. Defaults to `"square"`.
             grouping: As for the class. Defaults to `"feature"`.
+            decay: As for the class. Defaults to `0.0`.
         """
         strength = checks.number("strength", strength)
         mix = checks.number(
             "mix", mix, "a number from 0 to 1", lambda mix: 0.0 <= mix <= 1.0
         )
-        return cls(base, wrap, grouping, mix * strength, (1.0 - mix) * strength)
+        parts = mix * strength, (1.0 - mix) * strength
+        return cls(base, wrap, grouping, *parts, decay)
 
     @property
     def exact(self):

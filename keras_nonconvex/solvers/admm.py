@@ -5,7 +5,6 @@ from keras import ops
 
 from keras_nonconvex import checks
 from keras_nonconvex import constraints
-from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.base import pull
@@ -91,15 +90,15 @@ class ADMM(Solver):
     def _matched(self, model):
         """The pairs of `pairs`, and the set of patterns without a kernel."""
         pairs, unused = [], set(self.keep)
-        for layer in graph.sublayers(model):
-            for slot in layouts.slots(layer):
-                for pattern, constraint in self.keep.items():
-                    if layouts.matches(pattern, layer, slot):
-                        unused.discard(pattern)
-                        if constraint and slot.variable.trainable:
-                            fitted = layouts.fitted(constraint, slot)
-                            pairs.append((slot.variable, fitted))
-                        break
+        for place in layouts.places(model):
+            slot = place.slot
+            for pattern, constraint in self.keep.items():
+                if layouts.matches(pattern, place):
+                    unused.discard(pattern)
+                    if constraint and slot.variable.trainable:
+                        fitted = layouts.fitted(constraint, slot)
+                        pairs.append((slot.variable, fitted))
+                    break
         return pairs, unused
 
     def check(self, model):

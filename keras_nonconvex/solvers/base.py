@@ -6,7 +6,6 @@ import warnings
 import keras
 from keras import ops
 
-from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
 from keras_nonconvex.backends import traced
@@ -99,8 +98,8 @@ class Solver:
             model: A built model that is being compiled.
         """
         self.check_optimizer(model)
-        for layer in graph.sublayers(model):
-            _check_layout(layer)
+        for place in layouts.places(model):
+            _check_layout(place)
         if model.coupled is not None:
             self.check_coupled(model)
 
@@ -314,16 +313,26 @@ def pull(variable, target, weight):
     return ops.cast(weight / 2.0, distance.dtype) * distance
 
 
-def _check_layout(layer):
-    """Refuses groups that mean something else in this layer's kernel."""
-    for slot in layouts.slots(layer):
-        for owner in (slot.variable.regularizer, slot.variable.constraint):
-            needed = layouts.fitted(owner, slot)
-            if needed is not owner:
-                raise ValueError(
-                    f"Layer '{layer.name}' ({type(layer).__name__}) has its "
-                    "filters or input channels on other kernel axes than "
-                    f"Dense and Conv2D: write {needed!r}, or let "
-                    "knc.attach choose the axes. "
-                    f"Received: {owner!r}"
-                )
+def _check_layout(place):
+    """Refuses penalties that mean something else in this layer's kernel."""
+    layer, slot = place.layers[-1], place.slot
+    penalty = getattr(layer, slot.attribute, None)
+    # Keras gives it to the two factors, where groups mean nothing.
+    if getattr(layer, "lora_enabled", False) and isinstance(
+        penalty, regularizers.Regularizer
+    ):
+        raise ValueError(
+            f"The kernel of layer '{layouts.name(place)}' "
+            f"{layouts.closed(layer)}: take its penalty off with knc.strip. "
+            f"Received: {penalty!r}"
+        )
+    for owner in (slot.variable.regularizer, slot.variable.constraint):
+        needed = layouts.fitted(owner, slot)
+        if needed is not owner:
+            raise ValueError(
+                f"Layer '{layouts.name(place)}' ({type(layer).__name__}) has "
+                "its filters or input channels on other kernel axes than "
+                f"Dense and Conv2D: write {needed!r}, or let "
+                "knc.attach choose the axes. "
+                f"Received: {owner!r}"
+            )

@@ -6,30 +6,40 @@ import keras
 
 from keras_nonconvex import constraints
 from keras_nonconvex import graph
+from keras_nonconvex import layer_names
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
+from keras_nonconvex import unfolding
+from keras_nonconvex.training import inner_layers
 from keras_nonconvex.training.model import ProximalModel
 
 
 def attach(model, rules):
-    """Sets regularizers on a built functional or Sequential model.
+    """Sets regularizers on a built model.
 
     In Keras 3, setting `layer.kernel_regularizer` after a layer is built does
     nothing; this function sets the variable's regularizer too. It adapts
     group patterns to the layout of each layer's kernel, and warns about
-    layers with a kernel that no rule matches.
+    layers with a kernel that no rule matches. Penalties in layers inside of
+    other layers (attention, wrappers, blocks of your own) are saved, loaded
+    and cloned too; it refuses those that a layer's config could not bring
+    back.
 
     Args:
-        model: A built functional or Sequential `keras.Model`, possibly
-            pretrained. Its layers are changed in place.
+        model: A built `keras.Model`, possibly pretrained. Its layers are
+            changed in place. Where own layers or a subclassed model are
+            followed to the layers that they call, the result has layers of
+            its own, over the same weights.
         rules: A regularizer for every kernel; or a dict whose values are
             regularizers, or None for no penalty. The keys of the dict are
             layer types (`keras.layers.Conv2D`), layer name patterns
-            (`"conv*"`), functions of a layer that return True or False, or
-            weight patterns with a slash (`"*/gamma"`,
-            `"sep*/pointwise_kernel"`). The first key that matches a weight
-            counts. The scales of batch normalization need that layer type or
-            a weight pattern.
+            (`"conv*"`, or with the models around it `"backbone/conv*"`),
+            functions of a layer that return True or False, or weight patterns
+            after a slash (`"*/gamma"`, `"lstm/recurrent_kernel"`, `"*/bias"`).
+            The first key that matches a weight counts. Types and names mean
+            the kernels of a layer and of the layers inside of it; all other
+            weights need a weight pattern, or, for its scales, the type
+            `BatchNormalization`.
 
     Returns:
         A `ProximalModel` over the same layers and weights, to be compiled.
@@ -51,46 +61,51 @@ def attach(model, rules):
                 f"functions of a layer. Received: {key!r}"
             )
     rules = {key: regularizers.get(value) for key, value in rules.items()}
-    model = graph.functional(model)
+    model = unfolding.functional(model)
     unused, matched, left = set(rules), [], []
-    for layer in graph.sublayers(model):
-        for slot in layouts.slots(layer):
-            for key, regularizer in rules.items():
-                if layouts.matches(key, layer, slot):
-                    unused.discard(key)
-                    fitted = layouts.fitted(regularizer, slot)
-                    matched.append((layer, slot, fitted))
-                    break
-            else:
-                if slot.attribute != "gamma_regularizer":
-                    left.append(layer.name)
+    for place in layouts.places(model):
+        for key, regularizer in rules.items():
+            if layouts.matches(key, place):
+                unused.discard(key)
+                _check_trains(place, key, regularizer)
+                matched.append((place, regularizer))
+                break
+        else:
+            if not place.slot.by_weight:
+                left.append(layouts.name(place))
     if unused:
         raise ValueError(_no_weight_for(unused, model))
     if rules and left:
         warnings.warn(
             "No rule matches these layers, which stay without a penalty (to "
             "leave them out on purpose, add a rule with the value None): "
-            f"{', '.join(left)}. Received: rules for "
+            f"{layer_names.some(left)}. Received: rules for "
             f"{', '.join(map(repr, rules))}",
             stacklevel=2,
         )
-    for layer, slot, regularizer in matched:
-        setattr(layer, slot.attribute, regularizer)
-        slot.variable.regularizer = regularizer
+    inner_layers.put(matched)
     return ProximalModel(model.input, model.output, name=model.name)
+
+
+def _check_trains(place, key, regularizer):
+    """Refuses a penalty on a kernel that does not train as it is."""
+    why = layouts.closed(place.layers[-1])
+    if why and regularizer is not None and not place.slot.by_weight:
+        raise ValueError(
+            f"The kernel of layer '{layouts.name(place)}' {why}: attach "
+            "penalties, train and prune before that, or leave the layer out, "
+            "by a rule with the value None. "
+            f"Received: {key!r}: {regularizer!r}"
+        )
 
 
 def _no_weight_for(unused, model):
     """The message about rules that no weight belongs to."""
-    slots = [
-        (layer, slot)
-        for layer in graph.sublayers(model)
-        for slot in layouts.slots(layer)
-    ]
+    places = layouts.places(model)
     late = {
         key
         for key in unused
-        if any(layouts.matches(key, layer, slot) for layer, slot in slots)
+        if any(layouts.matches(key, place) for place in places)
     }
     if late:
         why = (
@@ -98,11 +113,12 @@ def _no_weight_for(unused, model):
             "rule that matches counts."
         )
     else:
-        names = ", ".join(dict.fromkeys(layer.name for layer, _ in slots))
+        names = [layouts.name(place) for place in places]
+        patterns = [key for key in unused if isinstance(key, str)]
         why = (
-            "These rules match no weight (the pattern for the scales of a "
-            f"batch normalization is 'NAME/gamma'). Layers with weights: "
-            f"{names}."
+            "These rules match no weight (other weights than kernels have "
+            "patterns such as 'NAME/gamma'). "
+            f"{layer_names.near(min(patterns, default=''), names)}"
         )
     received = sorted(late or unused, key=str)
     return f"{why} Received: {', '.join(map(repr, received))}"
@@ -112,7 +128,7 @@ def strip(model):
     """Removes this package's regularizers and constraints from a model.
 
     Args:
-        model: A built functional or Sequential model. Its layers are changed
+        model: A built model. Its layers are changed
             in place.
 
     Returns:
@@ -123,7 +139,7 @@ def strip(model):
     >>> knc.strip(small).save("small.keras")
     """
     ours = (regularizers.Regularizer, constraints.KeepLargest)
-    model = graph.functional(model)
+    model = unfolding.functional(model)
     for layer in graph.sublayers(model):
         for name, value in list(vars(layer).items()):
             if isinstance(value, ours):

@@ -38,7 +38,7 @@ class CoupledGroups:
     Weights in coupled groups cannot have a prox of their own too.
 
     Args:
-        model: A built functional or Sequential model, the one whose `compile`
+        model: A built model, the one whose `compile`
             gets these groups.
         penalty: The scalar penalty r, an instance such as
             `knc.penalties.L1()`.
@@ -86,7 +86,7 @@ class CoupledGroups:
         `compile` calls it with its own model.
 
         Args:
-            model: A built functional or Sequential model.
+            model: A built model.
         """
         config = {**self.get_config(), "penalty": self.penalty}
         return type(self)(model, **config)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nonconvex import layouts
 from keras_nonconvex import terminal
 from keras_nonconvex.backends import first_batch
 from keras_nonconvex.backends import no_gradients
@@ -20,6 +21,7 @@ from keras_nonconvex.solvers import ProximalGradient
 from keras_nonconvex.solvers import Solver
 from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.state import State
+from keras_nonconvex.training import inner_layers
 from keras_nonconvex.training.coupled import CoupledGroups
 
 
@@ -99,6 +101,7 @@ class ProximalMixin:
         )
 
     def _bind(self):
+        inner_layers.fit(layouts.places(self))
         self.solver.check(self)
         with strategy_scope(self):
             # Not through setattr, which would track it as a layer.

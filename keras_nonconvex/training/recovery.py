@@ -4,9 +4,11 @@ import keras
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
+from keras_nonconvex import configs
 from keras_nonconvex import data_loss
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
+from keras_nonconvex import samples
 
 
 def recalibrate(model, x, batch_size=128):
@@ -18,12 +20,13 @@ def recalibrate(model, x, batch_size=128):
 
     Args:
         model: A built model, changed in place.
-        x: Input samples: an array of shape (samples, ...), a structure of
-            such arrays, or a dataset of batches of inputs or of (inputs,
-            targets).
+        x: Input samples: an array of shape (samples, ...) or a structure of
+            such arrays; a `tf.data.Dataset`, `PyDataset` or generator of
+            inputs or of (inputs, targets); or the name or folder of a data
+            set.
         batch_size: A whole number >= 1, the samples per batch where `x` is
-            an array. The last batch is left out if it is smaller. Defaults
-            to `128`.
+            not in batches already. The last batch is left out if it is
+            smaller. Defaults to `128`.
 
     Returns:
         The model.
@@ -42,7 +45,7 @@ def recalibrate(model, x, batch_size=128):
         return model
     try:
         with graph.without_dropout(model):
-            for seen, batch in enumerate(_batches(x, batch_size)):
+            for seen, batch in enumerate(samples.batches(model, x, batch_size)):
                 for layer, _ in norms:
                     layer.momentum = seen / (seen + 1.0)
                 model(batch, training=True)
@@ -76,9 +79,9 @@ def fine_tune(
 
     Args:
         model: A built model, compiled and trained in place.
-        x: Training inputs, as in `fit`.
-        y: Targets, as in `fit`. None where `x` is a dataset of (inputs,
-            targets). Defaults to `None`.
+        x: Training inputs, as in `fit`, or the name or folder of a data
+            set. A generator without `steps_per_epoch` is kept in memory.
+        y: Targets, as in `fit`. None where `x` has them. Defaults to `None`.
         epochs: A whole number >= 1. Defaults to `5`.
         optimizer: An optimizer or its name, as in `compile`. Defaults to
             `"adam"`.
@@ -120,6 +123,8 @@ def fine_tune(
             "a number in [0, 1]",
             lambda v: 0.0 <= v <= 1.0,
         )
+    steps = fit_options.get("steps_per_epoch")
+    x, y = samples.for_fit(model, x, y, steps)
     settings = data_loss.compile_settings(model, loss, data_loss.labels(x, y))
     found = outputs.of(model, settings["loss"])
     if teacher is not None:
@@ -185,7 +190,7 @@ def _deciders(model, teacher, found):
 
 def _frozen_copy(model):
     """A copy, to be frozen while the given model stays as it is."""
-    copy = type(model).from_config(model.get_config())
+    copy = configs.anew(model)
     copy.set_weights(model.get_weights())
     return copy
 
@@ -216,23 +221,3 @@ class _SoftTargets(keras.distillation.LogitsDistillation):
             ),
             **kwargs,
         )
-
-
-def _batches(x, batch_size):
-    """Batches of inputs from an array, arrays or a dataset."""
-    arrays = keras.tree.flatten(x)
-    if all(hasattr(array, "shape") for array in arrays):
-        if not len(arrays[0]):
-            raise ValueError(
-                "Argument `x` must have samples in it. Received: x of length 0"
-            )
-        size = min(batch_size, len(arrays[0]))
-        for start in range(0, len(arrays[0]) - size + 1, size):
-            yield keras.tree.map_structure(
-                lambda array, start=start: array[start : start + size], x
-            )
-        return
-    if isinstance(x, keras.utils.PyDataset):
-        x = (x[i] for i in range(len(x)))
-    for batch in x:
-        yield batch[0] if isinstance(batch, (tuple, list)) else batch

@@ -16,6 +16,7 @@ from keras_nonconvex import checks
 from keras_nonconvex import data_loss
 from keras_nonconvex import files
 from keras_nonconvex import regularizers
+from keras_nonconvex import samples
 from keras_nonconvex import sparsity
 from keras_nonconvex.solvers import step_size
 
@@ -36,9 +37,11 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
     Args:
         model: A compiled `ProximalModel` with at least one penalty of
             strength above 0.
-        x: Inputs: an array of shape (samples, ...) or a structure of arrays,
-            no dataset.
-        y: Targets, an array or arrays. Defaults to `None`.
+        x: Inputs: an array of shape (samples, ...) or a structure of arrays;
+            a `tf.data.Dataset`, `PyDataset` or generator of (inputs,
+            targets); or the name or folder of a data set. All of it is read.
+        y: Targets, an array or arrays; None where `x` has them. Defaults to
+            `None`.
         batch_size: A whole number >= 1, the samples per gradient; the answer
             is about all of them together. Defaults to `128`.
         step: A number above 0, the step of the prox. None means the one that
@@ -56,12 +59,7 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
     """
     targets = _targets(model)
     batch_size = checks.whole("batch_size", batch_size, 1)
-    arrays = keras.tree.flatten(x)
-    if not all(hasattr(a, "shape") and len(a) for a in arrays):
-        raise ValueError(
-            "Argument `x` must be an array or arrays with samples in them, no "
-            f"dataset. Received: x of type {type(x).__name__}"
-        )
+    x, y = samples.read(model, x, y)
     if step is None:
         optimizer = step_size.innermost(model.optimizer)
         lr = ops.convert_to_numpy(optimizer.learning_rate).item()
@@ -105,9 +103,9 @@ def strength_path(
     Args:
         model: A compiled `ProximalModel`, trained in place. Start from a
             trained one, or the first points mix training with thinning.
-        x: Training inputs, as in `fit`.
-        y: Targets, as in `fit`. None where `x` is a dataset of (inputs,
-            targets). Defaults to `None`.
+        x: Training inputs, as in `fit`, or the name or folder of a data
+            set. A generator without `steps_per_epoch` is kept in memory.
+        y: Targets, as in `fit`. None where `x` has them. Defaults to `None`.
         validation_data: (x, y) or a dataset, as in `fit`: the data on which
             each point is measured. None means the training data. Defaults to
             `None`.
@@ -155,16 +153,18 @@ def strength_path(
         )
     out = None if out is None else pathlib.Path(out)
     if out:
-        samples = [getattr(a, "shape", None) for a in keras.tree.flatten(x)]
+        shapes = [getattr(a, "shape", None) for a in keras.tree.flatten(x)]
         _check_folder(
             out,
             multipliers=multipliers,
             epochs=epochs,
-            samples=[shape and list(shape) for shape in samples],
+            samples=[shape and list(shape) for shape in shapes],
             regularizers=[repr(reg) for _, reg in _targets(model)],
             weights=[list(v.shape) for v in model.weights],
             optimizer=type(model.optimizer).__name__,
         )
+    steps = fit_options.get("steps_per_epoch")
+    x, y = samples.for_fit(model, x, y, steps)
     model.optimizer.build(model.trainable_variables)
     before = ops.convert_to_numpy(model.solver_state.strength)
     measured = validation_data if validation_data is not None else (x, y)

@@ -67,7 +67,7 @@ def for_file(path, count):
             found = digits(height, width, count)
         else:
             found, _ = photographs(height, width, count)
-    known = metadata.read(path) or metadata.Metadata()
+    known = metadata.read(path) or metadata.Metadata(mean=0, std=255)
     inputs = (255 * found - known.mean) / known.std
     return runtime.quantized(inputs, source)
 

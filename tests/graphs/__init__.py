@@ -31,6 +31,7 @@ FAMILIES = (
     "sequences",
     "operations",
     "nested",
+    "own",
 )
 
 for family in FAMILIES:

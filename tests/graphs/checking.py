@@ -14,9 +14,11 @@ from helpers import run
 from graphs.draws import coin
 from graphs.draws import pick
 from graphs.draws import whole
+from graphs.growing import SIZES
 from graphs.growing import random_model
 from keras_nonconvex import graph
 from keras_nonconvex import pruning
+from keras_nonconvex import unfolding
 from keras_nonconvex.pruning.channels.trace import Trace
 
 # Graphs are in float64: what is left of rounding is far below this, and what
@@ -87,7 +89,7 @@ def assert_same(what, first, second, tolerance=TOLERANCE):
 
 def operations(model):
     """All layers and operations, those of nested models too."""
-    for operation in graph.functional(model).operations:
+    for operation in unfolding.functional(model).operations:
         yield operation
         if graph.is_graph(operation):
             yield from operations(operation)
@@ -99,7 +101,8 @@ def check(seed):
     Returns:
         {"lost": whether the plan with a budget drops channels,
         "edited": whether its edited form could be carried out,
-        "zeros": whether there were superfluous channels}.
+        "zeros": whether there were superfluous channels,
+        "sizes": whether it was run at several sizes}.
     """
     rng = np.random.default_rng(seed)
     with float64(), within(60):
@@ -111,17 +114,50 @@ def check(seed):
 REFUSALS = ("cannot be removed", "keeps no channel")
 
 
+def _untold(model, inputs):
+    """All outputs where layers are in the mode that the graph gives them."""
+    with keras.StatelessScope():
+        flat = [y for x in inputs for y in keras.tree.flatten(model(x))]
+    return [keras.ops.convert_to_numpy(y) for y in flat]
+
+
 class Check:
     """What has to hold for every plan of one model."""
 
     def __init__(self, model, rng):
         self.model = model
         self.rng = rng
-        self.x = images(model, 3, rng, "float64")
         self.before = [w.numpy().copy() for w in model.variables]
-        self.outputs = run(model, self.x)
+        self.x = list(self._inputs())
+        # `run` tells all layers to infer, which some are told not to do.
+        self.untold = False
+        if graph.in_training(graph.calls(model)):
+            unfolded = _untold(unfolding.functional(model), self.x)
+            # Not so with noise, nor where Keras hands on what layers are told.
+            self.untold = (
+                difference(_untold(model, self.x), unfolded) < TOLERANCE
+            )
+        self.outputs = self.outputs_of(model)
         for y in self.outputs:
             assert np.isfinite(y).all(), "the graph itself is not finite"
+
+    def _inputs(self):
+        """Of each size that the model takes, one where it is fixed."""
+        free = None in self.model.inputs[0].shape[1:]
+        for sizes in SIZES if free else SIZES[:1]:
+            x = images(self.model, 3, self.rng, "float64", sizes)
+            try:
+                run(self.model, x)
+            except Exception:
+                if sizes is SIZES[0]:
+                    raise
+                continue
+            yield x
+
+    def outputs_of(self, model):
+        """All outputs for all inputs, one after the other."""
+        found = [y for x in self.x for y in run(model, x)]
+        return found + (_untold(model, self.x) if self.untold else [])
 
     def run(self):
         zeros = pruning.plan(self.model)
@@ -133,30 +169,42 @@ class Check:
         plan = pruning.plan(
             self.model, lambda trace: scores[: len(trace)], **options
         )
-        found = {"lost": dropping(plan), "zeros": dropping(zeros)}
+        found = {
+            "lost": dropping(plan),
+            "zeros": dropping(zeros),
+            "sizes": len(self.x) > 1,
+        }
         small, outputs = self.removed(f"{options}", plan)
         self.saved(small, outputs)
         found["edited"] = self.edited(plan)
+        if coin(self.rng, 0.1):
+            self.told(scores)
+            self.trained(small)
         for w, old in zip(self.model.variables, self.before, strict=True):
             np.testing.assert_array_equal(w.numpy(), old)
-        assert_same("original", self.outputs, run(self.model, self.x), 0)
+        assert_same("original", self.outputs, self.outputs_of(self.model), 0)
         return found
 
     def removed(self, what, plan, edited=False):
         """The small model, which computes what the masked one does."""
         small, masked = plan.apply(self.model), plan.mask(self.model)
-        outputs = run(small, self.x)
-        assert_same(f"{what}: masked, small", run(masked, self.x), outputs)
+        outputs = self.outputs_of(small)
+        assert_same(f"{what}: masked, small", self.outputs_of(masked), outputs)
         if not edited:
             count = small.count_params()
             assert count == plan.after["params"], (
                 f"{what}: {count} parameters, plan {plan.after['params']}"
             )
-        known = {op.name for op in operations(self.model)}
+        known = {
+            op.name for op in operations(unfolding.unfold(self.model).model)
+        }
         more = [
             op.name
             for op in operations(small)
-            if op.name not in known and type(op).__name__ not in ("Take", "Add")
+            if op.name not in known
+            and type(op).__name__ not in ("Take", "Add")
+            # What stands in the place of a layer begins with its name.
+            and not any(op.name.startswith(f"{name}_") for name in known)
         ]
         assert not more, f"{what}: new layers {more}"
         return small, outputs
@@ -166,7 +214,26 @@ class Check:
             path = pathlib.Path(folder) / "small.keras"
             small.save(path)
             loaded = keras.models.load_model(path)
-        assert_same("saved, loaded", outputs, run(loaded, self.x), 0)
+        assert_same("saved, loaded", outputs, self.outputs_of(loaded), 0)
+
+    def trained(self, small):
+        """The small model takes a step of training."""
+        x = self.x[0]
+        y = [np.zeros_like(y) for y in run(small, x)]
+        small.compile("sgd", "mse", run_eagerly=True)
+        small.train_on_batch(x, y if len(y) > 1 else y[0])
+
+    def told(self, scores):
+        """Each layer has a row, and says why it keeps all that it has."""
+        plan = pruning.plan(
+            self.model, lambda trace: scores[: len(trace)], {"params": 1e-9}, 1
+        )
+        assert plan.limit
+        count = sum(layer.params[0] for layer in plan.layers)
+        assert count == self.model.count_params()
+        for layer in plan.layers:
+            lost = layer.params[1] < layer.params[0]
+            assert lost or layer.reason, f"'{layer.name}' keeps all, unsaid"
 
     def edited(self, plan):
         """A random keep mask of the user's own is exact, or refused."""

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 from keras import layers
+from keras import ops
 
 # Ranks of the tensors that a kind takes, with the batch axis.
 VECTOR, SEQUENCE, IMAGE, VOLUME = 2, 3, 4, 5
@@ -76,9 +77,18 @@ ACTIVATIONS = (
 ).split()
 
 
+@keras.saving.register_keras_serializable("graphs")
+def wave(x):
+    """An activation of one's own."""
+    return x + ops.sin(x)
+
+
 def activation(rng):
     """None is as frequent as all the others."""
-    return pick(rng, ACTIVATIONS) if coin(rng) else None
+    others = [ops.relu, ops.silu, wave, layers.LeakyReLU(), layers.ReLU(4.0)]
+    if coin(rng):
+        return None
+    return pick(rng, others if coin(rng, 0.2) else ACTIVATIONS)
 
 
 def usual(rng):

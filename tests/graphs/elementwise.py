@@ -57,8 +57,10 @@ def softmax_over_positions(x, rng):
 
 @block(*ANY)
 def dropout(x, rng):
+    alike = (None, *(n if coin(rng) else 1 for n in x.shape[1:]))
     options = [
         layers.Dropout(0.3),
+        layers.Dropout(0.3, noise_shape=alike),
         layers.GaussianDropout(0.3),
         layers.GaussianNoise(0.3),
         layers.AlphaDropout(0.3),

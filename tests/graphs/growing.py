@@ -20,6 +20,9 @@ from graphs.draws import width
 # A block whose output has more values per sample is not taken.
 MOST_VALUES = 1200
 
+# What models of free sizes are run with.
+SIZES = ((8, 8, 4), (9, 12, 5), (12, 11, 7))
+
 
 def grow(x, rng, steps, kinds=None):
     """The tensors that a chain of random blocks passes, the first given."""
@@ -70,7 +73,7 @@ def sequential(shape, rng, steps):
         layer = y._keras_history.operation
         alone = isinstance(layer, layers.Layer) and layer.input is x
         if alone and math.prod(y.shape[1:]) <= MOST_VALUES:
-            model.add(type(layer).from_config(layer.get_config()))
+            model.add(layer)
             x = inner_inputs(y)
     return model
 
@@ -89,11 +92,11 @@ def random_input(rng):
     return keras.Input(shape)
 
 
-def head(x, rng):
-    """An output of the model."""
+def head(x, rng, free):
+    """An output of the model, of no fixed size if sizes are to be free."""
     if len(x.shape) > VECTOR:
         pool = ranked("GlobalAveragePooling", x)()
-        x = pick(rng, [layers.Flatten(), pool])(x)
+        x = (pool if free or coin(rng) else layers.Flatten())(x)
     last = pick(rng, [None, "softmax", "sigmoid"])
     return layers.Dense(whole(rng, 1, 4), activation=last)(x)
 
@@ -106,22 +109,40 @@ def random_model(rng):
     """
     keras.utils.clear_session(free_memory=False)
     inputs = random_input(rng)
+    free = coin(rng, 0.4)
     if coin(rng, 0.1):
         model = sequential(inputs.shape[1:], rng, whole(rng, 3, 7))
         model.add(layers.Flatten())
         model.add(layers.Dense(3))
     else:
-        seen = grow(inputs, rng, whole(rng, 2, 6))
+        seen = grow(inputs, rng, whole(rng, 2, 4 if free else 6))
         ends = [seen[-1]]
         if coin(rng, 0.25):
             ends.append(pick(rng, seen[1:] or seen))
-        outputs = [x if coin(rng, 0.15) else head(x, rng) for x in ends]
+        outputs = [x if coin(rng, 0.15) else head(x, rng, free) for x in ends]
         model = keras.Model(sources(inputs, outputs), outputs)
+    if free:
+        model = freed(model)
     randomize(model, rng)
     if coin(rng):
         # As in a process that did not build the model: names start anew.
         keras.utils.clear_session(free_memory=False)
     return model
+
+
+def freed(model):
+    """The model with free sizes; as it is, where it counts positions."""
+    if len(model.inputs) != 1:
+        return model
+    _, *positions, channels = model.inputs[0].shape
+    inputs = keras.Input((*[None] * len(positions), channels))
+    try:
+        free = keras.models.clone_model(model, input_tensors=inputs)
+        for sizes in SIZES[:2]:
+            free(np.zeros((3, *sizes[: len(positions)], channels)))
+    except Exception:
+        return model
+    return free
 
 
 def randomize(model, rng):

@@ -118,7 +118,8 @@ def concatenate_positions(x, rng):
 @block(SEQUENCE)
 def dot_of_channels(x, rng):
     """Positions by positions: the channels are summed over."""
-    return layers.Dot(axes=2)([like(x, rng), like(x, rng)])
+    dot = layers.Dot(axes=2, normalize=coin(rng))
+    return dot([like(x, rng), like(x, rng)])
 
 
 @block(SEQUENCE)

@@ -56,6 +56,17 @@ def nested_of_two_outputs(x, rng):
     return layers.Add()([y, z])
 
 
+@block(*ANY)
+def nested_by_name(x, rng):
+    """Called with a dict in another order than its inputs, or with more."""
+    z, a = (keras.Input(x.shape[1:], name=name) for name in "za")
+    outputs = layers.Subtract()([like(z, rng), a])
+    given = {"z": like(x, rng), "a": x}
+    if coin(rng):
+        given["more"] = like(x, rng)
+    return keras.Model([z, a], outputs)(given)
+
+
 @block(*ANY, makes=True)
 def nested_sequential(x, rng):
     model = sequential(x.shape[1:], rng, whole(rng, 1, 3))
@@ -74,6 +85,9 @@ class Odd(layers.Layer):
 
     def call(self, x):
         return x + 0.5 * ops.roll(x, 1, axis=-1)
+
+    def compute_output_shape(self, shape):
+        return shape
 
 
 @block(*ANY)

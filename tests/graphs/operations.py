@@ -7,6 +7,7 @@ from keras import layers
 from keras import ops
 
 from graphs.draws import ANY
+from graphs.draws import IMAGE
 from graphs.draws import SEQUENCE
 from graphs.draws import SPATIAL
 from graphs.draws import block
@@ -55,7 +56,9 @@ def op_array(x, rng):
 
 @block(*SPATIAL)
 def op_reshape(x, rng):
-    return ops.reshape(x, (-1, math.prod(x.shape[1:-1]), x.shape[-1]))
+    """Some with the batch of three that all graphs are run with."""
+    batch = pick(rng, [-1, -1, 3])
+    return ops.reshape(x, (batch, math.prod(x.shape[1:-1]), x.shape[-1]))
 
 
 @block(*SPATIAL)
@@ -113,3 +116,92 @@ def op_matmul(x, rng):
     query, key = (pointwise(x, rng, 3, activation=None) for _ in range(2))
     scores = ops.matmul(query, ops.transpose(key, (0, 2, 1)))
     return ops.matmul(layers.Softmax()(scores), like(x, rng))
+
+
+@block(*ANY)
+def op_slices(x, rng):
+    """Channels part and come back in another order."""
+    place = whole(rng, 0, x.shape[-1] - 1)
+    first, second = x[..., :place], x[..., place:]
+    if coin(rng):
+        second = pointwise(second, rng, width(rng))
+    parts = [second, first] if place else [second]
+    step = pick(rng, [-1, 1, 2])
+    return ops.concatenate(parts, axis=-1)[..., ::step]
+
+
+@block(*ANY)
+def op_select(x, rng):
+    """Channels are chosen, repeated or turned round."""
+    count = x.shape[-1]
+    return pick(
+        rng,
+        [
+            lambda: ops.take(x, rng.integers(0, count, size=3), axis=-1),
+            lambda: ops.repeat(x, 2, axis=-1),
+            lambda: ops.tile(x, (*[1] * (len(x.shape) - 1), 2)),
+            lambda: ops.flip(x, axis=-1),
+            lambda: ops.roll(x, 1, axis=-1),
+        ],
+    )()
+
+
+@block(*SPATIAL)
+def op_slice_positions(x, rng):
+    return x[:, whole(rng, 0, 1) :, ..., : max(1, x.shape[-1] - 1)]
+
+
+@block(IMAGE)
+def op_image(x, rng):
+    return pick(
+        rng,
+        [
+            lambda: ops.image.resize(x, (whole(rng, 3, 6), 5)),
+            lambda: ops.average_pool(x, 2, 1, "same"),
+            lambda: ops.max_pool(x, 2, 2, "same"),
+            lambda: ops.nn.space_to_depth(x[:, :2, :2], 2),
+            lambda: ops.pad(x, ((0, 0), (1, 1), (0, 1), (0, 0)), "reflect"),
+        ],
+    )()
+
+
+@block(IMAGE)
+def op_depth_to_space(x, rng):
+    x = pointwise(x, rng, 4 * whole(rng, 1, 3))
+    return ops.nn.depth_to_space(x, 2)
+
+
+@block(*ANY)
+def op_norm(x, rng):
+    """Not added: with as many samples as channels, Keras 3.15 takes what is
+    added for a bias.
+    """
+    order = pick(rng, [1, 2, 3])
+    return pick(
+        rng,
+        [
+            lambda: ops.normalize(x, axis=-1, order=order),
+            lambda: ops.normalize(x, axis=1, order=order),
+            lambda: x - ops.norm(x, ord=2, axis=-1, keepdims=True),
+            lambda: x - ops.sum(x, axis=-1, keepdims=True),
+        ],
+    )()
+
+
+@block(*ANY)
+def op_glu(x, rng):
+    return ops.glu(pointwise(x, rng, 2 * width(rng)), axis=-1)
+
+
+@block(*ANY)
+def op_where(x, rng):
+    y = like(x, rng)
+    return ops.where(ops.logical_and(x > 0.1, y < 1.0), x, 0.3 * y)
+
+
+@block(*ANY)
+def op_einsum(x, rng):
+    """By a constant matrix, and by other channels."""
+    matrix = rng.normal(size=(x.shape[-1], width(rng)))
+    y = ops.einsum("...c,cd->...d", x, matrix)
+    return ops.einsum("...c,...c->...c", y, like(y, rng))

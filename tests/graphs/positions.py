@@ -59,6 +59,25 @@ def cropping(x, rng):
 
 
 @block(*SPATIAL)
+def sliced(x, rng):
+    """Some positions of one axis, or one of them."""
+    axis = whole(rng, 1, len(x.shape) - 2)
+    n = x.shape[axis]
+    part = pick(
+        rng,
+        [
+            slice(n // 2, None),
+            slice(None, -(n // 2) or None),
+            slice(n // 3, -(n // 3) or None),
+            slice(None, None, 2),
+            slice(None, None, -1),
+            whole(rng, 0, n - 1),
+        ],
+    )
+    return x[(slice(None),) * axis + (part,)]
+
+
+@block(*SPATIAL)
 def upsampling(x, rng):
     options = {}
     if len(x.shape) == IMAGE:

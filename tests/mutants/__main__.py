@@ -10,7 +10,14 @@ import time
 from mutants.table import MUTANTS
 from mutants.table import ROOT
 
-COPIED = ("keras_nonconvex", "tflite_export", "tests", "docs", "examples")
+COPIED = (
+    "keras_nonconvex",
+    "keras_nonconvex_main",
+    "tflite_export",
+    "tests",
+    "docs",
+    "examples",
+)
 FILES = ("pyproject.toml", "setup.cfg", "README.md", "CHANGELOG.md", "Makefile")
 # What pytest returns when tests ran and some failed.
 FAILED = 1

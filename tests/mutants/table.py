@@ -52,6 +52,7 @@ SOLVERS = "keras_nonconvex/solvers/"
 PRUNING = "keras_nonconvex/pruning/"
 RUN_FOLDER = "keras_nonconvex/run_folder.py"
 PARITY = "tflite_export/parity.py"
+GATES = "keras_nonconvex/pruning/criteria/gates.py"
 
 # Tests that kill several.
 IN_ANY_REGIME = (
@@ -72,6 +73,7 @@ METRIC = (
     "test_metric_is_the_optimizers_own_at_updates_1_2_and_10"
 )
 FOLDER = "tests/test_run_folder.py"
+RISE = "tests/test_criteria.py::test_loss_rise_is_that_of_the_masked_model"
 NUMBERS = "tests/test_parity.py::test_the_numbers_are_what_they_say"
 BATTERY = "tests/test_pruning.py::test_the_battery_of_layer_rules"
 ZERO_SCALE = (
@@ -80,6 +82,43 @@ ZERO_SCALE = (
 REBUILT = "tests/test_pruning.py::test_rebuilt_equals_masked"
 
 MUTANTS = [
+    # What people see.
+    Mutant(
+        "keras_nonconvex/counts.py",
+        "silent.get(key, np.True_) & zero",
+        "silent.get(key, np.False_) | zero",
+        "tests/test_counts.py",
+    ),
+    Mutant(
+        "keras_nonconvex/terminal.py",
+        "digits = 2 if n < 9.995",
+        "digits = 2 if n < 10.0",
+        "tests/test_terminal.py",
+    ),
+    Mutant(
+        "keras_nonconvex/macs.py",
+        "image = result[1:] if layer.return_sequences else result",
+        "image = result",
+        "tests/test_counts.py",
+    ),
+    Mutant(
+        "keras_nonconvex/pruning/reasons.py",
+        "size = size * len(found) // len(roots)",
+        "size = size * 1",
+        "tests/test_reasons.py",
+    ),
+    Mutant(
+        "keras_nonconvex/configs.py",
+        "return np.size(initializer.value) == 1",
+        "return True",
+        "tests/test_remaking.py",
+    ),
+    Mutant(
+        "keras_nonconvex/files.py",
+        "said(getattr(error, name))",
+        "getattr(error, name)",
+        "tests/test_files.py",
+    ),
     # The decay beside a penalty.
     Mutant(
         BASE,
@@ -377,14 +416,14 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/constants.py",
-        "_union([constant, self._zero(scales), self.dropped])",
-        "_union([constant, self.dropped])",
+        "_union([constant, self._zero(scales), dropped])",
+        "_union([constant, dropped])",
         ZERO_SCALE,
     ),
     Mutant(
         PRUNING + "removal/constants.py",
-        'roles.append("bias")',
-        "pass",
+        "values = values & inside.reshape(",
+        "values = False & inside.reshape(",
         (
             "tests/test_pruning_conditions.py::"
             "test_a_head_that_sends_its_bias_alone_is_no_constant"
@@ -407,9 +446,48 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/folding.py",
-        "uniform = high - low <= 1e-6 * max(abs(low), abs(high))",
-        "uniform = True",
-        ("tests/test_pruning_conditions.py::test_implicit_masks_of_embeddings"),
+        "return self._equal(self.high - self.low)",
+        "return self._equal(self.drift)",
+        (
+            "tests/test_sizes.py::"
+            "test_a_constant_that_depends_on_the_size_is_none"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/folding.py",
+        "return finite and self._equal(self.drift)",
+        "return finite",
+        "tests/test_sizes.py::test_what_depends_on_the_size_stays_and_says_so",
+    ),
+    Mutant(
+        PRUNING + "rules/moving.py",
+        "return found if found == earlier else None",
+        "return found",
+        "tests/test_sizes.py::test_channels_that_move_as_the_size_says_stay",
+    ),
+    Mutant(
+        PRUNING + "rules/elementwise.py",
+        "array = np.compress(masks[-axis], array, axis=-axis)",
+        "pass",
+        "tests/test_config_sizes.py::test_bounds_of_a_clip_are_cut",
+    ),
+    Mutant(
+        PRUNING + "channels/measuring.py",
+        "sizes = [n * base + more for n, more in further[:free]]",
+        "sizes = [base for _ in further[:free]]",
+        (
+            "tests/test_sizes.py::"
+            "test_a_constant_that_depends_on_the_size_is_none"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/constants.py",
+        "constant = dropped = _NONE",
+        "constant, dropped = self._passed_on(call), _NONE",
+        (
+            "tests/test_constants.py::"
+            "test_what_passes_a_layer_in_training_mode_is_no_constant"
+        ),
     ),
     Mutant(
         PRUNING + "removal/folding.py",
@@ -433,6 +511,57 @@ MUTANTS = [
         (
             "tests/test_pruning.py::"
             "test_folded_constants_are_exact_inside_and_measured_at_the_border"
+        ),
+    ),
+    Mutant(
+        "keras_nonconvex/graph.py",
+        "return [given[t.name] for t in model.inputs]",
+        "return tree.flatten(given)[: len(model.inputs)]",
+        (
+            "tests/test_removal.py::"
+            "test_a_nested_model_called_with_a_dict_gets_its_inputs_by_name"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/branches.py",
+        "if not empty and not self.bypassed:",
+        "if not empty:",
+        "tests/test_removal.py::test_a_branch_that_adds_a_constant_goes_whole",
+    ),
+    Mutant(
+        PRUNING + "removal/choices.py",
+        "indices = places[pick.indices[given[pick.indices]]]",
+        "indices = pick.indices[given[pick.indices]] % given.sum()",
+        "tests/test_following.py::test_channels_are_followed_through",
+    ),
+    Mutant(
+        PRUNING + "rules/merging.py",
+        "walk.needs_zero(ids)",
+        "pass",
+        "tests/test_random_graphs.py::test_random_graphs",
+    ),
+    Mutant(
+        PRUNING + "rules/normalizing.py",
+        "self.count, self.left = x.full[-1], x.shape[-1]",
+        "self.count, self.left = x.shape[-1], x.shape[-1]",
+        (
+            "tests/test_following.py::"
+            "test_a_layer_normalization_keeps_the_statistics_of_all_channels"
+        ),
+    ),
+    Mutant(
+        PRUNING + "channels/following.py",
+        "if other.free().sum() > best.free().sum():",
+        "if False:",
+        "tests/test_following.py::test_channels_are_followed_through",
+    ),
+    Mutant(
+        PRUNING + "rules/judging.py",
+        "same = _same(mixed[~changed], y[~changed]) and _same(",
+        "same = _same(",
+        (
+            "tests/test_following.py::"
+            "test_an_activation_across_channels_keeps_them"
         ),
     ),
     Mutant(
@@ -501,6 +630,19 @@ MUTANTS = [
         "tests/test_parity.py::test_limits_decide",
     ),
     Mutant(
+        GATES,
+        "if all(self._has_samples(key, known[key]) for key in known):",
+        "if True:",
+        "tests/test_criteria.py::"
+        "test_runs_start_where_the_samples_are_the_first_axis",
+    ),
+    Mutant(
+        GATES,
+        "rises -= self._losses(base, [], gone, y)",
+        "rises -= self._losses(base, [], gone, y) / 2.0",
+        RISE,
+    ),
+    Mutant(
         "keras_nonconvex/outputs.py",
         "return 0.5 if self.probabilities else 0.0",
         "return 0.5",
@@ -520,8 +662,52 @@ MUTANTS = [
     ),
     Mutant(
         PARITY,
-        "keras_accuracy = head.accuracy(expected, y)",
-        "keras_accuracy = head.accuracy(expected, expected.argmax(-1))",
+        "accuracy=_mean(_accuracies(heads, found, labels))",
+        "accuracy=_mean(_accuracies(heads, expected, labels))",
         "tests/test_parity.py::test_both_accuracies_count_against_the_same_labels",
+    ),
+    Mutant(
+        PARITY,
+        "error=max(map(_error, expected, differences)),",
+        "error=min(map(_error, expected, differences)),",
+        "tests/test_exported_models.py::"
+        "test_several_inputs_and_outputs_are_compared_and_timed",
+    ),
+    Mutant(
+        "tflite_export/inference.py",
+        "found = tree.flatten(model(given, training=False))",
+        "found = tree.flatten(model(given))",
+        "tests/test_exported_models.py::test_files_compute_what_predict_does",
+    ),
+    Mutant(
+        "tflite_export/flatfile.py",
+        "ordered = [found[name] for name in wanted]",
+        "ordered = [found[name] for name in sorted(wanted)]",
+        "tests/test_exported_models.py::"
+        "test_inputs_and_outputs_keep_their_names_and_order",
+    ),
+    Mutant(
+        "keras_nonconvex/ranges.py",
+        "if step > 0.2:",
+        "if step > 20:",
+        "tests/test_ranges.py::test_the_first_layers_say_what_a_model_takes",
+    ),
+    Mutant(
+        "keras_nonconvex/ranges.py",
+        "* np.float32(scale) + takes.low",
+        "* np.float32(scale)",
+        "tests/test_ranges.py",
+    ),
+    Mutant(
+        "keras_nonconvex/samples.py",
+        "np.sort(np.argpartition(keys, most)[:most])",
+        "np.arange(most)",
+        "tests/test_samples.py::test_every_form_gives_the_same_arrays",
+    ),
+    Mutant(
+        "keras_nonconvex/datasets/base.py",
+        "integers(ends[:-1], ends[1:])",
+        "integers(ends[:-1], ends[:-1] + 1)",
+        "tests/test_datasets.py::test_a_few_images_are_from_all_over",
     ),
 ]

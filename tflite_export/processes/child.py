@@ -56,9 +56,13 @@ def run(script, folder, job, told=None):
             process.terminate()
             raise
     if not result.exists():
-        last = log.read_text().strip().splitlines()[-1:] or ["no message"]
+        reason = f"exit code {process.returncode}"
+        # Where a signal ended it, the last line says nothing of that.
+        if process.returncode >= 0:
+            last = log.read_text().strip().splitlines()[-1:] or ["no message"]
+            reason += f": {last[0][:300]}"
         raise Failed(
             f"The process of {pathlib.Path(script).name} ended before it was "
-            f"done (exit code {process.returncode}: {last[0][:300]})"
+            f"done ({reason})"
         )
     return json.loads(result.read_text())

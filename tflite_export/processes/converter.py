@@ -33,19 +33,17 @@ class Unsupported(Exception):
         self.operations = operations
 
 
-def convert(
-    saved_model, path, settings, io="float32", samples=None, batch_size=1
-):
+def convert(folder, settings, io, batch_size, calibrated):
     """Writes a SavedModel as a LiteRT file of builtin operations only.
 
     Args:
-        saved_model: Folder of a SavedModel with the signature
-            "serving_default".
-        path: The file to write.
+        folder: The folder of "saved_model", with the signature
+            "serving_default", and of the "model.tflite" to write.
         settings: The `settings` of a `Precision`.
         io: Name of the type of the file's input and output.
-        samples: Array (n, ...) that sets the ranges of activations, or None.
         batch_size: The signature's batch size; each sample fills one batch.
+        calibrated: Whether the arrays in "samples.npz", by the names of the
+            inputs, set the ranges of activations.
 
     Returns:
         The most memory that this process ever held, in bytes.
@@ -53,13 +51,14 @@ def convert(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    folder = pathlib.Path(folder)
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(folder / "saved_model")
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     _apply(tf, converter, settings)
-    if samples is not None:
-        converter.representative_dataset = lambda: (
-            [np.repeat(x[None], batch_size, axis=0)] for x in samples
-        )
+    if calibrated:
+        converter.representative_dataset = lambda: _samples(folder, batch_size)
     converter.inference_input_type = tf.as_dtype(io)
     converter.inference_output_type = tf.as_dtype(io)
     try:
@@ -73,8 +72,19 @@ def convert(
         ]
         lines = text.strip().splitlines() or [type(error).__name__]
         raise Unsupported(lines[0][:300], missing) from error
-    pathlib.Path(path).write_bytes(content)
+    (folder / "model.tflite").write_bytes(content)
     return _peak_bytes()
+
+
+def _samples(folder, batch_size):
+    """Yields {input: batch}; one sample fills each batch."""
+    with np.load(folder / "samples.npz") as stored:
+        arrays = dict(stored)
+    for sample in zip(*arrays.values(), strict=True):
+        yield {
+            name: np.repeat(x[None], batch_size, axis=0)
+            for name, x in zip(arrays, sample, strict=True)
+        }
 
 
 def _apply(tf, target, settings):
@@ -116,14 +126,8 @@ def _peak_bytes():
 def _main(folder):
     folder = pathlib.Path(folder)
     job = json.loads((folder / "job.json").read_text())
-    samples = np.load(folder / "samples.npy") if job.pop("calibrated") else None
     try:
-        peak = convert(
-            folder / "saved_model",
-            folder / "model.tflite",
-            samples=samples,
-            **job,
-        )
+        peak = convert(folder, **job)
         result = {"peak_bytes": peak}
     except Unsupported as error:
         result = {"message": str(error), "operations": error.operations}

@@ -112,11 +112,7 @@ class Story:
         parts = [f"loss {logs['loss']:.4f}", f"accuracy {logs['accuracy']:.4f}"]
         if "val_accuracy" in logs:
             parts.append(f"validation accuracy {logs['val_accuracy']:.4f}")
-        self.console.print(
-            f"  {self._place}: {', '.join(parts)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        terminal.say(self.console, f"  {self._place}: {', '.join(parts)}")
 
     def conversion(self):
         self._show("Conversion")

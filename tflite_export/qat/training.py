@@ -5,7 +5,6 @@ import importlib.util
 import io
 import pathlib
 import shutil
-import tempfile
 import zipfile
 
 import numpy as np
@@ -15,10 +14,10 @@ from keras_nonconvex import checks
 from keras_nonconvex import files
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
+from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from tflite_export import flatfile
 from tflite_export import runtime
-from tflite_export import samples
 from tflite_export.metadata import write
 from tflite_export.qat import process
 
@@ -93,9 +92,12 @@ def train(
         model: A built functional or Sequential Keras model with one input
             whose loss or last layer tells that it is a classifier: one that
             ends in a softmax, in a sigmoid or in logits.
-        x: Array `(n, ...)` of finite training inputs.
-        y: Integer labels `(n,)` from 0 on; zeros and ones `(n,)` or
-            `(n, units)` where each unit says yes or no.
+        x: Training inputs: an array `(n, ...)`; a `tf.data.Dataset`,
+            `PyDataset` or generator of (inputs, labels); or the name or
+            folder of a data set. All of it is read.
+        y: Labels from 0 on, whole numbers `(n,)` or `(n, 1)` or one-hot;
+            zeros and ones `(n,)` or `(n, units)` where each unit says yes or
+            no; `None` where `x` has labels.
         path: str or path. Where to write; it must end in `".tflite"`. The
             file is written whole or not at all, and replaces one of the same
             name.
@@ -111,8 +113,8 @@ def train(
             Defaults to `None`: any number.
         precision: str. `"int8"` with float input and output, or `"float32"`
             to cluster only. Defaults to `"int8"`.
-        validation_data: Pair `(x, y)` on which the file's accuracy is
-            measured. Defaults to `None`.
+        validation_data: Pair `(x, y)`, or data of another form as for `x`,
+            on which the file's accuracy is measured. Defaults to `None`.
         metadata: A `Metadata` with class names and normalisation to put into
             the file. Defaults to `None`.
         seed: int. The seed of everything random. Defaults to `0`.
@@ -144,18 +146,30 @@ def train(
     graph.check_functional(model)
     _check_settings(path, epochs, batch_size, learning_rate)
     _check_scheme(keep_zeros, clusters, precision)
-    head = outputs.of(model)[0]
-    if head.kind not in (outputs.CLASSES, outputs.YES_NO):
+    ends = len(model.inputs), len(model.outputs)
+    if ends != (1, 1):
+        raise ValueError(
+            "Quantization-aware training takes models with one input and one "
+            f"output; `convert` takes others, with precision='int8'. Received: "
+            f"model={model.name!r} with {ends[0]} and {ends[1]}"
+        )
+    (head,) = outputs.of(model)
+    if not head.decides:
         raise ValueError(
             "The model must end in a softmax, in a sigmoid or in logits; "
             "compile it with its loss where the last layer does not tell. "
             f"Received: model={model.name!r}"
         )
-    _check_data(model, head, x, y, "x")
+    x, y = _labelled(model, head, x, y, "x")
     data = {"x": x, "y": y}
     if validation_data is not None:
-        x_validation, y_validation = validation_data
-        _check_data(model, head, x_validation, y_validation, "validation_data")
+        x_validation, y_validation = _labelled(
+            model,
+            head,
+            *samples.pair(validation_data, "validation_data"),
+            "validation_data",
+            "test",
+        )
         data.update(x_validation=x_validation, y_validation=y_validation)
     settings = {
         "epochs": epochs,
@@ -169,9 +183,8 @@ def train(
         "seed": seed,
     }
     console = console or Console()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        job = process.write(folder, model, np.asarray(x[:2]), settings, data)
+    with files.scratch() as folder:
+        job = process.write(folder, model, x[:2], settings, data)
         story = process.run(folder, job, console)
         with files.replacing(path) as temporary:
             shutil.copyfile(folder / "model.tflite", temporary)
@@ -182,7 +195,7 @@ def train(
         with terminal.bar(
             console, f"{path.name}: accuracy", len(x_validation)
         ) as update:
-            found = runtime.predict(path, np.asarray(x_validation), update)
+            found = runtime.predict(path, x_validation, update)
         accuracy = head.accuracy(found, y_validation)
     return Trained(
         path=str(path),
@@ -244,17 +257,24 @@ def _check_scheme(keep_zeros, clusters, precision):
         )
 
 
-def _check_data(model, head, x, y, name):
-    samples.check_inputs(model, x, name)
+def _labelled(model, head, x, y, name, split="train"):
+    """Checked inputs and labels as arrays."""
+    x, y = samples.read(model, x, y, name=name, split=split)
+    if y is None:
+        raise ValueError(
+            f"Argument `{name}` needs labels. Received: inputs alone"
+        )
     units = model.output_shape[-1]
-    classes, shapes = units, [(len(x),)]
-    if head.kind == outputs.YES_NO:
+    if head.kind == outputs.CLASSES:
+        y, classes = samples.class_numbers(y, name), units
+        shapes = [(len(x),)]
+    else:
         classes = 2
-        shapes = [(len(x), units), *(shapes if units == 1 else [])]
-    y = np.asarray(y)
+        shapes = [(len(x), units), *([(len(x),)] if units == 1 else [])]
     whole = np.issubdtype(y.dtype, np.integer) and y.shape in shapes
     if not whole or y.min() < 0 or y.max() >= classes:
         raise ValueError(
             f"The labels of `{name}` must be {len(x)} whole numbers from 0 "
             f"to {classes - 1}. Received: {y.dtype} of shape {y.shape}"
         )
+    return x, y

@@ -1,10 +1,11 @@
 """Runs a traced model eagerly, with other weights than its own."""
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_nonconvex import backends
 from keras_nonconvex import graph
+from keras_nonconvex import layouts
 
 
 def run(trace, inputs, values, wanted, after=None):
@@ -19,45 +20,68 @@ def run(trace, inputs, values, wanted, after=None):
         wanted: Symbolic tensors of the trace.
         after: Function (call, output, position) -> output, or None.
     """
-    last_use = {}
-    for i, call in enumerate(trace.calls):
-        last_use.update({id(t): i for t in call.inputs})
-    wanted = {id(t) for t in wanted}
-    known = {
+    known = started(trace, inputs)
+    whole = (0, len(trace.calls))
+    known = advanced(trace, known, whole, values, wanted, after)
+    return {id(t): known[id(t)] for t in wanted}
+
+
+def started(trace, inputs):
+    """What is known before the first call: {id of an input: its tensor}."""
+    return {
         id(t): ops.convert_to_tensor(x, t.dtype)
         for t, x in zip(trace.model.inputs, inputs, strict=True)
     }
+
+
+def advanced(trace, known, span, values, wanted, after=None):
+    """What is known after some of the calls: {id of a tensor: its value}.
+
+    Args:
+        trace: A `Trace`.
+        known: The same before these calls; it stays as it is.
+        span: The first call and the one after the last, two indices.
+        values, wanted, after: As in `run`.
+
+    Returns:
+        The values that later calls need, and those that are wanted.
+    """
+    last_use = {}
+    for i, call in enumerate(trace.calls):
+        last_use.update({id(t): i for t in call.inputs})
+    last_use.update({id(t): len(trace.calls) for t in wanted})
     mapping = [
         (v, ops.convert_to_tensor(values[id(v)], v.dtype))
         for layer in trace.layers.values()
         for v in layer.weights
         if id(v) in values
     ]
+    known = dict(known)
     with keras.StatelessScope(state_mapping=mapping):
-        for i, call in enumerate(trace.calls):
+        for i, call in enumerate(trace.calls[slice(*span)], span[0]):
             if call.node.is_input:
                 continue
-            outputs = graph.outputs_for(
-                call, [known[id(t)] for t in call.inputs]
-            )
+            outputs = _outputs(call, [known[id(t)] for t in call.inputs])
             for place, (tensor, y) in enumerate(
                 zip(call.outputs, outputs, strict=True)
             ):
                 known[id(tensor)] = (
                     y if after is None else after(call, y, place)
                 )
-            for t in call.inputs:
-                if last_use[id(t)] == i and id(t) not in wanted:
+            for t in (*call.inputs, *call.outputs):
+                if last_use.get(id(t), i) == i:
                     known.pop(id(t), None)
-    return {key: known[key] for key in wanted}
+    return known
 
 
-def blank_inputs(trace):
-    """One sample of zeros; where sizes are free, large enough for pooling."""
-    blank = []
-    for t in trace.model.inputs:
-        free = sum(n is None for n in t.shape[1:])
-        shape = [1, *(n or (64 if free < 3 else 16) for n in t.shape[1:])]
-        dtype = keras.backend.standardize_dtype(t.dtype)
-        blank.append(np.zeros(shape, "str" if dtype == "string" else dtype))
-    return blank
+def _outputs(call, inputs):
+    """What a call returns for these inputs, as `predict` runs it.
+
+    With channels first, and as many filters as an image has columns, eager
+    TensorFlow adds a bias to the columns, and a graph does not (Keras 3.15).
+    """
+    if not layouts.channels_first(call.operation):
+        return graph.outputs_for(call, inputs)
+    return backends.traced(lambda *given: graph.outputs_for(call, given))(
+        *inputs
+    )

@@ -5,8 +5,35 @@ import numpy as np
 from keras import tree
 
 from keras_nonconvex import graph
+from keras_nonconvex import unfolding
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.walk import Walk
+
+# How many further passes are made at most to find axes for channels.
+_PASSES = 8
+
+
+def follow(model, select=False):
+    """The `Pass` through a model that leaves most to remove.
+
+    A Reshape may hand its channels to several axes, of which one has them
+    from then on. Where that one has to stay, the others are tried.
+
+    Args:
+        model: A built functional or Sequential model, or one that unfolds.
+        select: As in `Pass`. Defaults to `False`.
+    """
+    unfolded = unfolding.unfold(model)
+    best, tried = Pass(unfolded, select), set()
+    for _ in range(_PASSES):
+        left = [c for c in best.alternatives() if c not in tried]
+        if not left:
+            break
+        tried.add(left[0])
+        other = Pass(unfolded, select, {**best.chosen, **dict(left[:1])})
+        if other.free().sum() > best.free().sum():
+            best = other
+    return best
 
 
 class Pass:
@@ -14,35 +41,70 @@ class Pass:
 
     Attributes:
         walk: The `Walk` that the rules were given.
-        model: The functional form of the model.
+        model: The functional form of the model; own layers are unfolded.
+        whole: {id of an own layer that is not unfolded: why}.
         calls: The calls of its layers, in order; nested models are followed.
         outputs: The symbolic tensors that the model returns.
         nested: The calls of nested models.
         tensors: {id of a symbolic tensor: its `Tensor`}.
         layers: {layer name: layer}, in order; "model/layer" if nested.
-        not_followed: Ids of the layers that no rule follows.
+        not_followed: {id of a layer that no rule follows: why}.
 
     Args:
-        model: A built functional or Sequential model.
+        unfolded: The `Unfolded` model.
         select: Whether a normalization may choose among its input's channels.
             Defaults to `False`.
+        chosen: As in `Walk`. Defaults to `None`.
     """
 
-    def __init__(self, model, select=False):
-        self.model = graph.functional(model)
+    def __init__(self, unfolded, select=False, chosen=None):
+        self.model, self.whole, self._passing = unfolded
         self.calls, self.outputs, self.nested = graph.flattened(self.model)
-        self.walk = Walk(self.calls, select)
+        self.chosen = chosen or {}
+        self.walk = Walk(self.calls, select, self.chosen)
         self.tensors = {}
         self.layers = {}
-        self.not_followed = set()
+        self.not_followed = {}
         self._first = {}
         for call in self.calls:
             outputs = self._outputs(call, self.walk.enter(call))
             for tensor, output in zip(call.outputs, outputs, strict=True):
                 self.tensors[id(tensor)] = output
         self._tie_nested_inputs()
+        self.walk.freeze_held()
         for tensor in self.outputs:
             self._freeze_all([self.tensors[id(tensor)]], "model output")
+
+    def free(self):
+        """One bool per id, whether it is the root of a class that may go."""
+        free = np.zeros(len(self.walk), dtype=bool)
+        for arrays in self.walk.made.values():
+            for ids in arrays:
+                free[self.walk.roots(ids)] = True
+        free[list(self.walk.frozen())] = False
+        return free
+
+    def alternatives(self):
+        """(call, axis) of what else may be chosen where what is has to stay."""
+        free = self.free()
+        arrays = [ids for made in self.walk.made.values() for ids in made]
+        made = self.walk.roots(np.concatenate([np.arange(0), *arrays]))
+        for call in self.calls:
+            key = id(call.node), call.path
+            if key not in self.walk.choices:
+                continue
+            (given,), (got, *_) = (
+                [self._roots(t) for t in tensors]
+                for tensors in (call.inputs[:1], call.outputs)
+            )
+            if np.isin(given, made).any() and not free[got].any():
+                yield from ((key, axis) for axis in self.walk.choices[key])
+
+    def _roots(self, tensor):
+        """The roots of all channels of a tensor."""
+        x = self.tensors[id(tensor)]
+        ids = [x.axes[axis] for axis in x.labelled]
+        return self.walk.roots(np.concatenate([np.arange(0), *ids]))
 
     def _outputs(self, call, name):
         """One `Tensor` per output of a call."""
@@ -77,19 +139,27 @@ class Pass:
     def _by_rule(self, operation, inputs):
         """The outputs of the call at hand, by the rule of its layer."""
         rule = rules.find(operation)
+        if id(operation) in self._passing:
+            return inputs
         try:
             if rule is None:
+                why = self.whole.get(id(operation))
                 raise rules.CannotFollow(
-                    f"no rule for {type(operation).__name__} '{operation.name}'"
+                    f"no rule for {type(operation).__name__} "
+                    f"'{operation.name}'{f': {why}' if why else ''}"
                 )
-            for setting in ("lora_enabled", "quantization_mode"):
-                if getattr(operation, setting, None):
-                    raise rules.CannotFollow(
-                        f"'{operation.name}' has {setting} set"
-                    )
+            mode = getattr(operation, "quantization_mode", None)
+            if mode:
+                raise rules.CannotFollow(
+                    f"'{operation.name}' is quantized ({mode}): prune first"
+                )
+            if getattr(operation, "lora_enabled", False):
+                raise rules.CannotFollow(
+                    f"'{operation.name}' has LoRA: prune before enable_lora"
+                )
             outputs = rule.channels(operation, inputs, self.walk)
         except rules.CannotFollow as error:
-            self.not_followed.add(id(operation))
+            self.not_followed[id(operation)] = str(error)
             return self._frozen(inputs, str(error))
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return [
@@ -127,9 +197,12 @@ class Pass:
     def _tie_with_first_call(self, operation, inputs, outputs):
         """One layer has one size: its calls are cut alike."""
         first = self._first.setdefault(id(operation), (inputs, outputs))
+        if first[0] is inputs or getattr(operation, "weights", ()):
+            return
         rule = rules.find(operation) or rules.Rule()
-        fixed = type(rule).resized is rules.Rule.resized
-        if first[0] is inputs or fixed or getattr(operation, "weights", ()):
+        whole = rules.Cut(*(list(map(_all_of, x)) for x in first), {})
+        # Most dropout layers serve tensors of any size, for example.
+        if not rule.resized(operation, whole):
             return
         self._tie_tensors(
             [*first[0], *first[1]], [*inputs, *outputs], operation
@@ -162,6 +235,12 @@ def _as_tensor(output, shape):
     if isinstance(output, rules.Tensor):
         return output
     return rules.positions(shape).with_ids(np.asarray(output))
+
+
+def _all_of(x):
+    """A tensor of which everything stays."""
+    masks = (None if i is None else np.ones(len(i), bool) for i in x.axes)
+    return rules.Kept(x.shape, tuple(masks))
 
 
 def _sized(x):

@@ -4,11 +4,11 @@ import collections
 
 import numpy as np
 
-from keras_nonconvex.pruning.channels.following import Pass
+from keras_nonconvex.pruning.channels.following import follow
 
 
 class Trace:
-    """The channel graph of a functional or Sequential model.
+    """The channel graph of a model.
 
     Channel ids are grouped into classes of tied channels. A class stays or
     goes as one; it is known by one of its ids, its root. `len(trace)` is the
@@ -16,30 +16,32 @@ class Trace:
 
     Attributes:
         given: The model as it was given, with its loss if it is compiled.
-        model: The functional form of the model.
+        model: The functional form of the model; own layers are unfolded.
+        whole: {id of an own layer that is not unfolded: why}.
         calls: The calls of its layers, in order; nested models are followed.
         outputs: The symbolic tensors that the model returns.
         nested: The calls of nested models.
         tensors: {id of a symbolic tensor: its `Tensor`}.
         layers: {layer name: layer}, in order; "model/layer" if nested.
         names: {id of a layer: its name}.
-        not_followed: Ids of the layers that no rule follows.
+        not_followed: {id of a layer that no rule follows: why}.
         uses: All weight axes that are channels, a list of `Use`.
-        made, gathers, arrays, mixing, zeros_needed: As in `Walk`.
+        made, gathers, picks, arrays, mixing, zeros_needed: As in `Walk`.
         root_of: The root of each id, an int array.
         free: One bool per id, whether it is the root of a class that may go.
         reasons: {root: why its class must stay}.
 
     Args:
-        model: A built functional or Sequential model.
+        model: A built model.
         select: Whether a normalization may choose among its input's channels,
             as in `plan`. Defaults to `False`.
     """
 
     def __init__(self, model, select=False):
-        followed = Pass(model, select)
+        followed = follow(model, select)
         self.given = model
         self.model = followed.model
+        self.whole = followed.whole
         self.calls = followed.calls
         self.outputs = followed.outputs
         self.nested = followed.nested
@@ -51,20 +53,13 @@ class Trace:
         self.uses = walk.uses
         self.made = dict(walk.made)
         self.gathers = walk.gathers
+        self.picks = walk.picks
         self.arrays = walk.arrays
         self.mixing = walk.mixing
         self.zeros_needed = walk.zeros_needed
         self.root_of = walk.roots(np.arange(len(walk)))
         self.reasons = walk.frozen()
-        self.free = self._free()
-
-    def _free(self):
-        free = np.zeros(len(self), dtype=bool)
-        for arrays in self.made.values():
-            for ids in arrays:
-                free[self.root_of[ids]] = True
-        free[list(self.reasons)] = False
-        return free
+        self.free = followed.free()
 
     def __len__(self):
         return len(self.root_of)

@@ -1,20 +1,15 @@
 """`Walk`: what a rule is given to declare channels with."""
 
 import collections
-import contextlib
-
-import keras
-import numpy as np
-from keras import tree
 
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.channels.space import ChannelSpace
+from keras_nonconvex.pruning.channels.at_hand import CallAtHand
 from keras_nonconvex.pruning.channels.uses import Gather
 from keras_nonconvex.pruning.channels.uses import Use
 
 
-class Walk(ChannelSpace):
+class Walk(CallAtHand):
     """The pass over a model's graph, as a rule sees it.
 
     The rule of each layer is called with the walk, once per call of the
@@ -30,7 +25,8 @@ class Walk(ChannelSpace):
     - `freeze`, `stuck`: channels that have to stay;
     - `mixes`, `needs_zero`: what holds a removed channel's constant back;
     - `argument`, `call`, `shapes`, `given`: the call at hand;
-    - `new`, `roots`, `selected`, `cut_arrays`, `without_time`: rarely.
+    - `new`, `roots`, `selected`, `pick`, `cut_arrays`, `cut_array`,
+      `arguments`, `without_time`: rarely.
 
     Attributes:
         call: The call at hand, a `keras_nonconvex.graph.Call`.
@@ -42,6 +38,9 @@ class Walk(ChannelSpace):
         names: {id of a layer: its name}; "model/layer" if nested.
         made: {layer name: arrays of the ids that it makes}.
         gathers: {call: `Gather`}, where a normalization chooses channels.
+        choices: {call: the axes that it hands its channels to}, where these
+            are several.
+        picks: {call: `Pick`}, where an operation chooses channels.
         arrays: {call: {(argument, axis): ids}}, arrays among the arguments
             that have channels of their own.
         mixing: (call, ids) where each channel changes what the others become.
@@ -51,19 +50,22 @@ class Walk(ChannelSpace):
         calls: The calls of a model, a list of `keras_nonconvex.graph.Call`.
         select: Whether a normalization may choose among its input's channels,
             as in `plan`. Defaults to `False`.
+        chosen: {call: axis}: which of `choices` to take. Defaults to `None`:
+            as the rules prefer.
     """
 
-    def __init__(self, calls, select=False):
-        super().__init__()
+    def __init__(self, calls, select=False, chosen=None):
+        super().__init__(chosen)
         self.select = select
+        self._calls = calls
         self.uses = []
         self.names = {}
         self.made = collections.defaultdict(list)
         self.gathers = {}
-        self.arrays = {}
         self.mixing = []
         self.zeros_needed = []
         self._known = {}
+        self._declared = set()
         self._seen = set()
         self._makers = {}
         self._readers = collections.Counter(
@@ -80,9 +82,7 @@ class Walk(ChannelSpace):
         Returns:
             The name of its layer.
         """
-        self.call = call
-        self.shapes = [tuple(t.shape) for t in call.outputs]
-        self.given = list(call.node.arguments.keras_tensors)
+        super().enter(call)
         key = id(call.operation)
         name = self.names.setdefault(key, graph.name(call))
         self._makers.update((id(t), name) for t in call.outputs)
@@ -90,10 +90,6 @@ class Walk(ChannelSpace):
         self._seen.add(key)
         self._makes = 0
         return name
-
-    @property
-    def _key(self):
-        return id(self.call.node), self.call.path
 
     def make(self, count):
         """Ids of channels that the layer at hand makes.
@@ -137,6 +133,7 @@ class Walk(ChannelSpace):
                 that makes them; "state" belongs to them and is only cut.
         """
         variable = getattr(layer, weight) if isinstance(weight, str) else weight
+        self._declared.add((id(self.call.operation), id(variable)))
         axis %= len(variable.shape)
         known = self._known.get((id(variable), axis))
         if ids is None:
@@ -152,6 +149,19 @@ class Walk(ChannelSpace):
             return
         self._known[id(variable), axis] = ids
         self.uses.append(Use(self.call.operation, variable, axis, ids, role))
+
+    def freeze_held(self):
+        """Freezes what a call holds without a rule that says how.
+
+        This is a weight of another layer, held by a layer or an argument.
+        """
+        for call in self._calls:
+            held = {id(v) for v in graph.variables(call)}
+            for use in self.uses:
+                known = (id(call.operation), id(use.variable)) in self._declared
+                if id(use.variable) in held and not known:
+                    name = self.names[id(call.operation)]
+                    self.freeze(use.ids, f"'{name}' holds their weights too")
 
     def stuck(self, count, reason):
         """Fresh ids that have to stay.
@@ -254,50 +264,5 @@ class Walk(ChannelSpace):
             return x
         self.freeze(ids, "its readers select from it")
         chosen = self.make(len(ids))
-        self.gathers[self._key] = Gather(axis, ids, chosen)
+        self.gathers[self.key] = Gather(axis, ids, chosen)
         return x.with_ids(chosen, axis)
-
-    def cut_arrays(self, out):
-        """Says that constant arrays among the arguments have channels.
-
-        They are cut as the output is: `ops.add(x, array)`.
-
-        Args:
-            out: The output, a `Tensor`. The arrays are aligned with its last
-                axes.
-        """
-        arguments = self.call.node.arguments
-        leaves = tree.flatten((arguments.args, arguments.kwargs))
-        for i, leaf in enumerate(leaves):
-            if isinstance(leaf, keras.KerasTensor):
-                continue
-            for axis, size in enumerate(np.shape(leaf)[::-1], start=1):
-                if size > 1 and out.axes[-axis] is not None:
-                    cuts = self.arrays.setdefault(self._key, {})
-                    cuts[i, -axis] = out.axes[-axis]
-
-    def argument(self, position, key=None):
-        """An argument of the call at hand.
-
-        Args:
-            position: Its place among the positional arguments.
-            key: Its name. Defaults to `None`: positional only.
-
-        Returns:
-            The argument as it was given, None if it was not.
-        """
-        arguments = self.call.node.arguments
-        if key in arguments.kwargs:
-            return arguments.kwargs[key]
-        args = arguments.args
-        return args[position] if position < len(args) else None
-
-    @contextlib.contextmanager
-    def without_time(self):
-        """A scope in which `shapes` have no second axis: inside a wrapper."""
-        full = self.shapes
-        self.shapes = [shape[:1] + shape[2:] for shape in full]
-        try:
-            yield
-        finally:
-            self.shapes = full

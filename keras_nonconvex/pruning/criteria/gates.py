@@ -1,21 +1,26 @@
 """Losses of a model without some of its channels."""
 
+import collections
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_nonconvex import data_loss
-from keras_nonconvex.pruning.channels.execution import run
+from keras_nonconvex.pruning.channels import execution
 from keras_nonconvex.pruning.removal.builder import masked_values
 
 
 class Gates:
     """Runs a model on samples with some classes of channels set to zero.
 
+    A run without a class starts where the class is made: what comes before is
+    the same for all, and is computed once.
+
     Args:
         trace: A `Trace`.
         x: An array of samples, or a structure of them.
-        y: An array of their labels.
+        y: Their labels, an array or a structure of arrays.
         batch_size: How many samples are run at once.
         loss: As in `LossRise`. Defaults to `None`.
     """
@@ -23,18 +28,16 @@ class Gates:
     def __init__(self, trace, x, y, batch_size, loss=None):
         self.trace = trace
         self.x = keras.tree.flatten(x)
-        self.y = y
         self.batch_size = batch_size
-        self.loss = keras.losses.get(data_loss.loss_of(trace.model, loss))
-        if len(trace.outputs) != 1:
-            raise ValueError(
-                "Criterion 'loss_rise' needs a model with one output. "
-                f"Received: {len(trace.outputs)} outputs"
-            )
+        self.loss, self.y = data_loss.per_sample(trace.given, loss, y)
+        # {root of a class: ids of the tensors that have its channels}
+        self.places = collections.defaultdict(set)
+        # For each root the first call that depends on its class.
+        self.starts = np.full(len(trace), len(trace.calls))
         readers = {id(u.layer) for u in trace.of_role("input")}
         makers = {id(u.layer) for u in trace.uses if u.role != "input"}
-        # Where a channel is gated: as it is made, and where it is read.
-        self.gated = {
+        # A channel is gated as it is made, and where it is read.
+        gated = {
             id(t)
             for call in trace.calls
             for t in (
@@ -42,8 +45,30 @@ class Gates:
                 *(call.outputs if id(call.operation) in makers else ()),
             )
         }
-        inner = [trace.root_of[u.ids] for u in trace.of_role("inner")]
-        self.inner = set(np.concatenate([[], *inner]).astype(int))
+        for i, call in enumerate(trace.calls):
+            for tensor in call.outputs:
+                if id(tensor) in gated:
+                    self._gate(tensor, i + 1)
+        self.inner = self._inner()
+
+    def _gate(self, tensor, start):
+        x = self.trace.tensors[id(tensor)]
+        for axis in x.labelled:
+            roots = np.unique(self.trace.root_of[x.axes[axis]])
+            self.starts[roots] = np.minimum(self.starts[roots], start)
+            for root in roots:
+                self.places[int(root)].add(id(tensor))
+
+    def _inner(self):
+        """The classes inside of layers, which no tensor shows."""
+        inner = set()
+        for use in self.trace.of_role("inner"):
+            roots = np.unique(self.trace.root_of[use.ids])
+            calls = [call.operation for call in self.trace.calls]
+            start = calls.index(use.layer) if use.layer in calls else 0
+            self.starts[roots] = np.minimum(self.starts[roots], start)
+            inner.update(map(int, roots))
+        return inner
 
     def rises(self, roots, gone, update):
         """How much the loss rises without each class: one number per class.
@@ -53,82 +78,150 @@ class Gates:
             gone: Classes that are without effect already.
             update: Function of the number of classes that are done.
         """
-        base = self._losses([[*gone]])[0]
-        rises, done = [], 0
-        for batch in self._batches(roots):
-            rises += self._losses([[*gone, root] for root in batch])
-            done += len(batch)
-            update(done)
-        return np.array(rises) - base
+        roots = np.asarray(roots, dtype=int)
+        order = np.argsort(self.starts[roots], kind="stable")
+        values = self._without(gone)
+        samples = len(self.x[0])
+        rows = min(samples, self.batch_size)
+        rises = np.zeros(len(roots))
+        for begin in range(0, samples, rows):
+            part = slice(begin, begin + rows)
+            base = _Base(self.trace, [a[part] for a in self.x], values)
+            y = [None if a is None else a[part] for a in self.y]
+            done = 0
+            for places in self._batches(roots, order, rows):
+                batch = roots[places]
+                base.advance(self.starts[batch].min())
+                rises[places] += self._losses(base, batch, gone, y)
+                done += len(batch)
+                update(done * (begin + base.rows) / samples)
+            base.advance(len(self.trace.calls))
+            rises -= self._losses(base, [], gone, y)
+        return rises / samples
 
-    def _batches(self, roots):
-        """Lists of classes, in order, that are gated in one batch."""
-        size = max(1, self.batch_size // len(self.x[0]))
+    def _without(self, gone):
+        zeroed = np.zeros(len(self.trace), dtype=bool)
+        zeroed[np.asarray(gone, dtype=int)] = True
+        return {
+            key: ops.convert_to_tensor(value)
+            for key, value in masked_values(self.trace, zeroed).items()
+        }
+
+    def _batches(self, roots, order, rows):
+        """Lists of places in `roots`, in order, that are run in one batch."""
+        size = max(1, self.batch_size // rows)
         batch = []
-        for root in map(int, roots):
-            # Classes inside of layers have no tensor that could be gated.
-            alone = root in self.inner
-            if batch and (alone or batch[-1] in self.inner):
+        for place in map(int, order):
+            # A class inside of a layer needs other weights.
+            alone = int(roots[place]) in self.inner
+            if batch and (alone or int(roots[batch[-1]]) in self.inner):
                 yield batch
                 batch = []
-            batch.append(root)
+            batch.append(place)
             if len(batch) == size:
                 yield batch
                 batch = []
         if batch:
             yield batch
 
-    def _losses(self, choices):
-        """The mean loss with each of several choices of classes gated."""
-        closed = np.ones((len(choices), len(self.trace)), "float32")
-        for row, roots in zip(closed, choices, strict=True):
-            row[np.array(roots, dtype=int)] = 0.0
-        zeroed = (closed == 0).all(axis=0)
-        zeroed &= np.isin(np.arange(len(self.trace)), list(self.inner))
-        values = masked_values(self.trace, zeroed)
-        samples = len(self.x[0])
-        step = max(1, self.batch_size // len(choices))
-        total = np.zeros(len(choices))
-        for start in range(0, samples, step):
-            part = [a[start : start + step] for a in self.x]
-            n = len(part[0])
-            tiled = [
-                np.tile(a, (len(choices),) + (1,) * (a.ndim - 1)) for a in part
-            ]
-            gates = np.repeat(closed, n, axis=0)
-            (tensor,) = self.trace.outputs
-            outputs = run(
-                self.trace, tiled, values, [tensor], self._gating(gates)
-            )
-            y = np.tile(
-                self.y[start : start + step],
-                (len(choices),) + (1,) * (self.y.ndim - 1),
-            )
-            losses = _per_sample(self.loss, y, outputs[id(tensor)])
-            total += losses.reshape(len(choices), n).sum(axis=1)
-        return list(total / samples)
+    def _losses(self, base, batch, gone, y):
+        """The sum of the losses without each class; of all, if there is none.
 
-    def _gating(self, gates):
+        Args:
+            base: A `_Base` that has not passed what depends on the classes.
+            batch: The classes.
+            gone: As in `rises`.
+            y: The labels of the samples of `base`, by output.
+        """
+        copies = max(1, len(batch))
+        inner = [root for root in batch if int(root) in self.inner]
+        values = self._without([*gone, *inner]) if inner else base.values
+        gated = set().union(*(self.places[int(root)] for root in batch))
+        gate = _Gate(self.trace, batch, base.rows)
+        known = {
+            key: gate(key, _tiled(value, copies))
+            if key in gated
+            else _tiled(value, copies)
+            for key, value in base.known.items()
+        }
+
         def after(call, output, place):
-            tensor = call.outputs[place]
-            if id(tensor) not in self.gated:
-                return output
-            x = self.trace.tensors[id(tensor)]
-            for axis in x.labelled:
-                gate = gates[:, self.trace.root_of[x.axes[axis]]]
-                if gate.all():
-                    continue
-                shape = [1] * len(x.shape)
-                shape[0], shape[axis] = gate.shape
-                output = output * ops.convert_to_tensor(
-                    gate.reshape(shape), output.dtype
-                )
-            return output
+            key = id(call.outputs[place])
+            return gate(key, output) if key in gated else output
 
-        return after
+        wanted = self.trace.outputs
+        span = (base.at, len(self.trace.calls))
+        known = execution.advanced(
+            self.trace, known, span, values, wanted, after
+        )
+        labels = [
+            None if a is None else np.concatenate([a] * copies) for a in y
+        ]
+        losses = self.loss([known[id(t)] for t in wanted], labels)
+        return losses.reshape(copies, base.rows).sum(axis=1)
 
 
-def _per_sample(loss, y, outputs):
-    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    losses = ops.convert_to_numpy(function(ops.convert_to_tensor(y), outputs))
-    return losses.reshape(len(y), -1).mean(axis=1)
+class _Base:
+    """A model that is run on some samples up to a call.
+
+    Attributes:
+        values: {id of a variable: what it counts as}.
+        rows: The number of samples.
+        at: The index of the next call.
+        known: {id of a tensor: its value}, of those that are needed later.
+    """
+
+    def __init__(self, trace, inputs, values):
+        self.trace = trace
+        self.values = values
+        self.rows = len(inputs[0])
+        self.at = 0
+        self.known = execution.started(trace, inputs)
+
+    def advance(self, call):
+        """Runs the calls before one, if copies of the samples may start there.
+
+        They may where each tensor has the samples along its first axis.
+        """
+        known = execution.advanced(
+            self.trace,
+            self.known,
+            (self.at, call),
+            self.values,
+            self.trace.outputs,
+        )
+        if all(self._has_samples(key, known[key]) for key in known):
+            self.at, self.known = call, known
+
+    def _has_samples(self, key, value):
+        # A free size, and the right one.
+        shape = self.trace.tensors[key].shape
+        return len(shape) and shape[0] is None and len(value) == self.rows
+
+
+class _Gate:
+    """Closes one class of channels in each copy of the samples."""
+
+    def __init__(self, trace, batch, rows):
+        self.trace = trace
+        self.batch = np.asarray(batch, dtype=int)
+        self.rows = rows
+
+    def __call__(self, key, output):
+        x = self.trace.tensors[key]
+        for axis in x.labelled:
+            roots = self.trace.root_of[x.axes[axis]]
+            gate = self.batch[:, None] != roots[None]
+            if gate.all():
+                continue
+            gate = gate.repeat(self.rows, axis=0)
+            shape = [1] * len(x.shape)
+            shape[0], shape[axis] = gate.shape
+            output = output * ops.convert_to_tensor(
+                gate.reshape(shape), output.dtype
+            )
+        return output
+
+
+def _tiled(value, copies):
+    return ops.tile(value, (copies,) + (1,) * (len(value.shape) - 1))

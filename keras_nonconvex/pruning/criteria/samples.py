@@ -3,12 +3,12 @@
 import dataclasses
 import typing
 
-import keras
 import numpy as np
 from rich.console import Console
 
 from keras_nonconvex import checks
 from keras_nonconvex import data_loss
+from keras_nonconvex import samples
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning.criteria.base import combined
 from keras_nonconvex.pruning.criteria.base import criterion
@@ -31,7 +31,9 @@ class Taylor:
     a class are summed and divided by what its removal saves.
 
     Args:
-        data: `(x, y)`, arrays; `x` may be a list or dict of them.
+        data: `(x, y)`, arrays, where `x` may be a list or dict of them; or a
+            `tf.data.Dataset`, `PyDataset` or generator of such; or the name
+            or folder of a data set.
         samples: How many random samples to look at, an int >= 1. Defaults to
             `1024`.
         batch_size: Samples per gradient, an int >= 1. Defaults to `64`.
@@ -50,17 +52,17 @@ class Taylor:
 
     estimates_loss: typing.ClassVar[bool] = True
 
-    data: tuple
+    data: object
     samples: int = 1024
     batch_size: int = 64
     loss: object = None
     seed: int = 0
 
     def __post_init__(self):
-        _check_samples(self)
+        _check(self)
 
     def __call__(self, trace):
-        x, y = _drawn(self.data, self.samples, self.seed)
+        x, y = _drawn(trace, self.data, self.samples, self.seed)
         norms = {
             int(root)
             for use in trace.of_role("scale", "shift")
@@ -68,7 +70,12 @@ class Taylor:
         }
         total = {}
         for part, gradients in data_loss.per_batch(
-            trace.model, x, y, self.batch_size, loss=self.loss
+            trace.model,
+            x,
+            y,
+            self.batch_size,
+            loss=self.loss,
+            judged=trace.given,
         ):
             for key, (ids, change) in self._changes(trace, gradients, norms):
                 score = total.setdefault(key, [ids, 0.0])
@@ -119,7 +126,9 @@ class LossRise:
     ranked behind them, by the norms of their filters.
 
     Args:
-        data: `(x, y)`, arrays; `x` may be a list or dict of them.
+        data: `(x, y)`, arrays, where `x` may be a list or dict of them; or a
+            `tf.data.Dataset`, `PyDataset` or generator of such; or the name
+            or folder of a data set.
         samples: How many random samples to look at per round, an int >= 1.
             Defaults to `256`.
         mode: `"one_shot"` scores every class once. `"greedy"` drops the
@@ -145,7 +154,7 @@ class LossRise:
       Regularization for Deep Convolutional Neural Networks", 2020.
     """
 
-    data: tuple
+    data: object
     samples: int = 256
     mode: str = "one_shot"
     rounds: int = 10
@@ -156,7 +165,7 @@ class LossRise:
     verbose: bool = True
 
     def __post_init__(self):
-        _check_samples(self)
+        _check(self)
         checks.choice("mode", self.mode, ["one_shot", "greedy"])
         checks.whole("rounds", self.rounds, 1)
         checks.number(
@@ -173,12 +182,16 @@ class LossRise:
         looked = free[: max(1, round(len(free) * self.candidates))]
         console = Console(stderr=True, quiet=not self.verbose)
         rounds = self.rounds if self.mode == "greedy" else 1
+        data = self.data
+        if not isinstance(data, (tuple, list)):
+            # A dataset is read once, for all rounds.
+            data = _drawn(trace, data, rounds * self.samples, self.seed)
         gone, total = [], 0
         with terminal.bar(
             console, "loss rise of channels", len(looked) * (rounds + 1) // 2
         ) as update:
             for i in range(rounds):
-                x, y = _drawn(self.data, self.samples, self.seed + i)
+                x, y = _drawn(trace, data, self.samples, self.seed + i)
                 gates = Gates(trace, x, y, self.batch_size, self.loss)
                 left = looked[~np.isin(looked, gone)]
                 rises = gates.rises(
@@ -200,26 +213,25 @@ class LossRise:
         return scores
 
 
-def _drawn(data, samples, seed):
+def _drawn(trace, data, most, seed):
     """Random samples of (x, y)."""
-    x, y = data
-    full = len(keras.tree.flatten(x)[0])
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(full)[:samples])
-    return keras.tree.map_structure(lambda a: np.asarray(a)[chosen], (x, y))
-
-
-def _check_samples(settings):
-    data = settings.data
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
+    x, y = samples.read(
+        trace.model, *samples.pair(data), most, name="data", seed=seed
+    )
+    if y is None:
         raise ValueError(
-            "Argument `data` must be (x, y), two arrays. "
-            f"Received: {type(data).__name__}"
+            "Argument `data` must be (x, y), or a dataset with targets. "
+            "Received: inputs alone"
         )
-    sizes = {len(a) for a in keras.tree.flatten(data)}
-    if len(sizes) != 1 or 0 in sizes:
+    return x, y
+
+
+def _check(settings):
+    given = samples.pair(settings.data)
+    sizes = {len(part) for part in given if hasattr(part, "shape")}
+    if len(sizes) > 1:
         raise ValueError(
-            "Argument `data` needs as many labels as samples, at least one. "
+            "Argument `data` needs as many labels as samples. "
             f"Received: {sorted(sizes)}"
         )
     checks.whole("samples", settings.samples, 1)

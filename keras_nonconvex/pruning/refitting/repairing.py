@@ -2,13 +2,13 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from keras_nonconvex import checks
 from keras_nonconvex import graph
+from keras_nonconvex import samples as data
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.refitting import patches
@@ -105,7 +105,9 @@ def repair(
         plan: The `PruningPlan` that it was made by.
         dense: The model that the plan was made for.
         x: Input samples like those of training: an array of shape (samples,
-            ...), or a structure of arrays. Labels are not needed.
+            ...), a structure of arrays, a `tf.data.Dataset`, `PyDataset` or
+            generator, or the name or folder of a data set. Labels are not
+            needed.
         samples: How many of them are looked at, an int >= 1. Defaults to
             `2000`.
         positions: How many random positions of each sample every layer is
@@ -133,8 +135,9 @@ def repair(
     ):
         checks.whole(name, value, 1)
     checks.number("ridge", ridge, "a number > 0", lambda v: v > 0)
-    arrays = [np.asarray(a)[:samples] for a in keras.tree.flatten(x)]
     trace = Trace(dense, plan.select)
+    x, _ = data.read(trace.model, x, most=samples, seed=seed)
+    arrays = data.leaves(trace.model, x)
     keep = plan.kept(trace)
     repaired = _with_biases(small)
     flat = graph.flattened(repaired)

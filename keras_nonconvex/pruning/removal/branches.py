@@ -5,12 +5,10 @@ most cases, and an input of a Concatenate that keeps no channel is nothing.
 Whatever feeds only such inputs goes with them.
 """
 
-import keras
 import numpy as np
-from keras import ops
 
-from keras_nonconvex.pruning.channels.execution import blank_inputs
-from keras_nonconvex.pruning.channels.execution import run
+from keras_nonconvex.pruning.channels.measuring import measured
+from keras_nonconvex.pruning.channels.measuring import rows
 from keras_nonconvex.pruning.removal.constants import Constants
 
 
@@ -34,9 +32,9 @@ class Branches:
         self.gone = []
         self.emptied = []
         empty = self._empty_tensors(trace, keep)
-        if not empty:
-            return
         self._leave_out(trace, keep, values, empty)
+        if not empty and not self.bypassed:
+            return
         needed = self._needed(trace)
         self.gone = [
             name
@@ -84,22 +82,17 @@ class Branches:
 
     def _leave_out(self, trace, keep, values, empty):
         """Finds the inputs that can be left out."""
-        constants = Constants(trace, keep)
+        for call in _of_kind(trace, "Concatenate"):
+            dead = [i for i, t in enumerate(call.inputs) if id(t) in empty]
+            if len(dead) < len(call.inputs):
+                self.bypassed[self._key(call)] = dict.fromkeys(dead)
+        sums = [c for c in _of_kind(trace, "Add") if _same_shapes(c)]
+        constants = Constants(trace, keep) if sums else None
         adds = []
-        for call in trace.calls:
-            kind = type(call.operation).__name__
-            if not _is_keras(call.operation) or len(call.inputs) < 2:
-                continue
-            if kind == "Concatenate":
-                dead = [i for i, t in enumerate(call.inputs) if id(t) in empty]
-                if len(dead) < len(call.inputs):
-                    self.bypassed[self._key(call)] = dict.fromkeys(dead)
-            elif kind == "Add" and _same_shapes(call):
-                dead = [
-                    i for i, t in enumerate(call.inputs) if constants.whole(t)
-                ]
-                if 0 < len(dead) < len(call.inputs):
-                    adds.append((call, dead))
+        for call in sums:
+            dead = [i for i, t in enumerate(call.inputs) if constants.whole(t)]
+            if 0 < len(dead) < len(call.inputs):
+                adds.append((call, dead))
         if adds:
             self._measure(trace, keep, values, adds)
         self.bypassed = {k: v for k, v in self.bypassed.items() if v}
@@ -107,24 +100,28 @@ class Branches:
     def _measure(self, trace, keep, values, adds):
         """Bypasses inputs of an Add that have one value per channel."""
         wanted = [call.inputs[i] for call, dead in adds for i in dead]
-        arrays = run(trace, blank_inputs(trace), values, wanted)
+        try:
+            found = measured(trace, values, wanted)
+        except ValueError:
+            return
         for call, dead in adds:
             out = {}
             for i in dead:
                 tensor = call.inputs[i]
                 x = trace.tensors[id(tensor)]
-                array = ops.convert_to_numpy(arrays[id(tensor)])
                 axis = x.labelled[0]
                 stays = trace.stays(keep, x.axes[axis])
-                array = np.compress(stays, array, axis=axis)
-                others = tuple(j for j in range(array.ndim) if j != axis)
-                low, high = array.min(axis=others), array.max(axis=others)
+                # One row per channel, with its values at all sizes.
+                at_all = np.concatenate(
+                    [rows(a[id(tensor)], axis)[stays] for a in found], axis=1
+                )
+                low, high = at_all.min(axis=1), at_all.max(axis=1)
                 size = np.maximum(np.abs(low), np.abs(high))
                 if np.all(high - low <= 1e-6 * size):
-                    shape = [1] * (array.ndim - 1)
+                    shape = [1] * (len(x.shape) - 1)
                     shape[axis - 1] = -1
                     value = ((low + high) / 2).reshape(shape)
-                    out[i] = value.astype(array.dtype) if size.any() else None
+                    out[i] = value.astype(at_all.dtype) if size.any() else None
             self.bypassed[self._key(call)] = out
 
     def _needed(self, trace):
@@ -132,15 +129,18 @@ class Branches:
         wanted = {id(t) for t in trace.outputs}
         needed = set()
         entered = set()
-        whole = {n.path: [id(t) for t in n.outputs] for n in trace.nested}
+        whole = {n.path: n for n in trace.nested}
         for call in reversed(trace.calls):
-            # A nested model that is needed at all keeps all of its outputs.
+            # A nested model that is needed at all has all that goes in and out.
             for n in range(len(call.path), 0, -1):
                 path = call.path[:n]
-                outside = path not in entered and path in whole
-                if outside and any(key in wanted for key in whole[path]):
+                model = whole.get(path)
+                if path in entered or model is None:
+                    continue
+                if any(id(t) in wanted for t in model.outputs):
                     entered.add(path)
-                    wanted.update(whole[path])
+                    wanted.update(id(t) for t in model.outputs)
+                    wanted.update(id(t) for t in model.inputs)
             if any(id(t) in wanted for t in call.outputs):
                 needed.add(self._key(call))
                 out = self.bypassed.get(self._key(call), {})
@@ -154,7 +154,12 @@ def _same_shapes(call):
     return len({tuple(t.shape) for t in call.inputs}) == 1
 
 
-def _is_keras(operation):
-    return isinstance(operation, keras.Operation) and type(
-        operation
-    ).__module__.startswith("keras.")
+def _of_kind(trace, name):
+    """The calls of a layer or operation of Keras that join several tensors."""
+    return [
+        call
+        for call in trace.calls
+        if type(call.operation).__name__ == name
+        and type(call.operation).__module__.startswith("keras.")
+        and len(call.inputs) > 1
+    ]

@@ -8,6 +8,7 @@ from keras import tree
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.removal import remaking
+from keras_nonconvex.pruning.removal.choices import Choices
 
 _ZEROED = ("filter", "bias", "scale", "shift", "input", "inner")
 
@@ -59,18 +60,32 @@ class Builder:
         self.values = values or {}
         self.new_biases = new_biases or {}
         self.bypassed = bypassed or {}
+        self._choices = Choices(trace, self.keep, self._name)
         self._calls = {(id(c.node), c.path): c for c in trace.calls}
         self._uses = {}
         for use in trace.uses:
             self._uses.setdefault(id(use.variable), []).append(use)
         self.pairs = []
         self._built = {}
+        # By identity. A layer that another one has in its config may be made
+        # before it is called: it gets its weights when it is.
+        self._held = {}
+        self._filled = set()
         self._names = {c.operation.name for c in trace.calls}
         self._names |= {n.node.operation.name for n in trace.nested}
 
     def build(self):
         """The new model. A builder builds once."""
-        return self._model(self.trace.model, (), [])
+        model = self._model(self.trace.model, (), [])
+        own = {id(v) for v in model.variables}
+        for name, layer in self.trace.layers.items():
+            if any(id(v) in own for v in layer.variables):
+                raise ValueError(
+                    f"Layer '{name}' cannot be made anew: its copy has the "
+                    "same variables. "
+                    f"Received: {type(layer).__name__}"
+                )
+        return model
 
     def cut(self, variable, array):
         """What stays of an array that has a variable's shape.
@@ -126,9 +141,7 @@ class Builder:
                 needed.append(node)
                 gone = self.bypassed.get((id(node), path), {})
                 wanted.update(
-                    id(t)
-                    for i, t in enumerate(node.arguments.keras_tensors)
-                    if i not in gone
+                    id(t) for i, t in enumerate(_read(node)) if i not in gone
                 )
         return reversed(needed)
 
@@ -137,16 +150,23 @@ class Builder:
         operation, key = node.operation, (id(node), path)
         if key in self.bypassed:
             return self._without_dead(node, key, tensors)
-        if key in self.trace.gathers:
-            tensors = self._narrowed(node, key, tensors)
+        tensors = self._choices.narrowed(node, key, tensors)
+        picked = self._choices.picked(node, key, tensors)
+        if picked is not None:
+            return picked
         args, kwargs = node.arguments.fill_in(tensors)
         if graph.is_graph(operation):
+            given = [tensors[id(t)] for t in graph.entering(node)]
             if id(operation) not in self._built:
-                given = [tensors[id(t)] for t in node.arguments.keras_tensors]
                 self._built[id(operation)] = self._model(
                     operation, (*path, node), given
                 )
+            # As it was made: a dict of more than its inputs is not needed.
+            made = graph.functional(operation).input
+            args = (tree.pack_sequence_as(made, given), *args[1:])
+            kwargs.pop("inputs", None)
             return self._built[id(operation)](*args, **kwargs)
+        args, kwargs = tree.map_structure(self._own_variable, (args, kwargs))
         for (i, axis), ids in self.trace.arrays.get(key, {}).items():
             flat = tree.flatten((args, kwargs))
             stays = self.trace.stays(self.keep, ids)
@@ -154,14 +174,34 @@ class Builder:
             args, kwargs = tree.pack_sequence_as((args, kwargs), flat)
         return self._new_call(operation, key, args, kwargs)
 
+    def _own_variable(self, value):
+        """An argument; the new variable in place of an old one."""
+        if not isinstance(value, keras.Variable):
+            return value
+        for old, new in self.pairs:
+            if old is value:
+                return new
+        raise ValueError(
+            "A weight that is an argument of an operation must be of a layer "
+            "that is called earlier. "
+            f"Received: {value.path!r}"
+        )
+
     def _new_call(self, operation, key, args, kwargs):
         new = self._built.get(id(operation))
         if new is None:
-            new = self._built[id(operation)] = self._resized(operation, key)
-            outputs = new(*args, **kwargs)
+            same = remaking.identity(operation)
+            new = self._held.get(same)
+            if new is None or id(new) in self._filled:
+                new = self._resized(operation, key)
+            self._built[id(operation)] = new
+            self._held.setdefault(same, new)
+        outputs = new(*args, **kwargs)
+        if id(new) not in self._filled:
+            self._filled.add(id(new))
+            remaking.build_activation(operation, new, outputs)
             self._set_weights(operation, new, key)
-            return outputs
-        return new(*args, **kwargs)
+        return outputs
 
     def _without_dead(self, node, key, tensors):
         """What an Add or Concatenate gives without its dead inputs."""
@@ -190,33 +230,21 @@ class Builder:
         self._names.add(name)
         tensor._keras_history.operation.name = name
 
-    def _narrowed(self, node, key, tensors):
-        """The tensors that enter a call which reads fewer channels."""
-        gather = self.trace.gathers[key]
-        given = self.trace.stays(self.keep, gather.given)
-        chosen = self.trace.stays(self.keep, gather.chosen)[given]
-        tensor = node.arguments.keras_tensors[0]
-        if chosen.all():
-            return tensors
-        picked = ops.take(
-            tensors[id(tensor)],
-            np.flatnonzero(chosen).tolist(),
-            axis=gather.axis,
-        )
-        self._name(picked, f"{node.operation.name}_select")
-        return {**tensors, id(tensor): picked}
-
     def _resized(self, operation, key):
         """A new layer of the size that is left."""
         rule = self._rule(operation)
         changes = {}
         if rule is not None:
-            changes = rule.resized(operation, self._cut(operation, key))
+            cut = self._cut(operation, key)
+            other = rule.replaced(operation, cut, self._name)
+            if other is not None:
+                return other
+            changes = rule.resized(operation, cut)
         if not isinstance(operation, keras.layers.Layer):
             return remaking.copy_of_operation(operation, changes)
         if id(operation) in self.new_biases:
             changes = {**changes, **remaking.with_bias(operation)}
-        return remaking.remade(operation, changes)
+        return remaking.remade(operation, changes, self._held)
 
     def _rule(self, operation):
         """The rule by which a layer gets smaller, None if it does not."""
@@ -272,6 +300,12 @@ class Builder:
             place = [w is new.bias for w in new.weights].index(True)
             bias = self.new_biases[id(old)].reshape(new.bias.shape)
             weights.insert(place, bias)
+        if len(weights) != len(new.weights):
+            raise ValueError(
+                f"Layer '{old.name}' cannot be made anew from its config: it "
+                f"has {len(weights)} weights, and one made anew has "
+                f"{len(new.weights)}. Received: {type(old).__name__}"
+            )
         new.set_weights(weights)
         remaking.copy_state(old, new)
         self.pairs += [
@@ -279,6 +313,15 @@ class Builder:
             for v, mine in zip(old.weights, new.weights, strict=False)
             if id(old) not in self.new_biases
         ]
+
+
+def _read(node):
+    """The symbolic tensors that a call depends on."""
+    if graph.is_graph(node.operation):
+        masks = tree.flatten(node.arguments.kwargs.get("mask"))
+        masks = [t for t in masks if isinstance(t, keras.KerasTensor)]
+        return [*graph.entering(node), *masks]
+    return node.arguments.keras_tensors
 
 
 def _is_layer(operation):

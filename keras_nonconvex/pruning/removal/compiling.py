@@ -1,7 +1,11 @@
 """Compile settings and optimizer state of the small model."""
 
+import warnings
+
 import keras
 from keras import ops
+
+from keras_nonconvex import configs
 
 
 def compile_like(small, model):
@@ -20,17 +24,26 @@ def compile_like(small, model):
         for key, value in settings.config.items()
         if key not in ("solver", "coupled", "auto_scale_loss")
     }
-    optimizer = model.optimizer
-    settings["optimizer"] = type(optimizer).from_config(optimizer.get_config())
-    # Metrics count what their own model sees.
-    for key in ("metrics", "weighted_metrics"):
-        settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
+    try:
+        settings["optimizer"] = configs.anew(model.optimizer)
+        # Metrics count what their own model sees.
+        for key in ("metrics", "weighted_metrics"):
+            settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
+    except Exception as error:
+        warnings.warn(
+            "The small model is not compiled, since the optimizer or a metric "
+            f"cannot be made anew from its config: {configs.cause(error)} "
+            "Call its compile method with new ones. "
+            f"Received: model={model.name!r}",
+            stacklevel=4,
+        )
+        return
     small.compile(**settings, auto_scale_loss=False)
 
 
 def _fresh(metric):
     if isinstance(metric, keras.metrics.Metric):
-        return type(metric).from_config(metric.get_config())
+        return configs.anew(metric)
     return metric
 
 

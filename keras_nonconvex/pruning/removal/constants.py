@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 
+from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
 
 _NONE = np.arange(0)
@@ -22,10 +23,13 @@ class Constants:
         trace: A `Trace`.
         keep: One bool per id, or None: classes that are not kept count as
             constant, as they are once their weights are zero.
+        values: As in `execution.run`: weights that count as others. Defaults
+            to `None`.
     """
 
-    def __init__(self, trace, keep=None):
+    def __init__(self, trace, keep=None, values=None):
         self.trace = trace
+        self._values = values or {}
         self.dropped = (
             _NONE if keep is None else np.flatnonzero(trace.free & ~keep)
         )
@@ -33,6 +37,7 @@ class Constants:
         for use in trace.uses:
             self._uses[id(use.layer)].append(use)
         mixing = {id(call.node): call for call, _ in trace.mixing}
+        self._in_training = graph.in_training(trace.calls)
         self._roots = {}
         self._found = {}
         for call in trace.calls:
@@ -70,23 +75,30 @@ class Constants:
                 for x in call.inputs:
                     live[np.setdiff1d(self.roots(x), self.of(x))] = True
         for use in self.trace.of_role("inner"):
-            made = self._made(use.layer)
-            live[np.setdiff1d(made, self._without_weights(use.layer, []))] = (
-                True
+            inside = np.intersect1d(
+                self._made(use.layer), self.trace.root_of[use.ids]
             )
+            constant = self._without_weights(use.layer, [])
+            live[np.setdiff1d(inside, constant)] = True
         return self.trace.free & ~live
 
     def _after(self, call, mixes):
         """[(output tensor, roots of its constant channels)] of a call."""
         uses = self._uses.get(id(call.operation), [])
-        if any(use.role == "filter" for use in uses):
+        dropped = self.dropped
+        if (id(call.node), call.path) in self._in_training:
+            # Noise, and what a batch has in common.
+            constant = dropped = _NONE
+        elif any(use.role == "filter" for use in uses):
             constant = self._without_weights(call.operation, call.inputs)
-        elif mixes:
+        elif mixes and not (
+            self._values and rules.find(call.operation).keeps_zeros
+        ):
             constant = _NONE
         else:
             constant = self._passed_on(call)
         scales = [use for use in uses if use.role == "scale"]
-        constant = _union([constant, self._zero(scales), self.dropped])
+        constant = _union([constant, self._zero(scales), dropped])
         for tensor in call.outputs:
             roots = self.roots(tensor)
             yield tensor, roots[np.isin(roots, constant)]
@@ -118,17 +130,22 @@ class Constants:
         constants.
         """
         uses = self._uses[id(layer)]
-        roles = ["filter"]
-        if any(use.role == "inner" for use in uses):
-            # What it adds does not stay in the layer.
-            roles.append("bias")
+        inner = _union(
+            [self.trace.root_of[u.ids] for u in uses if u.role == "inner"]
+        )
         read = {id(use.variable): use for use in uses if use.role == "input"}
         constant = _union([self.of(x) for x in inputs])
         alive = []
         for use in uses:
-            if use.role not in roles:
+            if use.role not in ("filter", "bias"):
                 continue
-            values = use.values != 0
+            values = self._weight(use) != 0
+            if use.role == "bias":
+                # What is added inside of the layer does not leave it as such.
+                inside = np.isin(self.trace.root_of[use.ids], inner)
+                values = values & inside.reshape(
+                    [-1 if i == use.axis else 1 for i in range(values.ndim)]
+                )
             reader = read.get(id(use.variable))
             if reader is not None and len(constant):
                 live = ~np.isin(self.trace.root_of[reader.ids], constant)
@@ -138,13 +155,18 @@ class Constants:
             alive.append(self.trace.root_of[use.ids][use.rows(values).any(1)])
         return np.setdiff1d(self._made(layer), _union(alive))
 
+    def _weight(self, use):
+        """The values that a weight counts as."""
+        known = self._values.get(id(use.variable))
+        return use.values if known is None else known
+
     def _zero(self, uses):
         """Roots of the channels that scales of zero make zero."""
         alive, known = [], []
         for use in uses:
             roots = self.trace.root_of[use.ids]
             known.append(roots)
-            alive.append(roots[use.rows().any(axis=1)])
+            alive.append(roots[use.rows(self._weight(use)).any(axis=1)])
         return np.setdiff1d(_union(known), _union(alive))
 
 

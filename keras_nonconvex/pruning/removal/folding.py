@@ -1,20 +1,27 @@
 """Folding: the constants of removed channels go into the next bias.
 
 A filter that is zero still sends act(bias) or act(BN shift) downstream. One
-pass of any input measures all of these constants.
+pass of any input measures all of these constants; where sizes are free, one
+pass at each of several sizes, since padding or a sum may depend on them.
 """
 
 import collections
+import dataclasses
 
 import numpy as np
 from keras import ops
 
+from keras_nonconvex import configs
 from keras_nonconvex.pruning import rules
-from keras_nonconvex.pruning.channels.execution import blank_inputs
-from keras_nonconvex.pruning.channels.execution import run
+from keras_nonconvex.pruning.channels.measuring import measured
+from keras_nonconvex.pruning.channels.measuring import rows
+from keras_nonconvex.pruning.removal.constants import Constants
 
-# What the constants of `roots` are where `use` reads them: `images` are the
-# values that each call of the layer gets.
+# Equal up to rounding: kernels sum in another order at borders.
+_EQUAL = 1e-6
+
+# What arrives where `use` reads constants: `images` are the values that each
+# call of the layer gets, one list of its inputs for each size that was tried.
 Sent = collections.namedtuple("Sent", "use calls images")
 
 
@@ -48,14 +55,14 @@ def sent(trace, constant, values=None):
 
 
 def _images(trace, calls, values):
-    """{key of a call: the arrays that enter it, in inference}."""
+    """{key of a call: per size the arrays that enter it, in inference}."""
     if not calls:
         return {}
     wanted = [t for call in calls for t in call.inputs]
-    arrays = run(trace, blank_inputs(trace), values or {}, wanted)
+    found = measured(trace, values or {}, wanted)
     return {
         (id(call.node), call.path): [
-            ops.convert_to_numpy(arrays[id(t)]) for t in call.inputs
+            [arrays[id(t)] for t in call.inputs] for arrays in found
         ]
         for call in calls
     }
@@ -80,18 +87,14 @@ def stuck(trace, constant, on_constant):
         rule = rules.find(use.layer)
         can = bool(rule.bias_axes(use.layer))
         exact = can and rule.folds_exactly(use.layer)
-        for root, low, high in _levels(trace, constant, calls, images):
-            if low == high == 0:
+        for level in _levels(trace, constant, calls, images):
+            if level.low == level.high == 0:
                 continue
-            # Equal up to rounding: kernels sum in another order at borders.
-            uniform = high - low <= 1e-6 * max(abs(low), abs(high))
-            if can and (on_constant == "fold" or (exact and uniform)):
+            if exact and level.uniform:
                 continue
-            reasons[root] = (
-                f"sends {(low + high) / 2:.3g} into '{use.layer.name}', "
-                "where no bias can replace it"
-                + (" at the border" if can else "")
-            )
+            if can and on_constant == "fold" and level.foldable:
+                continue
+            reasons[level.root] = level.reason(use.layer, can)
     return reasons
 
 
@@ -109,32 +112,108 @@ def stuck_at_zero(trace, classes, values=None):
         if classes[trace.root_of[ids]].any()
     ]
     images = _images(trace, calls, values)
-    return {
-        root: f"sends {high:.3g} into '{call.operation.name}', "
+    reasons = {
+        level.root: f"sends {level.high:.3g} into '{call.operation.name}', "
         "which needs a zero there"
         for call in calls
-        for root, low, high in _levels(
+        for level in _levels(
             trace, classes, [call], [images[id(call.node), call.path]]
         )
-        if (low, high) != (0, 0)
+        if not level.low == level.high == 0
     }
+    # Zero as all of them are gone may be something else beside the others.
+    constants = Constants(trace, values=values) if calls else None
+    for call in calls:
+        for tensor in call.inputs:
+            live = np.setdiff1d(constants.roots(tensor), constants.of(tensor))
+            for root in live[classes[live]].tolist():
+                reasons.setdefault(
+                    root,
+                    f"takes from others what '{call.operation.name}' must "
+                    "not get",
+                )
+    return reasons
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """What one constant channel sends into a layer, at all sizes.
+
+    Attributes:
+        root: The root of its class.
+        low: The least value.
+        high: The greatest value.
+        drift: The greatest difference between the middles of two sizes.
+    """
+
+    root: int
+    low: float
+    high: float
+    drift: float
+
+    def _equal(self, difference):
+        # False for what is not finite.
+        return difference <= _EQUAL * max(abs(self.low), abs(self.high))
+
+    @property
+    def uniform(self):
+        """Whether it is the same everywhere, at every size."""
+        return self._equal(self.high - self.low)
+
+    @property
+    def foldable(self):
+        """Whether it is the same far from the border, at every size."""
+        finite = bool(np.isfinite(self.high - self.low))
+        return finite and self._equal(self.drift)
+
+    def reason(self, layer, can):
+        """Why its constant cannot go into the bias of a layer."""
+        if can and not self._equal(self.drift):
+            return (
+                f"sends {self.low:.3g} to {self.high:.3g} into "
+                f"'{layer.name}': it depends on the image size"
+            )
+        return (
+            f"sends {(self.low + self.high) / 2:.3g} into '{layer.name}', "
+            "where no bias can replace it" + (" at the border" if can else "")
+        )
 
 
 def _levels(trace, constant, calls, images):
-    """[(root, least, greatest value)] of the constants that enter a layer."""
+    """The `Level` of each constant channel that enters a layer."""
     levels = {}
-    for call, arrays in zip(calls, images, strict=True):
-        for tensor, array in zip(call.inputs, arrays, strict=True):
+    for call, at_sizes in zip(calls, images, strict=True):
+        for place, tensor in enumerate(call.inputs):
             x = trace.tensors[id(tensor)]
             for axis in x.labelled:
                 roots = trace.root_of[x.axes[axis]]
-                flat = np.moveaxis(array, axis, 0).reshape(len(roots), -1)
-                for i in np.flatnonzero(constant[roots]):
-                    low, high = float(flat[i].min()), float(flat[i].max())
+                going = np.flatnonzero(constant[roots])
+                if not len(going):
+                    continue
+                bounds = [_bounds(a[place], axis, going) for a in at_sizes]
+                for i, of_channel in zip(
+                    going, np.stack(bounds, axis=-1), strict=True
+                ):
                     key = (int(roots[i]), axis, i)
-                    known = levels.get(key, (low, high))
-                    levels[key] = (min(low, known[0]), max(high, known[1]))
-    return [(root, *bounds) for (root, _, _), bounds in levels.items()]
+                    levels.setdefault(key, []).append(of_channel)
+    with np.errstate(invalid="ignore"):
+        return [
+            Level(
+                root,
+                low=float(min(low.min() for low, _, _ in found)),
+                high=float(max(high.max() for _, high, _ in found)),
+                drift=float(max(np.ptp(middle) for _, _, middle in found)),
+            )
+            for (root, _, _), found in levels.items()
+        ]
+
+
+def _bounds(array, axis, places):
+    """Least, greatest and middle value at some indices of an axis."""
+    values = rows(array, axis)[places].astype("float64")
+    array = np.moveaxis(array, axis, 0)[places]
+    middle = array[(slice(None), *(n // 2 for n in array.shape[1:]))]
+    return np.stack([values.min(axis=1), values.max(axis=1), middle], axis=1)
 
 
 def bias_changes(trace, constant, values):
@@ -168,7 +247,12 @@ def _contribution(trace, constant, use, calls, images):
         return None, 0.0
     bare = None
     parts = []
-    for call, (array,) in zip(calls, images, strict=True):
+    arriving = [
+        (call, array)
+        for call, at_sizes in zip(calls, images, strict=True)
+        for (array,) in at_sizes
+    ]
+    for call, array in arriving:
         x = trace.tensors[id(call.inputs[0])]
         part = np.zeros_like(array)
         for axis in x.labelled:
@@ -205,10 +289,13 @@ def _contribution(trace, constant, use, calls, images):
 
 def _bare(layer, x):
     """The same layer without bias and activation."""
-    config = layer.get_config()
     changes = {"activation": None, "use_bias": False, "bias_axes": None}
-    config.update({k: v for k, v in changes.items() if k in config})
-    bare = type(layer).from_config(config)
+    bare = configs.anew(
+        layer,
+        lambda config: {
+            key: changes.get(key, value) for key, value in config.items()
+        },
+    )
     bare.build(np.shape(x))
     bare.set_weights(
         [

@@ -5,6 +5,7 @@ from keras_nonconvex.pruning.rules import merging
 from keras_nonconvex.pruning.rules import moving
 from keras_nonconvex.pruning.rules import normalizing
 from keras_nonconvex.pruning.rules import pooling
+from keras_nonconvex.pruning.rules import selecting
 from keras_nonconvex.pruning.rules import sequences
 from keras_nonconvex.pruning.rules import weighted
 from keras_nonconvex.pruning.rules.base import REGISTRY
@@ -32,6 +33,7 @@ __all__ = [
     "pooling",
     "positions",
     "rule",
+    "selecting",
     "sequences",
     "weighted",
 ]

@@ -2,6 +2,10 @@
 
 import dataclasses
 
+import keras
+
+from keras_nonconvex import recording
+
 REGISTRY = {}
 
 
@@ -83,6 +87,7 @@ def rule(*keys):
     def register(cls):
         for key in keys:
             REGISTRY[key] = cls()
+            recording.KNOWN.add(key)
         return cls
 
     return register
@@ -93,9 +98,11 @@ def find(operation):
     kind = type(operation)
     if kind in REGISTRY:
         return REGISTRY[kind]
-    if kind.__module__.split(".")[0] == "keras":
-        return REGISTRY.get(kind.__name__)
-    return None
+    if kind.__module__.split(".")[0] == "keras" and kind.__name__ in REGISTRY:
+        return REGISTRY[kind.__name__]
+    if isinstance(operation, keras.layers.Layer):
+        return None
+    return REGISTRY[keras.Operation]
 
 
 class Rule:
@@ -117,9 +124,12 @@ class Rule:
             `False`, the default, each value of the output is computed from
             all inputs, and is constant only where all of them are. It only
             matters for layers with several inputs.
+        keeps_zeros: Whether a channel of zeros comes out as zeros although
+            the layer mixes channels. Unless a rule says so, it is `False`.
     """
 
     concatenates = False
+    keeps_zeros = False
 
     def channels(self, layer, inputs, walk):
         """Declares a layer's channels and says which ones leave it.
@@ -152,6 +162,22 @@ class Rule:
             `{"units": cut.outputs[0].shape[-1]}`.
         """
         return {}
+
+    def replaced(self, layer, cut, name):
+        """What takes the place of a layer that does not exist smaller.
+
+        Args:
+            layer: The layer, at its full size.
+            cut: A `Cut`: what stays of its inputs, outputs and weights.
+            name: A function (tensor, name) that names the operation that a
+                tensor comes from; names in a model are unique.
+
+        Returns:
+            An object that is called as the layer is, with `weights` and
+            `set_weights` for what stays of the layer's weights; None, unless
+            a rule overrides this, if the layer is made anew.
+        """
+        return None
 
     def rescaled(self, layer, cut, weights):
         """New values where fewer channels change what a weight means.

@@ -4,8 +4,11 @@ import numpy as np
 from keras import activations
 from keras import layers
 
+from keras_nonconvex.pruning.rules import judging
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import Tensor
+from keras_nonconvex.pruning.rules.base import find
 from keras_nonconvex.pruning.rules.base import rule
 
 _ELEMENTWISE = {
@@ -19,20 +22,6 @@ _ELEMENTWISE = {
 }
 
 
-def check_activation(layer, x, walk):
-    """Freezes channels unless the activation is known to be elementwise.
-
-    Keras' activations across channels run along the last axis.
-    """
-    if layer.activation not in _ELEMENTWISE:
-        name = getattr(layer.activation, "__name__", repr(layer.activation))
-        known = layer.activation in _LAST_AXIS
-        for axis in [-1] if known else x.labelled:
-            walk.freeze(
-                x.axes[axis], f"'{layer.name}' applies {name} over them"
-            )
-
-
 _LAST_AXIS = {
     activations.softmax,
     activations.log_softmax,
@@ -40,23 +29,49 @@ _LAST_AXIS = {
 }
 
 
+def check_activation(layer, x, walk):
+    """Freezes channels unless the activation treats every value by itself.
+
+    Keras' activations across channels run along the last axis.
+    """
+    activation = layer.activation
+    if isinstance(activation, layers.Layer):
+        inner = find(activation)
+        if isinstance(inner, (Elementwise, PReLURule)):
+            inner.channels(activation, [x], walk)
+            return
+        zero = None
+    else:
+        if _known(activation, _ELEMENTWISE):
+            return
+        zero = judging.activation_at_zero(activation, x.shape)
+    if zero is not None and np.isfinite(zero):
+        return
+    name = getattr(activation, "__name__", type(activation).__name__)
+    across = "over them" if zero is None else f"over them: {zero} at 0"
+    last = _known(activation, _LAST_AXIS)
+    for axis in [-1] if last else x.labelled:
+        walk.freeze(x.axes[axis], f"'{layer.name}' applies {name} {across}")
+
+
+def _known(activation, functions):
+    return any(activation is f for f in functions)
+
+
 @rule(
     layers.ReLU,
     layers.LeakyReLU,
     layers.ELU,
-    layers.Dropout,
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
     layers.GaussianDropout,
     layers.GaussianNoise,
-    layers.AlphaDropout,
     layers.ActivityRegularization,
     layers.Identity,
-    layers.Masking,
     "StochasticDepth",
     *(
-        "Absolute Abs Cast Ceil Celu Clip Cos Elu Erf Exp Expm1 Floor Gelu "
+        "Absolute Abs Cast Ceil Celu Cos Elu Erf Exp Expm1 Floor Gelu "
         "HardShrink HardSigmoid HardSilu HardTanh Identity LeakyRelu "
         "LogSigmoid Negative Relu Relu6 Round Selu Sigmoid Sign Silu Sin "
         "SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square "
@@ -70,6 +85,55 @@ class Elementwise(Rule):
         if len(inputs) != 1:
             raise CannotFollow(f"'{layer.name}' has {len(inputs)} inputs")
         return inputs[0]
+
+
+@rule(layers.Dropout, layers.AlphaDropout)
+class DropoutRule(Elementwise):
+    def resized(self, layer, cut):
+        (x,) = cut.outputs
+        if layer.noise_shape is None:
+            return {}
+        return {
+            "noise_shape": [
+                n if mask is None or n in (None, 1) else left
+                for n, mask, left in zip(
+                    layer.noise_shape, x.masks, x.shape, strict=True
+                )
+            ]
+        }
+
+
+@rule("Clip")
+class ClipRule(Elementwise):
+    """Its bounds may be arrays, which are aligned with the last axes."""
+
+    def resized(self, layer, cut):
+        (x,) = cut.outputs
+        return {
+            name: _cut_like(getattr(layer, name), x.masks)
+            for name in ("x_min", "x_max")
+        }
+
+
+def _cut_like(array, masks):
+    """What stays of an array that is broadcast to a tensor's shape."""
+    for axis, size in enumerate(np.shape(array)[::-1], start=1):
+        if size > 1 and masks[-axis] is not None:
+            array = np.compress(masks[-axis], array, axis=-axis)
+    return array
+
+
+@rule(layers.Masking)
+class MaskingRule(Elementwise):
+    """Zeros where all channels have one value: a removed one has zero.
+
+    With that value 0 it changes nothing; its mask is computed elsewhere.
+    """
+
+    def channels(self, layer, inputs, walk):
+        if layer.mask_value != 0:
+            raise CannotFollow(f"'{layer.name}' compares all of them")
+        return super().channels(layer, inputs, walk)
 
 
 @rule(layers.Rescaling)
@@ -103,6 +167,8 @@ class SoftmaxRule(Elementwise):
 class PReLURule(Rule):
     def channels(self, layer, inputs, walk):
         (x,) = inputs
+        if not layer.built:
+            raise CannotFollow(f"'{layer.name}' has no weights yet")
         for axis, size in enumerate(layer.alpha.shape, start=1):
             if size == x.shape[axis]:
                 walk.use(layer, "alpha", axis - 1, x.axes[axis], "state")
@@ -120,3 +186,17 @@ class LayerScaleRule(Rule):
 
     def resized(self, layer, cut):
         return {"projection_dim": cut.outputs[0].shape[-1]}
+
+
+@rule("Glu")
+class GluRule(Rule):
+    """a * sigmoid(b) of the two halves of an axis: they go in pairs."""
+
+    def channels(self, layer, inputs, walk):
+        (x,) = inputs
+        axis = layer.axis % len(x.shape)
+        if x.axes[axis] is None:
+            return Tensor(walk.shapes[0], x.axes)
+        first, second = np.split(x.axes[axis], 2)
+        walk.tie(first, second)
+        return Tensor(walk.shapes[0], x.with_ids(first, axis).axes)

@@ -1,9 +1,14 @@
 """Layers and operations that join several tensors."""
 
+import collections
+
+import keras
 import numpy as np
 from keras import KerasTensor
 from keras import layers
 
+from keras_nonconvex.graph import outputs_for
+from keras_nonconvex.pruning.rules import judging
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import Tensor
@@ -54,6 +59,30 @@ class DivisionRule(MergingRule):
         return super().channels(layer, inputs, walk)
 
 
+@rule(layers.Lambda, keras.Operation)
+class JudgedRule(MergingRule):
+    """Operations and lambdas that have no rule of their own.
+
+    They are followed if they work value by value, and if zeros give something
+    finite; see `judging`.
+    """
+
+    def channels(self, layer, inputs, walk):
+        given = walk.call.inputs
+        zero = None
+        if len(inputs) == len(given) and len(walk.shapes) == 1:
+            zero = judging.at_zero(
+                lambda *tensors: outputs_for(walk.call, tensors)[0],
+                walk.shapes[0],
+                [t.dtype for t in given],
+            )
+        if zero is None or not np.isfinite(zero):
+            raise CannotFollow(
+                f"no rule for {type(layer).__name__} '{layer.name}'"
+            )
+        return super().channels(layer, inputs, walk)
+
+
 @rule("Power")
 class PowerRule(MergingRule):
     def channels(self, layer, inputs, walk):
@@ -76,46 +105,92 @@ def _aligned(x, rank, merge):
     )
 
 
-@rule(layers.Dot, "Matmul")
+@rule(layers.Dot, "Matmul", "Einsum")
 class ProductRule(Rule):
-    """Contracted axes are tied; of zeros nothing is left in the sum."""
+    """Axes of one letter are tied; of zeros nothing is left in a sum."""
 
     def channels(self, layer, inputs, walk):
-        if len(inputs) != 2:
-            raise CannotFollow(f"'{layer.name}' has a constant factor")
-        x, y = inputs
-        if isinstance(layer, layers.Layer):
-            axes = layer.axes
-            axes = (axes, axes) if isinstance(axes, int) else tuple(axes)
-            first, second = axes[0] % len(x.shape), axes[1] % len(y.shape)
-            if layer.normalize:
-                raise CannotFollow(f"'{layer.name}' normalizes them")
-            shared = 1
-        else:
-            if len(x.shape) != len(y.shape):
-                raise CannotFollow(f"'{layer.name}' broadcasts")
-            first, second = len(x.shape) - 1, len(y.shape) - 2
-            shared = len(x.shape) - 2
-        tied = walk.tied([x.axes[first], y.axes[second]], layer)
-        if tied is not None:
-            walk.needs_zero(tied)
-        # A constant times what changes is no constant.
-        for t in inputs:
-            for axis in t.labelled:
-                walk.mixes(t, axis)
-        batch = [
-            walk.tied([x.axes[i], y.axes[i]], layer) for i in range(shared)
-        ]
-        rest = [
-            t.axes[i]
-            for t, gone in ((x, first), (y, second))
-            for i in range(shared, len(t.shape))
-            if i != gone
-        ]
+        factors = _factors(layer, inputs, walk)
+        words, result = self.equation(layer, [x for _, x in factors])
+        meeting = collections.defaultdict(list)
+        sizes = collections.defaultdict(set)
+        for (place, x), word in zip(factors, words, strict=True):
+            if len(set(word)) < len(word):
+                raise CannotFollow(f"'{layer.name}' takes a diagonal")
+            for letter, ids, size in zip(word, x.axes, x.shape, strict=True):
+                sizes[letter].add(size)
+                if place is None:
+                    meeting[letter].append(ids)
+        if any(1 in found and len(found) > 1 for found in sizes.values()):
+            raise CannotFollow(f"'{layer.name}' broadcasts")
+        tied = {k: walk.tied(ids, layer) for k, ids in meeting.items()}
+        for letter, ids in tied.items():
+            if letter not in result:
+                walk.needs_zero(ids)
+        for (place, x), word in zip(factors, words, strict=True):
+            for axis, letter in enumerate(word):
+                if place is None:
+                    # A constant times what changes is no constant.
+                    walk.mixes(x, axis)
+                elif tied.get(letter) is not None:
+                    walk.cut_array(place, axis, tied[letter])
         out = positions(walk.shapes[0])
-        for axis, ids in enumerate([*batch, *rest][: len(out.shape)]):
-            out = out.with_ids(ids, axis)
+        for axis, letter in enumerate(result[: len(out.shape)]):
+            out = out.with_ids(tied.get(letter), axis)
         return out
+
+    def equation(self, layer, factors):
+        """(letters of each factor, letters of the result)."""
+        ranks = [len(x.shape) for x in factors]
+        if isinstance(layer, layers.Dot):
+            axes = layer.axes
+            axes = (axes, axes) if isinstance(axes, int) else axes
+            words = [list(range(10, 10 + n)) for n in ranks]
+            words[1] = [n + 10 for n in words[1]]
+            for word, axis in zip(words, axes, strict=True):
+                word[0], word[axis] = 0, 1
+            rest = [n for word in words for n in word[1:] if n != 1]
+            return words, [0, *rest]
+        if hasattr(layer, "subscripts"):
+            return _written(layer, ranks)
+        if len(factors) != 2 or ranks[0] != ranks[1] or ranks[0] < 2:
+            raise CannotFollow(f"'{layer.name}' broadcasts")
+        batch = list(range(10, 8 + ranks[0]))
+        return [[*batch, 0, 1], [*batch, 1, 2]], [*batch, 0, 2]
+
+
+def _factors(layer, inputs, walk):
+    """The factors of a product: (place among the arguments, `Tensor`).
+
+    The place is None for an input, and the tensor one of positions for a
+    constant.
+    """
+    if isinstance(layer, layers.Layer):
+        return [(None, x) for x in inputs]
+    known = {id(t): x for t, x in zip(walk.given, inputs, strict=True)}
+    factors = []
+    for place, leaf in enumerate(walk.arguments):
+        if id(leaf) in known:
+            factors.append((None, known[id(leaf)]))
+        elif isinstance(leaf, keras.Variable):
+            raise CannotFollow(f"'{layer.name}' has a weight for a factor")
+        elif np.ndim(leaf):
+            factors.append((place, positions(np.shape(leaf))))
+    return factors
+
+
+def _written(layer, ranks):
+    """As `ProductRule.equation`, of what Einsum has written out."""
+    left, arrow, result = layer.subscripts.replace(" ", "").partition("->")
+    words = left.split(",")
+    if not arrow or len(words) != len(ranks):
+        raise CannotFollow(f"'{layer.name}' has an equation without a result")
+    pairs = zip(ranks, words, strict=True)
+    more = {n - len(word) + 3 for n, word in pairs if "..." in word}
+    if len(more) > 1:
+        raise CannotFollow(f"'{layer.name}' broadcasts")
+    dots = "".join(str(i) for i in range(*more)) if more else ""
+    return [w.replace("...", dots) for w in words], result.replace("...", dots)
 
 
 @rule(layers.Concatenate, "Concatenate")

@@ -18,12 +18,13 @@ from keras_nonconvex import graph
 from keras_nonconvex import layouts
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import Tensor
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
 
 # A tensor of fixed size with more values is followed on fewer positions.
 _FEW_VALUES = 2**16
-_MOST_VALUES = 2**24
+MOST_VALUES = 2**24
 
 # What stands for the size of an axis of positions, in turn: slices need some
 # positions to be left, blocks and frames an even division.
@@ -34,7 +35,7 @@ _STAND_INS = (4, 6, 8, 12, 16, 56, 60, 64, 240, 1024, 15360)
     layers.Permute,
     layers.RepeatVector,
     *"Copy ExpandDims Moveaxis Squeeze Swapaxes Transpose".split(),
-    *"Stack Unstack".split(),
+    *"Stack Unstack DepthToSpace SpaceToDepth ExtractPatches".split(),
 )
 class Moving(Rule):
     """Axes are moved whole, or one index after the other."""
@@ -81,10 +82,6 @@ class Moving(Rule):
         """Nothing can be wrong where the layer has no sizes."""
 
 
-@rule(
-    *"BroadcastTo Flip GetItem Repeat Roll Take Tile Slice".split(),
-    *"DepthToSpace SpaceToDepth ExtractPatches".split(),
-)
 class Positional(Moving):
     """Moves positions; an axis of channels has to come out as it went in."""
 
@@ -156,8 +153,16 @@ class ZeroPaddingRule(Moving):
 
 @rule("Pad")
 class PadRule(Moving):
+    """Zeros among channels are channels; positions are padded by anything."""
+
     def channels(self, layer, inputs, walk):
-        if layer.mode != "constant" or len(inputs) != 1:
+        if len(inputs) != 1:
+            raise CannotFollow(f"'{layer.name}' pads by what it finds")
+        (x,) = inputs
+        width = np.broadcast_to(layer.pad_width, (len(x.shape), 2))
+        if not any(np.any(width[axis]) for axis in x.labelled):
+            return Tensor(walk.shapes[0], x.axes)
+        if layer.mode != "constant":
             raise CannotFollow(f"'{layer.name}' pads by what it finds")
         value = walk.argument(1, "constant_values")
         if value:
@@ -206,7 +211,7 @@ def _image(x, axis, most=math.inf):
         len(ids) if ids is not None else most if n is None else min(n, most)
         for n, ids in zip(x.shape[1:], x.axes[1:], strict=True)
     ]
-    if math.prod(shape) > _MOST_VALUES:
+    if math.prod(shape) > MOST_VALUES:
         raise CannotFollow(f"a tensor of {x.shape} is too large to follow")
     ids = x.axes[axis] if axis < len(x.axes) else None
     if ids is None or axis == 0:
@@ -251,7 +256,8 @@ class Moved:
 def _moved(array, walk):
     """The `Moved` of an array of ids + 1, where 0 is no channel's value.
 
-    Where ids change along several axes, one is taken, the last if it can be.
+    Where ids change along several axes, one is taken, the last if it can be;
+    see `Walk.chosen`.
     """
     known = array > 0
     if not known.any():
@@ -270,11 +276,13 @@ def _moved(array, walk):
         axes = [i for i in range(1, array.ndim) if array.shape[i] == 1]
         if not axes:
             raise CannotFollow("one channel is spread over several axes")
-    axis = (
-        axes[-1]
-        if axes[-1] == array.ndim - 1
-        else max(axes, key=lambda i: array.shape[i])
-    )
+    axis = walk.chosen(axes)
+    if axis is None:
+        axis = (
+            axes[-1]
+            if axes[-1] == array.ndim - 1
+            else max(axes, key=lambda i: array.shape[i])
+        )
     rows = np.moveaxis(roots, axis, 0).reshape(array.shape[axis], -1)
     places, others = np.nonzero(rows >= 0)
     pairs = np.stack([places, rows[places, others]], axis=1)

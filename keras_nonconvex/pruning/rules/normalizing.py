@@ -2,6 +2,7 @@
 
 import numpy as np
 from keras import layers
+from keras import ops
 
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
@@ -22,6 +23,10 @@ class BatchNormalizationRule(Rule):
             ("beta", "shift"),
             ("moving_mean", "state"),
             ("moving_variance", "state"),
+            # With `renorm`, of the batches that it was trained on.
+            ("moving_stddev", "state"),
+            ("renorm_mean", "state"),
+            ("renorm_stddev", "state"),
         ):
             if getattr(layer, name, None) is not None:
                 walk.use(layer, name, 0, x.axes[axis], role)
@@ -58,16 +63,106 @@ class GroupNormalizationRule(Rule):
 
 @rule(layers.LayerNormalization)
 class LayerNormalizationRule(Rule):
-    """No stock layer has the mean and variance of more than it sees."""
+    """The mean and variance of all channels, of which the dropped are zero.
+
+    No layer of Keras has the mean and variance of more than it sees, but
+    operations have: see `_OfMore`.
+    """
 
     def channels(self, layer, inputs, walk):
         (x,) = inputs
-        for axis in _axes(layer, len(x.shape)):
+        axes = _axes(layer, len(x.shape))
+        if self._of_channels(layer, len(x.shape)):
+            walk.mixes(x, -1)
+            walk.needs_zero(x.ids)
+            if layer.scale:
+                walk.use(layer, "gamma", 0, x.ids, "scale")
+            if layer.center:
+                walk.use(layer, "beta", 0, x.ids, "shift")
+            return x
+        for axis in axes:
             walk.freeze(
                 x.axes[axis],
                 f"'{layer.name}' takes mean and variance over them",
             )
         return x
+
+    def replaced(self, layer, cut, name):
+        (x,) = cut.inputs
+        of_channels = self._of_channels(layer, len(x.shape))
+        if not of_channels or x.shape[-1] == x.full[-1]:
+            return None
+        return _OfMore(layer, x, name)
+
+    def _of_channels(self, layer, rank):
+        """Whether it is over the last axis, with weights that can be held."""
+        held = layer.scale or not layer.center
+        return held and _axes(layer, rank) == [rank - 1]
+
+
+class _OfMore:
+    """The layer normalization of a tensor and of zeros beside it.
+
+    With n values, of which m are left, the rest zero:
+
+        mean = sum x / n
+        variance = (sum (x - mean)^2 + (n - m) mean^2) / n,
+
+    by operations; scale and shift are those of a stock layer.
+
+    Args:
+        layer: The `LayerNormalization`.
+        x: The `Kept` of its input.
+        name: Gives a tensor's operation a name.
+    """
+
+    def __init__(self, layer, x, name):
+        self.layer, self.name = layer, name
+        self.count, self.left = x.full[-1], x.shape[-1]
+        self.affine = None
+        if layer.scale:
+            axes = "abcdefg"[: len(x.shape)]
+            self.affine = layers.EinsumDense(
+                f"{axes},{axes[-1]}->{axes}",
+                output_shape=x.shape[1:],
+                bias_axes=axes[-1] if layer.center else None,
+                name=layer.name,
+                dtype=layer.dtype_policy,
+                trainable=layer.trainable,
+            )
+
+    @property
+    def weights(self):
+        return self.affine.weights if self.affine else []
+
+    def set_weights(self, weights):
+        self.affine.set_weights(weights)
+
+    def __call__(self, x):
+        def step(tensor, what):
+            self.name(tensor, f"{self.layer.name}_{what}")
+            return tensor
+
+        def total(tensor, what):
+            return step(ops.sum(tensor, axis=-1, keepdims=True), what)
+
+        n, rest = self.count, self.count - self.left
+        dtype = x.dtype
+        if dtype in ("float16", "bfloat16"):
+            x = step(ops.cast(x, "float32"), "float32")
+        mean = step(ops.divide(total(x, "sum"), n), "mean")
+        x = step(ops.subtract(x, mean), "centered")
+        among = total(step(ops.square(x), "squares"), "square_sum")
+        zeros = step(
+            ops.multiply(step(ops.square(mean), "mean_square"), rest), "rest"
+        )
+        both = step(ops.add(among, zeros), "all")
+        variance = step(ops.divide(both, n), "variance")
+        safe = step(ops.add(variance, self.layer.epsilon), "epsilon")
+        x = step(ops.multiply(x, step(ops.rsqrt(safe), "factor")), "normalized")
+        if x.dtype != dtype:
+            x = step(ops.cast(x, dtype), "dtype")
+        return self.affine(x) if self.affine else x
 
 
 class _RootMeanSquare(Rule):
@@ -81,9 +176,11 @@ class _RootMeanSquare(Rule):
         return x
 
 
-@rule(layers.UnitNormalization)
+@rule(layers.UnitNormalization, "Normalize")
 class UnitNormalizationRule(_RootMeanSquare):
-    """x / ||x||: zeros do not matter."""
+    """x / ||x||: zeros do not matter in any norm."""
+
+    keeps_zeros = True
 
 
 @rule(layers.RMSNormalization)

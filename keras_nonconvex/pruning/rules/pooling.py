@@ -29,6 +29,8 @@ def _all_ranks(*stems):
     ),
     layers.Resizing,
     layers.CenterCrop,
+    *"AveragePool MaxPool AdaptiveAveragePool AdaptiveMaxPool".split(),
+    "Resize",
 )
 class PoolingRule(Rule):
     def channels(self, layer, inputs, walk):
@@ -46,9 +48,15 @@ class PoolingRule(Rule):
 _WITHOUT_FORMAT = (layers.Cropping1D, layers.UpSampling1D)
 
 
-@rule("Mean", "Max", "Min", "Sum", "Amax", "Amin", "Var", "Std", "Logsumexp")
+@rule(
+    *"Mean Max Min Sum Amax Amin Var Std Logsumexp Prod Any All".split(),
+    *"Argmax Argmin CountNonzero Median Norm".split(),
+)
 class ReductionRule(Rule):
-    """Positions may be reduced; over channels a reduction mixes them."""
+    """Positions may be reduced; over channels a reduction mixes them.
+
+    A sum or a norm is the same without what is zero.
+    """
 
     def channels(self, layer, inputs, walk):
         if len(inputs) != 1:
@@ -59,8 +67,14 @@ class ReductionRule(Rule):
         if axes is None:
             axes = range(rank)
         axes = {a % rank for a in ([axes] if isinstance(axes, int) else axes)}
+        if 0 in axes:
+            raise CannotFollow(f"'{layer.name}' reduces the batch")
         for axis in axes:
-            walk.freeze(x.axes[axis], f"'{layer.name}' reduces over them")
+            if _ignores_zeros(layer):
+                walk.mixes(x, axis)
+                walk.needs_zero(x.axes[axis])
+            else:
+                walk.freeze(x.axes[axis], f"'{layer.name}' reduces over them")
         kept = [
             None if i in axes else ids
             for i, ids in enumerate(x.axes)
@@ -70,3 +84,12 @@ class ReductionRule(Rule):
         for axis, ids in enumerate(kept):
             out = out.with_ids(ids, axis)
         return out
+
+
+def _ignores_zeros(layer):
+    """Whether a reduction is the same without what is zero."""
+    kind = type(layer).__name__
+    if kind == "Norm":
+        # Of the least, zeros are a part.
+        return not isinstance(layer.ord, (int, float)) or layer.ord > 0
+    return kind in ("Sum", "CountNonzero")

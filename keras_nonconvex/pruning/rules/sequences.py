@@ -4,6 +4,7 @@ import numpy as np
 from keras import activations
 from keras import layers
 
+from keras_nonconvex.pruning.rules import judging
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import find
@@ -38,10 +39,11 @@ class AttentionRule(Rule):
                         x.axes[axis], f"'{layer.name}' attends over them"
                     )
             dense = getattr(layer, f"{name}_dense")
-            walk.use(layer, dense.kernel, 0, x.ids, "input")
-            walk.use(layer, dense.kernel, 1, heads, "filter")
-            if dense.bias is not None:
-                walk.use(layer, dense.bias, 0, heads, "bias")
+            self._heads(layer, dense, x.ids, heads, "filter", walk)
+        gate = getattr(layer, "_gate_dense", None)
+        if gate is not None:
+            ids = known[id(tensors["query"])].ids
+            self._heads(layer, gate, ids, heads, "state", walk)
         dense = layer.output_dense
         walk.use(layer, dense.kernel, 0, heads, "inner")
         out = walk.make(dense.kernel.shape[-1])
@@ -56,6 +58,14 @@ class AttentionRule(Rule):
             # The attention scores, one matrix per head.
             outs[1] = outs[1].with_ids(heads, 1)
         return outs
+
+    def _heads(self, layer, dense, ids, heads, role, walk):
+        """Declares a projection to all heads."""
+        walk.use(layer, dense.kernel, 0, ids, "input")
+        walk.use(layer, dense.kernel, 1, heads, role)
+        if dense.bias is not None:
+            role = "bias" if role == "filter" else role
+            walk.use(layer, dense.bias, 0, heads, role)
 
     def resized(self, layer, cut):
         return {
@@ -91,12 +101,26 @@ class RecurrentRule(Rule):
             # A GRU may have one bias per kernel: (2, units).
             rank = len(cell.bias.shape)
             walk.use(layer, cell.bias, rank - 1, every, "bias")
-        if layer.activation not in (activations.tanh, activations.relu):
-            walk.freeze(units, f"'{layer.name}' has an activation of its own")
+        known = [activations.tanh, activations.relu]
+        if layer.activation not in known and _at_zero(layer.activation) != 0:
+            walk.freeze(
+                units, f"'{layer.name}' has an activation that is not 0 at 0"
+            )
+        gate = getattr(layer, "recurrent_activation", activations.sigmoid)
+        if gate is not activations.sigmoid and not np.isfinite(_at_zero(gate)):
+            walk.freeze(units, f"'{layer.name}' has gates that mix its units")
         return units
 
     def resized(self, layer, cut):
         return {"units": cut.weights[layer.cell.recurrent_kernel.path].shape[0]}
+
+
+def _at_zero(activation):
+    """What an activation gives for 0, NaN if it is not value by value."""
+    if isinstance(activation, layers.Layer):
+        return np.nan
+    zero = judging.activation_at_zero(activation, (None, None))
+    return np.nan if zero is None else zero
 
 
 @rule(layers.Bidirectional)

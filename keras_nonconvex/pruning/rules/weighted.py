@@ -7,6 +7,8 @@ from keras_nonconvex.layouts import channel_axis
 from keras_nonconvex.layouts import einsum_letters
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import Tensor
+from keras_nonconvex.pruning.rules.base import find
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
 from keras_nonconvex.pruning.rules.elementwise import check_activation
@@ -41,7 +43,7 @@ class DenseRule(Rule):
         walk.use(layer, "kernel", 1, ids, "filter")
         if layer.use_bias:
             walk.use(layer, "bias", 0, ids, "bias")
-        out = x.with_ids(ids)
+        out = Tensor(walk.shapes[0], x.with_ids(ids).axes)
         check_activation(layer, out, walk)
         return out
 
@@ -53,6 +55,27 @@ class DenseRule(Rule):
 
     def folds_exactly(self, layer):
         return True
+
+
+@rule(layers.SpectralNormalization)
+class SpectralNormalizationRule(Rule):
+    """As the layer inside, whose kernel it divides in training alone."""
+
+    def channels(self, layer, inputs, walk):
+        inner = find(layer.layer)
+        if inner is None:
+            kind = type(layer.layer).__name__
+            raise CannotFollow(f"no rule for {kind} in '{layer.name}'")
+        out = inner.channels(layer.layer, inputs, walk)
+        last = len(layer.kernel.shape) - 1
+        for use in list(walk.uses):
+            if (id(use.variable), use.axis) == (id(layer.kernel), last):
+                walk.use(layer, "vector_u", 1, use.ids, "state")
+        return out
+
+    def resized(self, layer, cut):
+        changes = find(layer.layer).resized(layer.layer, cut)
+        return {"layer": {"config": changes}}
 
 
 @rule(layers.Embedding)
@@ -94,7 +117,7 @@ class ConvolutionRule(_Convolution):
         else:
             self.grouped(layer, x.axes[axis], ids, walk)
         walk.use(layer, "kernel", -1, ids, "filter")
-        return _finished(layer, x.shape, ids, walk)
+        return _finished(layer, walk.shapes[0], ids, walk)
 
     def grouped(self, layer, ids, out, walk):
         """Ties what keeps all groups of the same size.
