@@ -287,5 +287,42 @@ def test_prune_and_iterative_repair():
     assert error(steps) < 0.5 * error(cut)
     assert plans[0].then(plans[1]).met
     assert steps.count_params() == plans[1].after["params"]
-    with pytest.raises(ValueError, match="must be .x, y. with `repair`"):
-        knc.pruning.iterative(model, [x], budget=budget, epochs=0, repair=True)
+
+
+def test_subclassed_models_and_data_sets():
+    """The dense model is unfolded; its samples come from anywhere."""
+
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.conv = layers.Conv2D(8, 3, padding="same")
+            self.norm = layers.BatchNormalization()
+
+        def call(self, x):
+            return keras.ops.relu(self.norm(self.conv(x)))
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = [Block(), Block()]
+            self.head = layers.Dense(3)
+
+        def call(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return self.head(keras.ops.mean(x, axis=(1, 2)))
+
+    model, x = Net(), images(200)
+    model(x[:1])
+    randomized(model)
+    right = model.predict(x, verbose=0)
+    cut = knc.prune(model, budget={"macs": 0.6}, round_to=1)
+    batches = [x[i : i + 50] for i in range(0, len(x), 50)]
+    repaired = knc.prune(
+        model, budget={"macs": 0.6}, round_to=1, repair=lambda: iter(batches)
+    )
+    before, after = (
+        np.square(m.predict(x, verbose=0) - right).mean()
+        for m in (cut, repaired)
+    )
+    assert after < 0.5 * before

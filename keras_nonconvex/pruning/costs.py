@@ -82,15 +82,14 @@ class Costs:
         for _, kernel, count in self._kernels:
             times[id(kernel)] += count
         saved = np.zeros(len(self.trace))
-        for layer in self.trace.layers.values():
-            for variable in layer.weights:
-                share = np.ones(len(self.trace))
-                for use in uses[id(variable)]:
-                    roots = self.trace.root_of[use.ids]
-                    gone = np.bincount(roots, minlength=len(self.trace))
-                    share *= 1 - gone / len(roots)
-                size = math.prod(variable.shape) * (1 - share)
-                saved += size * (1 if key == "params" else times[id(variable)])
+        for _, variable in self._weights.values():
+            share = np.ones(len(self.trace))
+            for use in uses[id(variable)]:
+                roots = self.trace.root_of[use.ids]
+                gone = np.bincount(roots, minlength=len(self.trace))
+                share *= 1 - gone / len(roots)
+            size = math.prod(variable.shape) * (1 - share)
+            saved += size * (1 if key == "params" else times[id(variable)])
         return saved
 
     def total(self, keep, gone=()):
