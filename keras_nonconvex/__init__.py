@@ -17,6 +17,7 @@ from keras_nonconvex.compression.run import compress
 from keras_nonconvex.counts import summary
 from keras_nonconvex.pruning import PruningPlan
 from keras_nonconvex.pruning import prune
+from keras_nonconvex.pruning import repair
 from keras_nonconvex.regularizers import Elementwise
 from keras_nonconvex.regularizers import ExclusiveSparsity
 from keras_nonconvex.regularizers import Group
@@ -92,6 +93,7 @@ __all__ = [
     "pruning",
     "regularizers",
     "recalibrate",
+    "repair",
     "solvers",
     "strength_max",
     "strength_path",

@@ -144,6 +144,7 @@ class Criterion:
         ):
             scores = self.scores(name, trace, data, combine)
             options = {"data": data, "ranking": ranking, "combine": combine}
+            options["per"] = None
             plan = pruning.plan(model, name, {"params": 0.6}, 1, **options)
             assert plan.met and plan.criterion == name
             keeps = {layer.name: layer.keep for layer in plan.layers}

@@ -15,6 +15,7 @@ from keras_nonconvex import graph
 from keras_nonconvex import pruning
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning.channels.trace import Trace
+from keras_nonconvex.pruning.costs import Costs
 
 
 def samples(model, n=24, classes=3, seed=0):
@@ -41,6 +42,49 @@ def scores_of(trace, layer, criterion):
     if isinstance(found, list):
         found = criteria.combined(trace, found)
     return found[trace.root_of[trace.made[layer][0]]]
+
+
+@pytest.mark.parametrize("key", ["macs", "params"])
+@pytest.mark.parametrize("name", ["residual", "shared", "chain"])
+def test_savings_are_the_difference_of_the_counts(key, name):
+    """Of a class that goes alone, others as they are."""
+    trace = Trace(getattr(models, name)())
+    counted = Costs(trace)
+    saved = pruning.savings(trace, key)
+    for root in np.flatnonzero(trace.free):
+        keep = np.ones(len(trace), bool)
+        keep[root] = False
+        left = counted.total(keep)[key]
+        assert saved[root] == pytest.approx(counted.full[key] - left)
+
+
+@pytest.mark.parametrize("key", ["macs", "params"])
+def test_loss_estimates_are_summed_and_ranked_per_cost(key):
+    """Norms are not; `combine` and `per` say otherwise for either."""
+    model = models.residual()
+    data = samples(model)
+    budget = {key: 0.6}
+
+    def keeps(criterion, **options):
+        options |= {"data": data, "round_to": 1}
+        plan = pruning.plan(model, criterion, budget, **options)
+        return [layer.keep for layer in plan.layers]
+
+    def by_hand(trace):
+        scores = criteria.combined(trace, criteria.Taylor(data)(trace), "sum")
+        return scores / np.maximum(pruning.savings(trace, key), 1)
+
+    assert keeps("taylor") == keeps(by_hand)
+    assert keeps("taylor") == keeps("taylor", combine="sum", per=key)
+    assert keeps("taylor", combine="mean", per=None) != keeps("taylor")
+    plain = keeps("group_norm")
+    assert plain == keeps("group_norm", combine="mean", per=None)
+    assert plain != keeps("group_norm", per=key)
+
+
+def test_an_unknown_divisor_is_refused():
+    with pytest.raises(ValueError, match="Received: per='flops'"):
+        pruning.plan(models.chain(), budget={"macs": 0.5}, per="flops")
 
 
 def kernel_of(model, layer):

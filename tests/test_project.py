@@ -59,7 +59,7 @@ PRUNING = [
     {"costs", "criteria"},
     {"candidates"},
     {"pruning_plan"},
-    {"reasons"},
+    {"refitting", "reasons"},
     {"planning"},
     {"iteration"},
 ]
@@ -78,6 +78,12 @@ REMOVAL = [
 ]
 CRITERIA = [{"base", "gates"}, {"weights"}, {"samples"}]
 UNFOLDING = [{"naming", "recording"}, {"trial"}, {"unfolded"}]
+REFITTING = [
+    {"least_squares", "patches", "stream"},
+    {"units"},
+    {"fitting"},
+    {"repairing"},
+]
 RULES = [
     {"base", "judging"},
     {"elementwise", "merging", "moving", "normalizing"},
@@ -138,6 +144,7 @@ def test_imports_point_one_way():
         ("pruning/channels", CHANNELS),
         ("pruning/removal", REMOVAL),
         ("pruning/criteria", CRITERIA),
+        ("pruning/refitting", REFITTING),
         ("pruning/rules", RULES),
         ("unfolding", UNFOLDING),
     ):

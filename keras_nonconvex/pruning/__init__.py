@@ -4,6 +4,7 @@ from keras_nonconvex.pruning import budgets as budget
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning.budgets import measure
 from keras_nonconvex.pruning.channels.walk import Walk
+from keras_nonconvex.pruning.costs import savings
 from keras_nonconvex.pruning.criteria import criterion
 from keras_nonconvex.pruning.criteria import samples as sampled
 from keras_nonconvex.pruning.iteration import iterative
@@ -11,6 +12,8 @@ from keras_nonconvex.pruning.planning import plan
 from keras_nonconvex.pruning.planning import prune
 from keras_nonconvex.pruning.pruning_plan import LayerPlan
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
+from keras_nonconvex.pruning.refitting.repairing import Refit
+from keras_nonconvex.pruning.refitting.repairing import repair
 from keras_nonconvex.pruning.rules import CannotFollow
 from keras_nonconvex.pruning.rules import Cut
 from keras_nonconvex.pruning.rules import Rule
@@ -22,6 +25,7 @@ __all__ = [
     "Cut",
     "LayerPlan",
     "PruningPlan",
+    "Refit",
     "Rule",
     "Tensor",
     "Walk",
@@ -32,6 +36,8 @@ __all__ = [
     "measure",
     "plan",
     "prune",
+    "repair",
     "rule",
     "sampled",
+    "savings",
 ]

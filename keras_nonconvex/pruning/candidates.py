@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_nonconvex import layer_names
+from keras_nonconvex.pruning.costs import savings
 from keras_nonconvex.pruning.criteria import scores_of
 
 
@@ -23,9 +24,12 @@ class Candidates:
         data: As in `plan`.
         combine: As in `plan`.
         exclude: As in `plan`.
+        per: `"macs"` or `"params"`, what the scores are divided by, or None.
     """
 
-    def __init__(self, trace, superfluous, criterion, data, combine, exclude):
+    def __init__(
+        self, trace, superfluous, criterion, data, combine, exclude, per=None
+    ):
         self.trace = trace
         self.excluded = _excluded(trace, exclude)
         movable = trace.free.copy()
@@ -33,6 +37,8 @@ class Candidates:
         movable[list(self.excluded)] = False
         self.superfluous = movable & (superfluous.unread | superfluous.constant)
         scores = scores_of(trace, criterion, data, combine)
+        if per is not None:
+            scores = scores / np.maximum(savings(trace, per), 1.0)
         self.movable = movable & (self.superfluous | (scores < np.inf))
         self.scores = np.where(self.superfluous, -np.inf, scores)
 

@@ -1,9 +1,11 @@
 """What a choice of channels costs: parameters, MACs, and what is measured."""
 
+import collections
 import math
 
 import numpy as np
 
+from keras_nonconvex import checks
 from keras_nonconvex import macs
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning.removal.removal import Removal
@@ -71,6 +73,25 @@ class Costs:
         costs.update({name: [0, 0] for name in gone})
         return costs
 
+    def savings(self, key):
+        """What each class saves if it goes alone, as `savings` says."""
+        uses = collections.defaultdict(list)
+        for use in self.trace.uses:
+            uses[id(use.variable)].append(use)
+        times = collections.Counter()
+        for _, kernel, count in self._kernels:
+            times[id(kernel)] += count
+        saved = np.zeros(len(self.trace))
+        for _, variable in self._weights.values():
+            share = np.ones(len(self.trace))
+            for use in uses[id(variable)]:
+                roots = self.trace.root_of[use.ids]
+                gone = np.bincount(roots, minlength=len(self.trace))
+                share *= 1 - gone / len(roots)
+            size = math.prod(variable.shape) * (1 - share)
+            saved += size * (1 if key == "params" else times[id(variable)])
+        return saved
+
     def total(self, keep, gone=()):
         """{"params", "macs"} of the whole model; no "macs" if unknown."""
         layers = self.layers(keep, gone).values()
@@ -78,6 +99,23 @@ class Costs:
         if self.macs_unknown is None:
             costs["macs"] = sum(macs for _, macs in layers)
         return costs
+
+
+def savings(trace, key="macs"):
+    """What a model saves if one class of channels goes and all others stay.
+
+    Args:
+        trace: A `Trace`.
+        key: `"macs"` or `"params"`. Defaults to `"macs"`.
+
+    Returns:
+        An array with one number per channel id, read at the class roots.
+    """
+    checks.choice("key", key, ["macs", "params"])
+    counted = Costs(trace)
+    if key == "macs" and counted.macs_unknown is not None:
+        raise counted.macs_unknown
+    return counted.savings(key)
 
 
 class BudgetCosts:

@@ -1,10 +1,14 @@
 """`iterative`: prune a little, fine-tune, and so on."""
 
+import functools
+
 from rich.console import Console
 
 from keras_nonconvex import checks
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning.planning import planned
+from keras_nonconvex.pruning.pruning_plan import PruningPlan
+from keras_nonconvex.pruning.refitting import repairing
 
 
 def iterative(
@@ -16,6 +20,7 @@ def iterative(
     round_to=None,
     epochs=1,
     fit_options=None,
+    repair=False,
     verbose=True,
     **options,
 ):
@@ -40,14 +45,17 @@ def iterative(
             Defaults to `1`.
         fit_options: A dict of further arguments of `fit`, such as
             `{"batch_size": 128}`. Defaults to `None`.
+        repair: Whether what each step leaves is refitted to the model given,
+            as `knc.repair` does it, before it is trained. Defaults to
+            `False`.
         verbose: Whether to print one line per step and `fit`'s progress.
             Defaults to `True`.
-        **options: Further arguments of `plan`: `combine`, `ranking`,
+        **options: Further arguments of `plan`: `combine`, `per`, `ranking`,
             `min_channels`, `max_ratio`, `exclude`, `on_constant`, `select`.
 
     Returns:
         `(small, plans)`: the small model and a list with the `PruningPlan`
-        of each step.
+        of each step; `first.then(second)` makes one plan of two.
 
     Example:
     >>> small, plans = knc.pruning.iterative(
@@ -63,7 +71,7 @@ def iterative(
                 "Argument `budget` of `iterative` takes fractions of the "
                 f"model given. Received: budget[{key!r}]={value!r}"
             )
-    if not getattr(model, "compiled", False):
+    if epochs and not getattr(model, "compiled", False):
         raise ValueError(
             "Argument `model` must be compiled: `iterative` trains it. "
             f"Received: model={model.name!r}"
@@ -95,8 +103,18 @@ def iterative(
         )
         full = full or plan.before
         plans.append(plan)
-        trained = small.optimizer is not None and small.optimizer.built
+        optimizer = getattr(small, "optimizer", None)
+        trained = optimizer is not None and optimizer.built
         small = removal.small_like(small, optimizer=trained)
+        if repair:
+            so_far = functools.reduce(PruningPlan.then, plans)
+            small, _ = repairing.repair(
+                small,
+                so_far,
+                model,
+                data[0] if pair else data,
+                verbose=verbose,
+            )
         console.print(
             f"step {step}/{steps}: "
             + ", ".join(

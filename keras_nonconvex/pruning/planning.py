@@ -12,6 +12,7 @@ from keras_nonconvex.pruning.candidates import Candidates
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import BudgetCosts
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
+from keras_nonconvex.pruning.refitting import repairing
 from keras_nonconvex.pruning.removal import remaking
 from keras_nonconvex.pruning.removal.removal import Removal
 from keras_nonconvex.pruning.removal.removal import Superfluous
@@ -25,7 +26,8 @@ def plan(
     round_to=None,
     *,
     data=None,
-    combine="mean",
+    combine=None,
+    per="auto",
     ranking="global",
     min_channels=1,
     max_ratio=1.0,
@@ -62,7 +64,14 @@ def plan(
             generator of them, or the name or folder of a data set: for
             criteria that look at samples. Defaults to `None`.
         combine: `"mean"`, `"sum"` or `"max"`: how the scores of channels
-            that must go together become one. Defaults to `"mean"`.
+            that must go together become one. Defaults to `None`: `"sum"` for
+            criteria that estimate a rise of the loss ("taylor"), `"mean"`
+            for all others.
+        per: `"macs"` or `"params"`: scores are divided by what removing the
+            channel saves of these; None: they are not. Defaults to `"auto"`:
+            criteria that estimate a rise of the loss are divided by what the
+            budget is about ("macs" for "latency", "params" for "size"),
+            others are not.
         ranking: `"global"` ranks the channels of all layers together,
             `"layer"` takes the same fraction of each layer. Defaults to
             `"global"`.
@@ -106,6 +115,7 @@ def plan(
         round_to,
         data=data,
         combine=combine,
+        per=per,
         ranking=ranking,
         min_channels=min_channels,
         max_ratio=max_ratio,
@@ -116,7 +126,15 @@ def plan(
     return made
 
 
-def prune(model, criterion=None, budget=None, round_to=None, **options):
+def prune(
+    model,
+    criterion=None,
+    budget=None,
+    round_to=None,
+    *,
+    repair=None,
+    **options,
+):
     """Plans and applies in one call.
 
     Warns where the budget cannot be met.
@@ -128,15 +146,21 @@ def prune(model, criterion=None, budget=None, round_to=None, **options):
         budget: As in `plan`, such as `{"macs": 0.5}`. Defaults to `None`:
             only what is exactly superfluous goes.
         round_to: As in `plan`. Defaults to 8 with a budget and to 1 without.
-        **options: Further arguments of `plan`: `data`, `combine`, `ranking`,
-            `min_channels`, `max_ratio`, `exclude`, `on_constant`, `select`.
+        repair: Input samples, as in `knc.repair`, on which what is left is
+            refitted to the model given; labels are not needed. Defaults to
+            `None`: it is left as it was cut.
+        **options: Further arguments of `plan`: `data`, `combine`, `per`,
+            `ranking`, `min_channels`, `max_ratio`, `exclude`, `on_constant`,
+            `select`.
 
     Returns:
         The small model, a plain `keras.Model` compiled as `model` is.
 
     Example:
     >>> small = knc.prune(model)
-    >>> small = knc.prune(model, "taylor", {"macs": 0.5}, data=(x, y))
+    >>> small = knc.prune(
+    ...     model, "taylor", {"macs": 0.5}, data=(x, y), repair=x
+    ... )
     """
     made, removal = planned(model, criterion, budget, round_to, **options)
     if not made.met:
@@ -145,7 +169,10 @@ def prune(model, criterion=None, budget=None, round_to=None, **options):
             f"{made.headline()} Received: budget={budget}",
             stacklevel=2,
         )
-    return removal.small_like(model)
+    small = removal.small_like(model)
+    if repair is not None:
+        small, _ = repairing.repair(small, made, model, repair)
+    return small
 
 
 def planned(model, criterion=None, budget=None, round_to=None, **options):
@@ -176,6 +203,7 @@ def planned(model, criterion=None, budget=None, round_to=None, **options):
         options.data,
         options.combine,
         options.exclude,
+        options.divisor,
     )
     selection = Selection(
         trace,
@@ -201,7 +229,8 @@ class Options:
     budget: dict | None
     round_to: int | None
     data: tuple | None
-    combine: str
+    combine: str | None
+    per: str | None
     ranking: str
     min_channels: int
     max_ratio: float
@@ -211,6 +240,7 @@ class Options:
 
     def __post_init__(self):
         check(self.criterion, self.budget, self.round_to)
+        checks.choice("per", self.per, ["auto", "macs", "params", None])
         checks.choice("ranking", self.ranking, ["global", "layer"])
         checks.choice("on_constant", self.on_constant, ["keep", "fold"])
         checks.whole("min_channels", self.min_channels, 0)
@@ -224,6 +254,25 @@ class Options:
         self.criterion = self.criterion or name
         self.round_to = self.round_to or (8 if self.budget else 1)
         self.budget = self.budget or {}
+
+    @property
+    def divisor(self):
+        """What scores are divided by: "macs", "params" or None."""
+        if self.per != "auto":
+            return self.per
+        if not criteria.estimates_loss(self.criterion):
+            return None
+        divisors = [_DIVISORS.get(key) for key in self.budget]
+        return next((key for key in divisors if key), None)
+
+
+# What removing a channel saves of a budget's key, where it can be counted.
+_DIVISORS = {
+    "macs": "macs",
+    "latency": "macs",
+    "params": "params",
+    "size": "params",
+}
 
 
 def _chosen(selection, superfluous, costs, limits, budget):

@@ -123,7 +123,51 @@ class PruningPlan:
     def _removal(self, model):
         trace = Trace(model, self.select)
         superfluous = Superfluous(trace, self.on_constant)
-        return Removal(trace, self._kept(trace), superfluous)
+        return Removal(trace, self.kept(trace), superfluous)
+
+    def then(self, later):
+        """One plan that does what this one and a later one do in turn.
+
+        Args:
+            later: A `PruningPlan` of the small model of this one, trained
+                since or not.
+
+        Returns:
+            A `PruningPlan` for the model of this one: its keep lists are
+            those of both.
+        """
+        after = {layer.name: layer for layer in later.layers}
+        layers = []
+        for layer in self.layers:
+            last = after.get(layer.name)
+            if last is None:
+                layers.append(layer)
+                continue
+            keep = np.array(layer.keep, bool)
+            if len(last.keep) != keep.sum():
+                raise ValueError(
+                    "Argument `later` must be a plan for the small model: "
+                    f"layer '{layer.name}' keeps {int(keep.sum())} channels. "
+                    f"Received: a plan for {len(last.keep)}"
+                )
+            keep[keep] = last.keep
+            layers.append(
+                dataclasses.replace(
+                    last,
+                    keep=keep.tolist(),
+                    params=(layer.params[0], last.params[1]),
+                    macs=(layer.macs[0], last.macs[1]),
+                )
+            )
+        return dataclasses.replace(
+            later,
+            model=self.model,
+            before=self.before,
+            layers=layers,
+            border_error={**self.border_error, **later.border_error},
+            removed=[*self.removed, *later.removed],
+            tied=self.tied,
+        )
 
     def diff(self):
         """The layers that change, before and after, as a table in text."""
@@ -191,7 +235,7 @@ class PruningPlan:
         """
         return drawing.dot(self)
 
-    def _kept(self, trace):
+    def kept(self, trace):
         """The keep lists as one bool per channel id."""
         keep = np.ones(len(trace), dtype=bool)
         made = {

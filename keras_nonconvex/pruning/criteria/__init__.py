@@ -8,6 +8,7 @@ from keras_nonconvex.pruning.criteria import weights
 from keras_nonconvex.pruning.criteria.base import REGISTRY
 from keras_nonconvex.pruning.criteria.base import combined
 from keras_nonconvex.pruning.criteria.base import criterion
+from keras_nonconvex.pruning.criteria.base import estimates_loss
 from keras_nonconvex.pruning.criteria.base import name_of
 from keras_nonconvex.pruning.criteria.base import needs_data
 from keras_nonconvex.pruning.criteria.base import scores_of
@@ -18,6 +19,7 @@ __all__ = [
     "REGISTRY",
     "combined",
     "criterion",
+    "estimates_loss",
     "name_of",
     "needs_data",
     "scores_of",

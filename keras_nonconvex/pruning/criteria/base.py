@@ -93,7 +93,19 @@ def combined(trace, parts, how="mean"):
     return np.where(count > 0, total, np.inf)
 
 
-def scores_of(trace, criterion, data=None, combine="mean"):
+def estimates_loss(criterion):
+    """Whether a criterion estimates how much the loss rises.
+
+    Such scores add up over the layers of a class, and count per cost. Those
+    criteria have an attribute `estimates_loss` that is true.
+
+    Args:
+        criterion: As in `plan`.
+    """
+    return getattr(_registered(criterion), "estimates_loss", False)
+
+
+def scores_of(trace, criterion, data=None, combine=None):
     """What a criterion says of the classes of a model.
 
     Args:
@@ -101,14 +113,16 @@ def scores_of(trace, criterion, data=None, combine="mean"):
         criterion: As in `plan`. "zeros" ranks nothing: the norms then decide
             which superfluous channels stay where some have to.
         data: (x, y) for criteria that look at samples. Defaults to `None`.
-        combine: `how` of `combined`. Defaults to `"mean"`.
+        combine: `how` of `combined`. Defaults to `None`: `"sum"` for a
+            criterion that estimates a rise of the loss, else `"mean"`.
 
     Returns:
         One finite score or `inf` per channel id.
     """
     scores = _function(criterion, data)(trace)
     if isinstance(scores, list):
-        scores = combined(trace, scores, combine)
+        usual = "sum" if estimates_loss(criterion) else "mean"
+        scores = combined(trace, scores, combine or usual)
     scores = np.asarray(scores, dtype="float64")
     if scores.shape != (len(trace),) or np.isnan(scores).any():
         raise ValueError(
@@ -122,7 +136,10 @@ def scores_of(trace, criterion, data=None, combine="mean"):
 
 def _registered(criterion):
     """What a name stands for; all else stands for itself."""
-    return REGISTRY[criterion] if isinstance(criterion, str) else criterion
+    if isinstance(criterion, str):
+        # "zeros" stands for no criterion.
+        return REGISTRY.get(criterion)
+    return criterion
 
 
 def _function(criterion, data):

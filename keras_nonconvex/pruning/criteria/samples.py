@@ -1,6 +1,7 @@
 """Criteria that look at samples: the rise of the loss, its gradient."""
 
 import dataclasses
+import typing
 
 import numpy as np
 from rich.console import Console
@@ -26,7 +27,8 @@ class Taylor:
 
     The weights w are the scale and shift of the channel's normalization where
     it has one, and its filter and bias otherwise. The score is the mean over
-    batches of random samples.
+    batches of random samples. Unless `plan` is told otherwise, the scores of
+    a class are summed and divided by what its removal saves.
 
     Args:
         data: `(x, y)`, arrays, where `x` may be a list or dict of them; or a
@@ -47,6 +49,8 @@ class Taylor:
     - Molchanov et al., "Importance Estimation for Neural Network Pruning",
       2019.
     """
+
+    estimates_loss: typing.ClassVar[bool] = True
 
     data: object
     samples: int = 1024
