@@ -201,6 +201,35 @@ def test_a_branch_that_adds_a_constant_goes_whole(kind, join, constant):
     assert "last" in plan.removed
 
 
+@pytest.mark.parametrize("bias", ["zeros", "ones"])
+def test_a_branch_of_a_nested_model_stays_for_the_call_that_needs_it(bias):
+    p, q = keras.Input((8, 6)), keras.Input((8, 6))
+    last = layers.Conv1D(6, 1, name="last")(q)
+    nested = keras.Model([p, q], layers.Add()([p, last]))
+    inputs = keras.Input((8, 3))
+    zero = layers.Conv1D(6, 1, use_bias=False, name="zero")(inputs)
+    live = layers.Conv1D(6, 1, activation="relu", name="live")(inputs)
+    x = layers.Concatenate()([nested([live, zero]), nested([live, live])])
+    x = layers.Dense(2)(layers.GlobalAveragePooling1D()(x))
+    model = models.randomize(keras.Model(inputs, x), 0, zero_fraction=0)
+    zeroed(model, "zero", ["kernel"])
+    nested.get_layer("last").bias.assign(keras.initializers.get(bias)((6,)))
+    assert not pruned(model, budget=None).removed
+
+
+def test_constants_of_one_axis_fold_without_what_another_axis_loses():
+    inputs = keras.Input((5, 3))
+    x = layers.EinsumDense(
+        "abc,cyz->abyz", (5, 4, 2), activation="log_sigmoid", name="two"
+    )(inputs)
+    x = layers.EinsumDense("abyz,yzk->abk", (5, 3), name="both")(x)
+    model = models.randomize(keras.Model(inputs, x), 0, zero_fraction=0)
+    kernel = model.get_layer("two").kernel
+    kernel.assign(kernel * np.array([0.0, 1.0]))
+    plan = pruned(model, budget={"channels": 0.7})
+    assert lost(plan, "two")[0] >= 2
+
+
 @pytest.mark.parametrize("kind", ["separable", "attention"])
 def test_dead_filters_with_a_bias_of_layers_of_two_kernels_go(kind):
     inputs = keras.Input((8, 8, 6))

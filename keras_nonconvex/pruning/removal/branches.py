@@ -5,6 +5,8 @@ most cases, and an input of a Concatenate that keeps no channel is nothing.
 Whatever feeds only such inputs goes with them.
 """
 
+import collections
+
 import numpy as np
 
 from keras_nonconvex import graph
@@ -96,7 +98,24 @@ class Branches:
                 adds.append((call, dead))
         if adds:
             self._measure(trace, keep, values, adds)
-        self.bypassed = {k: v for k, v in self.bypassed.items() if v}
+        self._agree(trace)
+
+    def _agree(self, trace):
+        """Keeps what all calls of a nested model have: it is built once."""
+        alike = collections.defaultdict(list)
+        for call in trace.calls:
+            alike[id(call.node)].append(self._key(call))
+        outs = self.bypassed
+        self.bypassed = {}
+        for keys in alike.values():
+            first, *others = (outs.get(key, {}) for key in keys)
+            common = {
+                i: value
+                for i, value in first.items()
+                if all(i in o and _equal(o[i], value) for o in others)
+            }
+            if common:
+                self.bypassed.update(dict.fromkeys(keys, common))
 
     def _measure(self, trace, keep, values, adds):
         """Bypasses inputs of an Add that have one value per channel."""
@@ -149,6 +168,13 @@ class Branches:
                     id(t) for i, t in enumerate(call.inputs) if i not in out
                 )
         return needed
+
+
+def _equal(first, second):
+    """Whether two constants are the same; None stands for zero."""
+    if first is None or second is None:
+        return first is second
+    return np.allclose(first, second, rtol=1e-6, atol=0.0)
 
 
 def _same_shapes(call):

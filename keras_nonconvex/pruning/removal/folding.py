@@ -228,13 +228,15 @@ def bias_changes(trace, constant, values):
     for use, calls, images in sent(trace, constant, values):
         if id(use.layer) in changes:
             continue
-        change, error = _contribution(trace, constant, use, calls, images)
+        change, error = _contribution(
+            trace, constant, values, use, calls, images
+        )
         if change is not None:
             changes[id(use.layer)] = (change, error)
     return changes
 
 
-def _contribution(trace, constant, use, calls, images):
+def _contribution(trace, constant, values, use, calls, images):
     """What constants add to a layer's output, and the error at the border.
 
     Returns:
@@ -262,7 +264,7 @@ def _contribution(trace, constant, use, calls, images):
         if not part.any():
             parts.append(None)
             continue
-        bare = bare or _bare(layer, part)
+        bare = bare or _bare(layer, part, values)
         y = ops.convert_to_numpy(bare(part)).astype("float64")
         kept = {axis % y.ndim for axis in axes}
         others = tuple(i for i in range(y.ndim) if i not in kept)
@@ -287,8 +289,8 @@ def _contribution(trace, constant, use, calls, images):
     return first[0], error if error > rounding else 0.0
 
 
-def _bare(layer, x):
-    """The same layer without bias and activation."""
+def _bare(layer, x, values):
+    """The same layer without bias and activation, with weights as counted."""
     changes = {"activation": None, "use_bias": False, "bias_axes": None}
     bare = configs.anew(
         layer,
@@ -299,7 +301,7 @@ def _bare(layer, x):
     bare.build(np.shape(x))
     bare.set_weights(
         [
-            ops.convert_to_numpy(v)
+            values.get(id(v), ops.convert_to_numpy(v))
             for v in layer.weights
             if v is not getattr(layer, "bias", None)
         ]
