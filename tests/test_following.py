@@ -178,6 +178,25 @@ def test_channels_are_followed_through(kind):
     assert 2 <= lost(plan, "a")[0] < 8, lost(plan, "a")
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_a_block_of_positions_is_removed_whole_or_not_at_all(data_format):
+    first = data_format == "channels_first"
+    inputs = keras.Input((4, 6, 8) if first else (6, 8, 4))
+    x = layers.Activation("relu")(inputs)
+    x = layers.EinsumDense(
+        "abcd,be->aecd" if first else "abcd,de->abce",
+        (4, 6, 8) if first else (6, 8, 4),
+        bias_axes="e",
+        name="a",
+    )(x)
+    x = ops.nn.depth_to_space(x, 2, data_format=data_format)
+    x = layers.Permute((3, 2, 1))(x)
+    x = layers.GlobalAveragePooling2D(data_format=data_format)(x)
+    model = models.randomize(keras.Model(inputs, layers.Dense(2)(x)), 0)
+    kept, why = lost(pruned(model, budget={"channels": 0.5}), "a")
+    assert kept == 0 and "'depth_to_space" in why
+
+
 def test_spectral_normalization_is_cut_as_the_layer_inside_is():
     inputs = keras.Input((8, 8, 3))
     x = layers.SpectralNormalization(layers.Conv2D(8, 3), name="a")(inputs)

@@ -35,7 +35,7 @@ _STAND_INS = (4, 6, 8, 12, 16, 56, 60, 64, 240, 1024, 15360)
     layers.Permute,
     layers.RepeatVector,
     *"Copy ExpandDims Moveaxis Squeeze Swapaxes Transpose".split(),
-    *"Stack Unstack DepthToSpace SpaceToDepth ExtractPatches".split(),
+    *"Stack Unstack".split(),
 )
 class Moving(Rule):
     """Axes are moved whole, or one index after the other."""
@@ -92,6 +92,17 @@ class Positional(Moving):
                 ids = walk.roots(out.axes[axis])
                 if not any(np.array_equal(ids, walk.roots(g)) for g in given):
                     raise CannotFollow(f"'{layer.name}' rearranges them")
+
+
+@rule("DepthToSpace", "ExtractPatches", "SpaceToDepth")
+class BlockRule(Moving):
+    """Blocks of positions become channels or come from them, always whole."""
+
+    def check(self, layer, inputs, outs, walk):
+        for x in (*inputs, *outs):
+            place = layouts.channel_axis(layer, len(x.shape))
+            if set(x.labelled) - {place}:
+                raise CannotFollow(f"'{layer.name}' needs all of its blocks")
 
 
 @rule(layers.Flatten, "Ravel")
