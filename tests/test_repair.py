@@ -252,6 +252,9 @@ def test_two_plans_make_one():
     small = first.apply(model)
     second = knc.pruning.plan(small, budget={"macs": 0.7}, round_to=1)
     both = first.then(second)
+    for one, two in zip(first.layers, both.layers, strict=True):
+        gone = one.keep.count(False)
+        assert two.reason.startswith(f"{gone}: in earlier steps") == (gone > 0)
     found, right = both.apply(model), second.apply(small)
     for a, b in zip(found.weights, right.weights, strict=True):
         np.testing.assert_array_equal(a, b)

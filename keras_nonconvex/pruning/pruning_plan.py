@@ -150,11 +150,14 @@ class PruningPlan:
                     f"layer '{layer.name}' keeps {int(keep.sum())} channels. "
                     f"Received: a plan for {len(last.keep)}"
                 )
+            before = f"{layer.keep.count(False)}: in earlier steps"
+            reasons = [before] * (not all(layer.keep)) + [last.reason]
             keep[keep] = last.keep
             layers.append(
                 dataclasses.replace(
                     last,
                     keep=keep.tolist(),
+                    reason="; ".join(filter(None, reasons)),
                     params=(layer.params[0], last.params[1]),
                     macs=(layer.macs[0], last.macs[1]),
                 )
