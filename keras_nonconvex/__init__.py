@@ -42,6 +42,7 @@ from keras_nonconvex.regularizers import SparseGroupSCAD
 from keras_nonconvex.regularizers import SparseGroupTL1
 from keras_nonconvex.training.attachment import attach
 from keras_nonconvex.training.attachment import strip
+from keras_nonconvex.training.coupled import CoupledEnvelope
 from keras_nonconvex.training.coupled import CoupledGroups
 from keras_nonconvex.training.model import ProximalMixin
 from keras_nonconvex.training.model import ProximalModel
@@ -52,6 +53,7 @@ from keras_nonconvex.training.strength import strength_path
 from keras_nonconvex.version import __version__
 
 __all__ = [
+    "CoupledEnvelope",
     "CoupledGroups",
     "Elementwise",
     "ExclusiveSparsity",

@@ -105,9 +105,14 @@ def rescaled(t, norms, new_norms):
     return t * (new_norms / divisor(norms))
 
 
-def check_weights(weights):
-    """Returns group weights as None, "sqrt_size" or a tuple of floats."""
-    if weights is None or (isinstance(weights, str) and weights == "sqrt_size"):
+def check_weights(weights, names=("sqrt_size",)):
+    """Returns group weights as None, a name or a tuple of floats.
+
+    Args:
+        weights: What the caller received.
+        names: The legal names. Defaults to `("sqrt_size",)`.
+    """
+    if weights is None or (isinstance(weights, str) and weights in names):
         return weights
     try:
         if isinstance(weights, (str, dict, set)):
@@ -118,8 +123,8 @@ def check_weights(weights):
         legal = False
     if not legal:
         raise ValueError(
-            "Argument `group_weights` must be 'sqrt_size', None or a sequence "
-            "of finite numbers above 0, one per group. "
+            f"Argument `group_weights` must be {', '.join(map(repr, names))}, "
+            "None or a sequence of finite numbers above 0, one per group. "
             f"Received: group_weights={weights!r}"
         )
     return numbers

@@ -8,24 +8,22 @@ from keras_nonconvex import pruning
 from keras_nonconvex import regularizers
 
 
-def fractions(model):
-    """The fractions of a model that are exactly zero.
+def fraction(model, of):
+    """The fraction of a model that is exactly zero.
 
     Args:
         model: A built model.
+        of: "weights", "filters", "groups" or "macs", the multiply-adds that
+            removing the zeros saves.
 
     Returns:
-        A dict with those of the keys "weights", "filters", "groups" and
-        "macs" that the model has, and a number in [0, 1] for each; "macs" is
-        the fraction of multiply-adds that removing the zeros saves.
+        A number in [0, 1]; None if the model has none of these.
     """
-    zero = {
-        kind: zeros / total
-        for kind, (zeros, total) in _zeros(model).items()
-        if total
-    }
-    left = sparsity(model).get("macs_left")
-    return zero if left is None else {**zero, "macs": 1.0 - left}
+    if of == "macs":
+        left = _macs_left(model)
+        return None if left is None else 1.0 - left
+    zeros, total = _zeros(model)[of]
+    return zeros / total if total else None
 
 
 def sparsity(model, per_layer=False):
@@ -40,13 +38,9 @@ def sparsity(model, per_layer=False):
         A dict of name -> number.
     """
     logs = {f"zero_{kind}": zeros for kind, (zeros, _) in _zeros(model).items()}
-    try:
-        plan = pruning.plan(model, "zeros")
-        if plan.before["macs"]:
-            logs["macs_left"] = plan.after["macs"] / plan.before["macs"]
-    except ValueError:
-        # A subclassed model, or one of unknown input size.
-        pass
+    left = _macs_left(model)
+    if left is not None:
+        logs["macs_left"] = left
     if per_layer:
         silent = counts.silenced(model)
         for layer in graph.sublayers(model):
@@ -56,6 +50,17 @@ def sparsity(model, per_layer=False):
                     fraction = count[f"zero_{kind}"] / count[kind]
                     logs[f"zero_{kind}/{layer.name}"] = fraction
     return logs
+
+
+def _macs_left(model):
+    """The fraction of multiply-adds without the zeros, None if not known."""
+    try:
+        plan = pruning.plan(model, "zeros")
+    except ValueError:
+        # A subclassed model, or one of unknown input size.
+        return None
+    full = plan.before["macs"]
+    return plan.after["macs"] / full if full else None
 
 
 def _zeros(model):
@@ -79,5 +84,9 @@ def _zeros(model):
         if axes or len(variable.shape) == 1:
             alive = (ops.convert_to_numpy(variable) != 0).any(axis=axes)
             zeros, total = zeros + int((~alive).sum()), total + alive.size
+    coupled = getattr(model, "coupled", None)
+    if coupled is not None:
+        norms = ops.convert_to_numpy(coupled.norms(coupled.variables))
+        zeros, total = zeros + int((norms == 0).sum()), total + len(norms)
     pairs["groups"] = zeros, total
     return pairs

@@ -26,8 +26,10 @@ def values_of(coupled):
 def classes(coupled, values):
     """The weights of each class, as one vector per class."""
     found = [[] for _ in range(coupled.count)]
-    for part in coupled.parts:
-        array = values[coupled._places[id(part.variable)]]
+    for part in coupled.classes.parts:
+        array = dict(zip(map(id, coupled.variables), values, strict=True))[
+            id(part.variable)
+        ]
         rows = np.moveaxis(array, part.axis, 0).reshape(len(part.groups), -1)
         for group, row in zip(part.groups, rows, strict=True):
             if group < coupled.count:
@@ -56,7 +58,7 @@ def times(coupled, values, factors, parts=None):
     """Each weight times the factors of all groups that it is in."""
     places = [id(variable) for variable in coupled.variables]
     found = dict(zip(places, map(np.copy, values), strict=True))
-    for part in parts or coupled.parts:
+    for part in parts or coupled.classes.parts:
         rows = np.moveaxis(found[id(part.variable)], part.axis, 0)
         for row, group in enumerate(part.groups):
             if group < coupled.count:
@@ -92,17 +94,22 @@ def test_value_and_prox_are_the_penaltys_of_each_class(name, weights, model):
         norms = np.array([np.linalg.norm(v) for v in vectors])
         sizes = np.array([len(v) for v in vectors])
         multiplier = 0.5 if consumers else 1.0
-        strength = 0.3 * multiplier * (np.sqrt(sizes) if weights else 1.0)
+        # Per weight, and of their root mean square.
+        roots = np.sqrt(sizes)
+        strength = 0.3 * multiplier / (1.0 if weights else roots)
         strength = np.broadcast_to(strength, norms.shape)
         penalty = base
         if getattr(base, "knee", 1.0) is None:
             knee = ops.convert_to_tensor(strength, "float64")
             penalty = base.at(knee)
-        value = (strength * brute_force.value(penalty, norms)).sum()
+        sums = sizes * strength * brute_force.value(penalty, norms / roots)
+        value = sums.sum()
         found = float(coupled.value(values, multiplier))
         assert found == pytest.approx(value, rel=1e-6)
         for step in (0.0, 1e-3, 0.1, 1.0, 5.0, np.geomspace(1e-3, 9, 18)):
-            new = brute_force.prox(penalty, norms, step * strength)
+            new = roots * brute_force.prox(
+                penalty, norms / roots, step * strength
+            )
             factors = new / np.where(norms > 0, norms, 1.0)
             if not np.ndim(step):
                 tensor = step
@@ -126,12 +133,12 @@ def test_the_step_of_a_class_is_the_inverse_of_its_mean_metric(
         [rng.uniform(0.1, 3.0, v.shape) for v in coupled.variables]
         for _ in range(3)
     )
-    points, steps = coupled.points_and_steps(before, now, metrics)
+    points, steps = coupled.classes.points_and_steps(before, now, metrics)
     expected = [1 / m.mean() for m in classes(coupled, metrics)]
     np.testing.assert_allclose(ops.convert_to_numpy(steps), expected)
     # With consumers, a weight moves with the group that makes it.
     first = {}
-    for part in coupled.parts:
+    for part in coupled.classes.parts:
         first.setdefault(id(part.variable), part)
     stretch = times(coupled, metrics, expected, list(first.values()))
     for point, a, b, s in zip(points, before, now, stretch, strict=True):

@@ -47,6 +47,8 @@ SOLVERS = [
     {"proximal"},
     {"splitting", "admm", "subgradient"},
 ]
+CALLBACKS = [{"state", "freeze"}]
+COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
     {"coupled", "inner_layers"},
     {"model"},
@@ -139,7 +141,9 @@ def test_imports_point_one_way():
     for name, order in (
         ("regularizers", REGULARIZERS),
         ("solvers", SOLVERS),
+        ("callbacks", CALLBACKS),
         ("training", TRAINING),
+        ("training/coupled", COUPLED),
         ("compression", COMPRESSION),
         ("pruning/channels", CHANNELS),
         ("pruning/removal", REMOVAL),

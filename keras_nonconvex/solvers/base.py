@@ -137,21 +137,14 @@ class Solver:
                 "needs one: use a single optimizer, or solver=Subgradient(). "
                 f"Received: optimizer={type(optimizer).__name__}"
             )
-        if self.sets_weights and type(optimizer).__name__ in _REBUILDING:
-            raise ValueError(
-                "This optimizer computes each weight anew from a state of its "
-                "own, which undoes exact zeros; use another one, such as Adam, "
-                "or VariableSplitting, which leaves the weights to it. "
-                f"Received: optimizer={type(optimizer).__name__}"
-            )
-        if getattr(optimizer, "use_ema", False):
-            raise ValueError(
-                "use_ema=True overwrites exact zeros with running averages; "
-                "use an optimizer without it. "
-                f"Received: optimizer={type(optimizer).__name__}(use_ema=True)"
-            )
+        if self.sets_weights:
+            check_rebuilding(optimizer)
+        check_averaging(optimizer)
+        penalties = [regularizer for _, regularizer in self.targets(model)]
+        if model.coupled is not None:
+            penalties.append(model.coupled)
         if getattr(optimizer, "weight_decay", None) and any(
-            regularizer.decays for _, regularizer in self.targets(model)
+            penalty.decays for penalty in penalties
         ):
             warnings.warn(
                 "A penalty of this model is a weight decay already (decay=, or "
@@ -295,6 +288,35 @@ class Solver:
             f"{k}={getattr(self, k)!r}" for k in self.get_config()
         )
         return f"{type(self).__name__}({config})"
+
+
+def check_rebuilding(optimizer):
+    """Refuses an optimizer that does not start from the weights.
+
+    Args:
+        optimizer: An optimizer, without a wrapper.
+    """
+    if type(optimizer).__name__ in _REBUILDING:
+        raise ValueError(
+            "This optimizer computes each weight anew from a state of its "
+            "own, which undoes exact zeros; use another one, such as Adam, "
+            "or VariableSplitting, which leaves the weights to it. "
+            f"Received: optimizer={type(optimizer).__name__}"
+        )
+
+
+def check_averaging(optimizer):
+    """Refuses an optimizer that averages the weights in the end.
+
+    Args:
+        optimizer: An optimizer, without a wrapper.
+    """
+    if getattr(optimizer, "use_ema", False):
+        raise ValueError(
+            "use_ema=True overwrites exact zeros with running averages; "
+            "use an optimizer without it. "
+            f"Received: optimizer={type(optimizer).__name__}(use_ema=True)"
+        )
 
 
 def pull(variable, target, weight):

@@ -58,17 +58,35 @@ def alive(new, old, regularizer, step, epsilon, keep):
     axes = regularizer.group_axes(len(new.shape))
     total = math.prod(n for i, n in enumerate(new.shape) if i not in axes)
     keep = regularizer.floor(total) if keep is None else keep
-    keep = int(group_patterns.count_of(keep, total))
-    square = _sum(old * old, axes)
-    was, now = square > 0, _sum(new * new, axes) > 0
-    ratio = _sum(new * old, axes) / divisor(square)
-    standing = ops.logical_and(was, now)
-    limit = regularizer.half_space_limit(new, step)
-    turned_less = ratio >= minimum(ops.ones_like(ratio) * limit, epsilon)
-    ranked = ops.where(standing, ratio, -ops.ones_like(ratio) * math.inf)
-    return ops.logical_and(
-        standing, ops.logical_or(turned_less, largest(ranked, keep))
+    return standing(
+        _sum(new * old, axes),
+        _sum(old * old, axes),
+        _sum(new * new, axes),
+        regularizer.half_space_limit(new, step),
+        epsilon,
+        int(group_patterns.count_of(keep, total)),
     )
+
+
+def standing(product, old_square, new_square, limit, epsilon, keep):
+    """`alive` for groups of any kind, by the sums over each.
+
+    Args:
+        product: <new, old> of each group.
+        old_square: ||old||^2 of each.
+        new_square: ||new||^2 of each.
+        limit: The largest epsilon that spares groups, for each or all.
+        epsilon: A number in [0, 1).
+        keep: A whole number >= 0, how many stay alive at least.
+    """
+    was, now = old_square > 0, new_square > 0
+    ratio = product / divisor(old_square)
+    standing = ops.logical_and(was, now)
+    spared = ratio >= minimum(ops.ones_like(ratio) * limit, epsilon)
+    if keep:
+        ranked = ops.where(standing, ratio, -ops.ones_like(ratio) * math.inf)
+        spared = ops.logical_or(spared, largest(ranked, keep))
+    return ops.logical_and(standing, spared)
 
 
 def _sum(x, axes):

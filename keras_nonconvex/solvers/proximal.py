@@ -44,10 +44,11 @@ class ProximalGradient(Solver):
             `None`.
         half_space_from: A whole number >= 0, the epoch (counted from 0) of
             the first half-space step. Defaults to `0`.
-        keep_at_least: How many groups of each weight the half-space step
-            leaves: a whole number >= 1, or a percentage such as `"10%"`.
-            None means the k of `GroupSparseEnvelope`, and 1 for other
-            penalties. Defaults to `None`.
+        keep_at_least: How many groups of each weight, or coupled groups of
+            the network, the half-space step leaves: a whole number >= 1, or a
+            percentage such as `"10%"`. None means the k of an envelope, none
+            of the coupled groups of a plan, and 1 for other penalties.
+            Defaults to `None`.
 
     Example:
     ```python
@@ -124,7 +125,9 @@ class ProximalGradient(Solver):
         )
 
     def _coupled_before(self, model):
-        if model.coupled is None or not self._adapts(model):
+        if model.coupled is None:
+            return None
+        if self.half_space is None and not self._adapts(model):
             return None
         return [read(variable) for variable in model.coupled.variables]
 
@@ -171,7 +174,7 @@ class ProximalGradient(Solver):
             values += new
         if model.coupled is not None:
             variables += model.coupled.variables
-            values += self._coupled_prox(model, before, reach, lr)
+            values += self._coupled_prox(model, before, reach, lr, updated)
         # The optimizer has projected already; the prox may have left the set.
         values = [
             value if variable.constraint is None else variable.constraint(value)
@@ -188,18 +191,21 @@ class ProximalGradient(Solver):
             )
             points.append(point)
             steps.append(step)
-        state = model.solver_state
-        turned = ops.logical_and(read(state.half_space) > 0, updated)
         return self._prox(
             [reg for _, reg in targets],
             points,
             steps,
             before.values,
-            read(state.strength),
-            turned,
+            read(model.solver_state.strength),
+            self._turned(model, updated),
         )
 
-    def _coupled_prox(self, model, before, reach, lr):
+    def _turned(self, model, updated):
+        """Whether this update is followed by a half-space step."""
+        on = read(model.solver_state.half_space) > 0
+        return ops.logical_and(on, updated)
+
+    def _coupled_prox(self, model, before, reach, lr, updated):
         """The new values of the weights in groups across layers."""
         coupled = model.coupled
         points = [read(variable) for variable in coupled.variables]
@@ -214,10 +220,30 @@ class ProximalGradient(Solver):
                 )
                 for variable, now in zip(coupled.variables, points, strict=True)
             ]
-            points, step = coupled.points_and_steps(
+            points, step = coupled.classes.points_and_steps(
                 before.coupled, points, metrics
             )
-        return coupled.proximal(points, step, read(model.solver_state.strength))
+        strength = read(model.solver_state.strength)
+        new = coupled.proximal(points, step, strength)
+        if self.half_space is None:
+            return new
+        return coupled.half_space(
+            new,
+            before.coupled,
+            step,
+            strength,
+            self._turned(model, updated),
+            self.half_space,
+            self.keep_at_least,
+        )
+
+    def finish(self, model):
+        if model.coupled is None:
+            return
+        variables = model.coupled.variables
+        last = model.coupled.last([read(v) for v in variables])
+        if last is not None:
+            assign(variables, last)
 
     def _point_and_step(self, optimizer, variable, reg, old, reach, lr):
         now = read(variable)

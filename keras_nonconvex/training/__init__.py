@@ -2,6 +2,7 @@
 
 from keras_nonconvex.training.attachment import attach
 from keras_nonconvex.training.attachment import strip
+from keras_nonconvex.training.coupled import CoupledEnvelope
 from keras_nonconvex.training.coupled import CoupledGroups
 from keras_nonconvex.training.model import ProximalMixin
 from keras_nonconvex.training.model import ProximalModel
@@ -11,6 +12,7 @@ from keras_nonconvex.training.strength import strength_max
 from keras_nonconvex.training.strength import strength_path
 
 __all__ = [
+    "CoupledEnvelope",
     "CoupledGroups",
     "ProximalMixin",
     "ProximalModel",

@@ -22,7 +22,7 @@ from keras_nonconvex.solvers import Solver
 from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.state import State
 from keras_nonconvex.training import inner_layers
-from keras_nonconvex.training.coupled import CoupledGroups
+from keras_nonconvex.training.coupled import Coupled
 
 
 class ProximalMixin:
@@ -64,8 +64,9 @@ class ProximalMixin:
             solver: A solver of `keras_nonconvex.solvers`, which says how
                 loss + penalty is minimised. None means `ProximalGradient()`.
                 Defaults to `None`.
-            coupled: A `CoupledGroups` made of this model, or None for no
-                groups across layers. Defaults to `None`.
+            coupled: A `CoupledGroups` or `CoupledEnvelope` made of this
+                model, or None for no groups across layers. Defaults to
+                `None`.
             **kwargs: The keyword arguments of `keras.Model.compile`.
         """
         if solver is not None and not isinstance(solver, Solver):
@@ -73,9 +74,10 @@ class ProximalMixin:
                 "Argument `solver` must be a solver of "
                 f"keras_nonconvex.solvers. Received: solver={solver!r}"
             )
-        if coupled is not None and not isinstance(coupled, CoupledGroups):
+        if coupled is not None and not isinstance(coupled, Coupled):
             raise ValueError(
-                "Argument `coupled` must be a knc.CoupledGroups. "
+                "Argument `coupled` must be a knc.CoupledGroups or "
+                "knc.CoupledEnvelope. "
                 f"Received: coupled={coupled!r}"
             )
         before = self.solver, getattr(self, "optimizer", None)

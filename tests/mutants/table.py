@@ -45,7 +45,7 @@ JOINT = "keras_nonconvex/regularizers/joint_prox.py"
 ENVELOPE = "keras_nonconvex/regularizers/envelope.py"
 HIERARCHICAL = "keras_nonconvex/regularizers/hierarchical.py"
 PATTERNS = "keras_nonconvex/group_patterns.py"
-COUPLED = "keras_nonconvex/training/coupled.py"
+COUPLED = "keras_nonconvex/training/coupled/"
 STEP_SIZE = "keras_nonconvex/solvers/step_size.py"
 PROXIMAL = "keras_nonconvex/solvers/proximal.py"
 SOLVERS = "keras_nonconvex/solvers/"
@@ -275,18 +275,18 @@ MUTANTS = [
         "tests/test_generic.py::test_group_is_the_penalty_of_each_norm",
     ),
     Mutant(
-        COUPLED,
-        "weights = np.sqrt(self._sizes)",
-        "weights = self._sizes",
+        COUPLED + "base.py",
+        "return np.sqrt(sizes)\n",
+        "return sizes\n",
         (
             "tests/test_coupled.py::"
             "test_value_and_prox_are_the_penaltys_of_each_class"
         ),
     ),
     Mutant(
-        COUPLED,
-        "steps = self._sizes / self._totals(metrics)",
-        "steps = 1.0 / self._totals(metrics)",
+        COUPLED + "classes.py",
+        "steps = self.sizes / self.totals(metrics)",
+        "steps = 1.0 / self.totals(metrics)",
         (
             "tests/test_coupled.py::"
             "test_the_step_of_a_class_is_the_inverse_of_its_mean_metric"
@@ -364,8 +364,8 @@ MUTANTS = [
     ),
     Mutant(
         SOLVERS + "half_space.py",
-        "turned_less = ratio >= minimum",
-        "turned_less = ratio <= minimum",
+        "spared = ratio >= minimum",
+        "spared = ratio <= minimum",
         (
             "tests/test_solvers.py::"
             "test_half_space_step_finds_the_groups_that_the_prox_leaves_alive"

@@ -1,0 +1,219 @@
+"""What penalties of coupled channels share."""
+
+import numpy as np
+from keras import ops
+
+from keras_nonconvex import checks
+from keras_nonconvex import group_patterns
+from keras_nonconvex.pruning import costs
+from keras_nonconvex.pruning.channels.trace import Trace
+from keras_nonconvex.solvers import half_space
+from keras_nonconvex.tensors import divisor
+from keras_nonconvex.training.coupled.classes import OWN
+from keras_nonconvex.training.coupled.classes import Classes
+
+_COSTS = ("macs", "params")
+
+
+class Coupled:
+    """A penalty of the norms of classes of coupled channels: the base.
+
+    A subclass states `_term`: a regularizer of the vector of these norms.
+    Everything else is the same for all: the value is the term's, and the prox
+    multiplies each class by what the term's prox leaves of its norm.
+
+    Attributes:
+        classes: The `Classes`.
+        variables: The trainable variables that hold their weights.
+        count: The number of classes.
+
+    Args:
+        model: A built model; or None, which comes from a saved config:
+            `compile` binds the model later.
+        strength: A number >= 0.
+        consumers: As in `CoupledGroups`. Defaults to `False`.
+        group_weights: As in `CoupledGroups`. Defaults to `"sqrt_size"`.
+        decay: As in `CoupledGroups`. Defaults to `0.0`.
+    """
+
+    def __init__(
+        self,
+        model,
+        strength,
+        consumers=False,
+        group_weights="sqrt_size",
+        decay=0.0,
+    ):
+        self.strength = checks.number("strength", strength)
+        self.consumers = bool(consumers)
+        self.group_weights = group_patterns.check_weights(
+            group_weights, ("sqrt_size", *_COSTS)
+        )
+        self.decay = checks.number("decay", decay)
+        if model is not None:
+            self._follow(model)
+
+    def _arguments(self):
+        """The arguments of the constructor, but for the model."""
+        return {
+            "strength": self.strength,
+            "consumers": self.consumers,
+            "group_weights": self.group_weights,
+            "decay": self.decay,
+        }
+
+    def _term(self, weights):
+        """A regularizer of the vector of the classes' norms.
+
+        Args:
+            weights: The weight s_c of each class, an array.
+        """
+        raise NotImplementedError
+
+    def _trace(self, model):
+        return Trace(model)
+
+    def _roots(self, trace):
+        """The roots of the classes that are penalised."""
+        trained = np.zeros(len(trace), bool)
+        for use in trace.of_role(*OWN):
+            trained[trace.root_of[use.ids]] |= use.variable.trainable
+        return np.flatnonzero(trace.free & trained)
+
+    def bound(self, model):
+        """The same for another model of the same kind.
+
+        `compile` calls it with its own model.
+
+        Args:
+            model: A built model.
+        """
+        return type(self)(model, **self._arguments())
+
+    def _follow(self, model):
+        trace = self._trace(model)
+        roots = self._roots(trace)
+        if not len(roots):
+            raise ValueError(
+                "Argument `model` has no channels that could go, or no "
+                "trainable weights that make them. "
+                f"Received: model={trace.model.name!r}"
+            )
+        self.classes = Classes(trace, roots, self.consumers)
+        self.variables = self.classes.variables
+        self.count = self.classes.count
+        self.term = self._term(self._weights(trace, roots))
+
+    def _weights(self, trace, roots):
+        sizes = self.classes.sizes
+        if self.group_weights is None:
+            return np.ones_like(sizes)
+        if self.group_weights == "sqrt_size":
+            return np.sqrt(sizes)
+        if self.group_weights in _COSTS:
+            saved = costs.savings(trace, self.group_weights)[roots]
+            return np.sqrt(sizes) * (saved / saved.mean())
+        weights = np.array(self.group_weights)
+        if weights.shape != sizes.shape:
+            raise ValueError(
+                "Argument `group_weights` must have one number per class of "
+                f"channels, here {len(sizes)}. "
+                f"Received: group_weights with {len(weights)} numbers"
+            )
+        return weights
+
+    @property
+    def decays(self):
+        """Whether it shrinks the classes that stay, as a weight decay does."""
+        return self.term.decays
+
+    def norms(self, values):
+        """The l2 norm of each class.
+
+        Args:
+            values: A list with one tensor for each of `variables`.
+
+        Returns:
+            A tensor of shape (number of classes,).
+        """
+        return ops.sqrt(self.classes.products(values, values))
+
+    def value(self, values, multiplier=1.0):
+        """The loss term, a scalar.
+
+        Args:
+            values: A list with one tensor for each of `variables`.
+            multiplier: A number or scalar tensor, a factor on the strength.
+                Defaults to `1.0`.
+        """
+        norms = self.norms(values)
+        return self._scaled(multiplier, norms).value(norms)
+
+    def proximal(self, values, step, multiplier=1.0):
+        """The prox of the loss term.
+
+        Args:
+            values: A list with one tensor for each of `variables`.
+            step: A number >= 0, or a tensor with one number per class.
+            multiplier: A number or scalar tensor, a factor on the strength.
+                Defaults to `1.0`.
+
+        Returns:
+            A list of tensors in the shapes of `values`.
+        """
+        norms = self.norms(values)
+        shrunk = self._scaled(multiplier, norms).proximal(norms, step)
+        return self.classes.times(values, shrunk / divisor(norms))
+
+    def half_space(self, new, old, step, multiplier, turned, epsilon, keep):
+        """`new` with the classes zero that die, where `turned` is true.
+
+        Args:
+            new: The values after the update and its prox, a list with one
+                tensor for each of `variables`.
+            old: The values before, likewise.
+            step: The step of the prox, as in `proximal`.
+            multiplier: As in `proximal`.
+            turned: Whether the half-space step is taken at all, a tensor.
+            epsilon: A number in [0, 1).
+            keep: How many classes stay at least, as in `ProximalGradient`.
+        """
+        products = self.classes.products
+        square = products(new, new)
+        term = self._scaled(multiplier, square)
+        keep = self.floor() if keep is None else keep
+        lives = half_space.standing(
+            products(new, old),
+            products(old, old),
+            square,
+            term.half_space_limit(ops.sqrt(square), step),
+            epsilon,
+            int(group_patterns.count_of(keep, self.count)),
+        )
+        lives = ops.logical_or(ops.logical_not(turned), lives)
+        return self.classes.times(new, ops.cast(lives, square.dtype))
+
+    def floor(self):
+        """How many classes a half-space step leaves at least."""
+        return self.term.floor(self.count)
+
+    def last(self, values):
+        """The values that training ends with, or None: as they are.
+
+        Args:
+            values: A list with one tensor for each of `variables`.
+        """
+
+    def _scaled(self, multiplier, like):
+        return self.term.scaled(ops.cast(multiplier, like.dtype))
+
+    def get_config(self):
+        return self._arguments()
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(None, **config)
+
+    def __repr__(self):
+        config = ", ".join(f"{k}={v!r}" for k, v in self._arguments().items())
+        return f"{type(self).__name__}({config})"
