@@ -158,6 +158,7 @@ def test_target_sparsity_says_when_it_was_missed():
         (lambda: callbacks.TargetSparsity(0.5, of="layers"), "`of` must be"),
         (lambda: callbacks.TargetSparsity(0.5, mode="hold"), "`mode` must"),
         (lambda: callbacks.TargetSparsity(0.5, speed=1.0), "`speed` must"),
+        (lambda: callbacks.TargetSparsity(0.5, every=0), "`every` must be"),
     ],
 )
 def test_bad_settings_are_named(make, message):

@@ -12,6 +12,8 @@ from keras import ops
 import keras_nonconvex as knc
 from keras_nonconvex import penalties
 from keras_nonconvex import pruning
+from keras_nonconvex.pruning import costs
+from keras_nonconvex.pruning.channels.trace import Trace
 
 
 def residual(**options):
@@ -121,6 +123,68 @@ def test_value_and_prox_are_the_penaltys_of_each_class(name, weights, model):
                 np.testing.assert_allclose(
                     ops.convert_to_numpy(a), b, rtol=1e-5, atol=1e-6
                 )
+
+
+@pytest.mark.parametrize("weights", ["macs", None, tuple(range(1, 19))])
+@pytest.mark.parametrize("name", ["L1", "TransformedL1", "MCP"])
+def test_no_norm_beats_the_prox_with_weights_and_a_decay(name, weights, model):
+    penalty = penalties.REGISTRY[name]()
+    coupled = knc.CoupledGroups(
+        model, penalty, 0.3, group_weights=weights, decay=0.7
+    )
+    values = [v.astype("float64") for v in values_of(coupled)]
+    vectors = classes(coupled, values)
+    sizes = np.array([len(v) for v in vectors])
+    norms, roots = np.geomspace(1e-2, 30.0, 18), np.sqrt(sizes)
+    if weights == "macs":
+        weights = roots * saved(model, "macs") / saved(model, "macs").mean()
+    slopes = 0.3 * (1.0 if weights is None else np.array(weights)) / roots
+    penalty = penalty.at(ops.convert_to_tensor(slopes[:, None], "float64"))
+
+    def objective(x, step=0.8):
+        x = x.reshape(18, -1)
+        rise = brute_force.value(penalty, x / roots[:, None])
+        term = (sizes * slopes)[:, None] * rise + 0.35 * x**2
+        return step * term + (x - norms[:, None]) ** 2 / 2
+
+    found = ops.convert_to_numpy(coupled.term.proximal(norms, 0.8))
+    excess = objective(found)[:, 0] - brute_force.least(objective, norms)
+    assert np.all(excess <= 1e-6 * norms**2)
+    assert (found == 0).any() and (found > 0).any()
+    # The prox of the weights goes along their rays.
+    rays = [norms[i] / np.linalg.norm(v) for i, v in enumerate(vectors)]
+    moved = coupled.proximal(times(coupled, values, rays), 0.8)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(coupled.norms(moved)), found, rtol=1e-5, atol=1e-6
+    )
+    assert coupled.decays
+
+
+def saved(model, key):
+    """What each class saves if it goes alone, by counting what is left."""
+    trace = Trace(model)
+    counted = costs.Costs(trace)
+    found = []
+    for root in np.flatnonzero(trace.free):
+        keep = np.ones(len(trace), bool)
+        keep[root] = False
+        found.append(counted.full[key] - counted.total(keep)[key])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("key", ["macs", "params"])
+def test_weights_by_cost_are_in_units_of_the_mean_class(key, model):
+    coupled = knc.CoupledGroups(model, penalties.L1(), 1.0, group_weights=key)
+    vectors = classes(coupled, values_of(coupled))
+    share = saved(model, key) / saved(model, key).mean()
+    terms = [
+        s * np.sqrt(len(v)) * np.linalg.norm(v)
+        for s, v in zip(share, vectors, strict=True)
+    ]
+    assert len(set(share.round(6))) > 1
+    assert float(coupled.value(values_of(coupled))) == pytest.approx(
+        sum(terms), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("consumers", [False, True])
@@ -259,6 +323,38 @@ def test_save_and_load(tmp_path):
             lambda m: m.compile("sgd", "mse", coupled=0.1),
             "must be a knc.CoupledGroups",
         ),
+        (
+            lambda m: knc.CoupledGroups(
+                m, penalties.L1(), 0.1, group_weights="flops"
+            ),
+            "'macs', 'params', None or a sequence",
+        ),
+        (
+            lambda m: knc.CoupledGroups(
+                m, penalties.L1(), 0.1, group_weights=(1.0, 2.0)
+            ),
+            "one number per class of channels, here 18",
+        ),
+        (
+            lambda m: knc.CoupledGroups(m, penalties.L1(), 0.1, plan="plan"),
+            "must be what knc.pruning.plan returns",
+        ),
+        (
+            lambda m: knc.CoupledGroups(
+                m, penalties.L1(), 0.1, plan=pruning.plan(m)
+            ),
+            "must drop channels",
+        ),
+        (
+            lambda m: knc.CoupledGroups(
+                m,
+                penalties.L1(),
+                0.1,
+                plan=pruning.plan(models.chain(), budget={"params": 0.5}),
+            ),
+            "made for another model",
+        ),
+        (lambda m: knc.CoupledEnvelope(m, 0), "`k` must be"),
         (
             lambda m: m.compile(
                 "sgd",
