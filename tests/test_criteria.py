@@ -150,6 +150,31 @@ def test_bn_scale_in_its_optimal_form():
     np.testing.assert_allclose(found[order], shares / shares[-1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}])
+def test_bn_importance_is_the_mean_of_a_rectified_normal(options):
+    inputs = x = keras.Input((6, 6, 2))
+    x = layers.Conv2D(7, 3, name="a")(x)
+    norm = layers.BatchNormalization(**options)
+    x = layers.ReLU()(norm(x))
+    x = layers.Dense(3)(layers.Flatten()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    gamma, beta = np.ones(7), np.zeros(7)
+    if norm.scale:
+        gamma = np.array([0.5, -2.0, 1.0, 0.0, 0.0, 0.1, 3.0], "float32")
+        norm.gamma.assign(gamma)
+    if norm.center:
+        beta = np.array([0.3, 1.0, -1.0, 0.7, -0.7, -2.0, 0.0], "float32")
+        norm.beta.assign(beta)
+    found = scores_of(Trace(model), "a", criteria.BNImportance())
+    # The integral over the normal density, by the midpoint rule.
+    edges = np.linspace(-10, 10, 40_001)
+    z = (edges[1:] + edges[:-1]) / 2
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    rectified = np.maximum(0, beta[:, None] + np.abs(gamma)[:, None] * z)
+    expected = (rectified * density).sum(axis=1) * (z[1] - z[0])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_geometric_median_is_the_mean_distance():
     model = models.chain()
     found = scores_of(Trace(model), "a", criteria.GeometricMedian())
@@ -354,30 +379,86 @@ def test_greedy_loss_rise_scores_again():
     assert few[rest].min() > few[looked].max()
 
 
-def test_taylor_is_the_slope_of_the_loss():
+def slope(model, layer, channel, x, y, training=False):
+    """The slope of the mean loss as a channel's weights are scaled."""
+    layer = model.get_layer(layer)
+    old = layer.get_weights()
+    losses = []
+    for scale in (1.0002, 0.9998):
+        # Filters, biases, scales and shifts have channels last.
+        new = [w.copy() for w in old]
+        for values in new[:2]:
+            values[..., channel] *= scale
+        layer.set_weights(new)
+        with graph.without_dropout(model):
+            p = keras.ops.convert_to_numpy(model(x, training=training))
+        chosen = p[np.arange(len(y)), y].astype("float64")
+        losses.append(-np.log(chosen).mean())
+    layer.set_weights(old)
+    return (losses[0] - losses[1]) / 0.0004
+
+
+def test_taylor_is_the_mean_squared_slope_over_batches():
+    """Along the normalization where there is one, by batch statistics."""
     model = models.chain()
-    # In training mode, as gradients are taken, batch statistics would count.
-    model.get_layer("bn").trainable = False
     x, y = samples(model)
     trace = Trace(model)
-    taylor = criteria.Taylor((x, y), batch_size=len(x))
-    found = criteria.combined(trace, taylor(trace))
-    dense = model.get_layer("c")
-    roots = trace.root_of[trace.made["c"][0]]
-    for channel in (0, 3):
-        losses = []
-        for scale in (1.001, 0.999):
-            old = dense.get_weights()
-            kernel, bias = (w.copy() for w in old)
-            kernel[:, channel] *= scale
-            bias[channel] *= scale
-            dense.set_weights([kernel, bias])
-            p = keras.ops.convert_to_numpy(model(x, training=False))
-            dense.set_weights(old)
-            chosen = p[np.arange(len(y)), y].astype("float64")
-            losses.append(-np.log(chosen).mean())
-        slope = (losses[0] - losses[1]) / 0.002
-        assert found[roots[channel]] == pytest.approx(slope**2, rel=0.05)
+    found = criteria.combined(trace, criteria.Taylor((x, y), 24, 8)(trace))
+    for layer, makes in (("bn", "a"), ("c", "c")):
+        roots = trace.root_of[trace.made[makes][0]]
+        for channel in (0, 3):
+            slopes = [
+                slope(model, layer, channel, x[i : i + 8], y[i : i + 8], True)
+                for i in (0, 8, 16)
+            ]
+            expected = np.mean(np.square(slopes))
+            assert found[roots[channel]] == pytest.approx(expected, 0.08, 1e-9)
+
+
+def test_fisher_is_the_squared_slope_along_the_filter():
+    """Of the mean loss of all samples, whatever the batches are."""
+    model = models.chain()
+    x, y = samples(model)
+    trace = Trace(model)
+    fisher = criteria.Fisher((x, y), 24, 8)
+    found = criteria.combined(trace, fisher(trace))
+    for layer in ("a", "c"):
+        roots = trace.root_of[trace.made[layer][0]]
+        for channel in (2, 3):
+            expected = slope(model, layer, channel, x, y) ** 2
+            assert found[roots[channel]] == pytest.approx(expected, 0.08, 1e-9)
+
+
+@pytest.mark.parametrize("make", [criteria.Fisher])
+def test_frozen_weights_have_gradients_too(make):
+    model = models.chain()
+    data = samples(model)
+    trace = Trace(model)
+    expected = criteria.combined(trace, make(data)(trace))
+    model.trainable = False
+    trace = Trace(model)
+    found = criteria.combined(trace, make(data)(trace))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert not model.trainable
+
+
+@pytest.mark.parametrize("batch_size", [128, 10])
+def test_activations_are_those_that_readers_get(batch_size):
+    """|a| in units of the layer's mean; the share that is not zero."""
+    model = models.chain()
+    x, _ = samples(model)
+    trace = Trace(model)
+    # "b" reads "a" behind pooling, "d" reads "c" behind tanh.
+    for reader, makes in (("b", "a"), ("d", "c")):
+        inner = keras.Model(model.input, model.get_layer(reader).input)
+        a = keras.ops.convert_to_numpy(inner(x, training=False))
+        axes = tuple(range(a.ndim - 1))
+        mean = np.abs(a).mean(axis=axes)
+        options = {"batch_size": batch_size}
+        found = scores_of(trace, makes, criteria.MeanActivation(x, **options))
+        np.testing.assert_allclose(found, mean / mean.mean(), rtol=1e-5)
+        found = scores_of(trace, makes, criteria.APoZ((x, None), **options))
+        np.testing.assert_allclose(found, (a != 0).mean(axis=axes), rtol=1e-6)
 
 
 def test_criteria_with_data_through_plan():
@@ -398,6 +479,8 @@ def test_criteria_with_data_through_plan():
         (lambda d: criteria.LossRise(d[0]), "`data` must be"),
         (lambda d: criteria.Taylor((d[0], d[1][:3])), "as many labels"),
         (lambda d: criteria.Taylor(d, samples=0), "`samples`"),
+        (lambda d: criteria.Fisher((d[0], d[1][:3])), "as many labels"),
+        (lambda d: criteria.APoZ(d[0], batch_size=0), "`batch_size`"),
         (lambda d: criteria.GroupNorm(3), "`p`"),
         (lambda d: criteria.BNScale("local"), "`form`"),
     ],
