@@ -429,7 +429,73 @@ def test_fisher_is_the_squared_slope_along_the_filter():
             assert found[roots[channel]] == pytest.approx(expected, 0.08, 1e-9)
 
 
-@pytest.mark.parametrize("make", [criteria.Fisher])
+def jacobians(model, layer, channel, x):
+    """The slopes of all outputs as a channel's weights are scaled."""
+    layer = model.get_layer(layer)
+    old = layer.get_weights()
+    found = []
+    for scale in (1.0002, 0.9998):
+        new = [w.copy() for w in old]
+        for values in new[:2]:
+            values[..., channel] *= scale
+        layer.set_weights(new)
+        found.append(ops.convert_to_numpy(model(x)).astype("float64"))
+    layer.set_weights(old)
+    return (found[0] - found[1]) / 0.0004
+
+
+@pytest.mark.parametrize("units,draws,rel", [(1, 1, 0.03), (3, 120, 0.25)])
+def test_output_change_is_the_squared_slope_of_all_outputs(units, draws, rel):
+    """Of each sample: exactly for one number, else on average over signs."""
+    chain = models.chain()
+    last = layers.Dense(units, name="last")(chain.get_layer("c").output)
+    model = models.randomize(keras.Model(chain.inputs, last), 0)
+    model.compile("sgd", "mse")
+    x, _ = samples(model, 12)
+    rows = np.concatenate([x] * draws)
+    change = criteria.OutputChange(rows, len(rows), min(draws, 12))
+    trace = Trace(model)
+    found = criteria.combined(trace, change(trace))
+    for layer, makes in (("bn", "a"), ("c", "c")):
+        slopes = [
+            jacobians(model, layer, channel, x)
+            for channel in range(len(trace.made[makes][0]))
+        ]
+        expected = np.square(slopes).sum(axis=2).mean(axis=1)
+        scores = found[trace.root_of[trace.made[makes][0]]]
+        best = expected > np.median(expected)
+        np.testing.assert_allclose(scores[best], expected[best], rtol=rel)
+
+
+def test_output_change_looks_behind_a_softmax():
+    model = models.chain()
+    logits = layers.Dense(3, name="logits")
+    inner = keras.Model(model.inputs, logits(model.get_layer("c").output))
+    logits.set_weights(model.get_layer("d").get_weights())
+    x, _ = samples(model)
+    own, plain = (
+        criteria.scores_of(Trace(m), criteria.OutputChange(x))
+        for m in (model, inner)
+    )
+    assert own.min() < 0.1 * np.median(own)
+    np.testing.assert_allclose(own, plain, rtol=1e-3)
+
+
+def test_outputs_of_any_structure_change():
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(5, 3, activation="relu", name="conv")(inputs)
+    maps = layers.Conv2D(2, 1, activation="sigmoid", name="maps")(x)
+    x = layers.Dense(3, name="what")(layers.GlobalAveragePooling2D()(x))
+    scores = []
+    for outs in ([maps, x], {"b": x, "a": maps}):
+        model = models.randomize(keras.Model(inputs, outs), 0)
+        trace = Trace(model)
+        images = np.random.default_rng(0).normal(size=(8, 8, 8, 2))
+        scores.append(scores_of(trace, "conv", criteria.OutputChange(images)))
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [criteria.Fisher, criteria.OutputChange])
 def test_frozen_weights_have_gradients_too(make):
     model = models.chain()
     data = samples(model)

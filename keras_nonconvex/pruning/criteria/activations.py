@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from keras_nonconvex import samples
 from keras_nonconvex.pruning.channels import execution
 from keras_nonconvex.pruning.criteria import drawing
 from keras_nonconvex.pruning.criteria.base import Scored
@@ -104,9 +105,8 @@ def _means(settings, trace, of):
         A list of (`Scored`, means), one per tensor that a layer reads and
         axis with channels.
     """
-    arrays = drawing.inputs(
-        trace, settings.data, settings.samples, settings.seed
-    )
+    x = drawing.inputs(trace, settings.data, settings.samples, settings.seed)
+    arrays = samples.leaves(trace.model, x)
     readers = {id(use.layer) for use in trace.of_role("input")}
     read = {
         id(tensor)

@@ -25,7 +25,7 @@ def drawn(trace, data, most, seed):
 
 
 def inputs(trace, data, most, seed):
-    """Random samples as a flat list of input arrays; targets are left out.
+    """Random samples; targets are left out.
 
     Args:
         trace: A `Trace`.
@@ -34,7 +34,7 @@ def inputs(trace, data, most, seed):
         seed: The seed of the choice, an int.
     """
     x, _ = samples.read(trace.model, *_pair(data), most, name="data", seed=seed)
-    return samples.leaves(trace.model, x)
+    return x
 
 
 def check(settings, labels=True):
