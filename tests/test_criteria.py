@@ -537,6 +537,25 @@ def test_criteria_with_data_through_plan():
     assert pruning.plan(model, own, {"params": 0.5}, 1).criterion == "LossRise"
 
 
+def test_the_usual_criterion_looks_at_samples_where_there_are_some():
+    """Those of a repair too; labels are not needed."""
+    model = models.residual()
+    x, _ = samples(model)
+    budget = {"params": 0.5}
+    for options, name in (
+        ({}, "zeros"),
+        ({"data": x}, "zeros"),
+        ({"budget": budget}, "group_norm"),
+        ({"budget": budget, "data": x}, "output_change"),
+    ):
+        assert pruning.plan(model, **options).criterion == name
+    small = knc.prune(model, None, budget, 1, repair=x)
+    plan = pruning.plan(model, "output_change", budget, 1, data=x)
+    same, _ = knc.repair(plan.apply(model), plan, model, x)
+    y, z = (ops.convert_to_numpy(m(x)) for m in (small, same))
+    np.testing.assert_allclose(y, z, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "make,message",
     [

@@ -39,7 +39,8 @@ def iterative(
             model given, in (0, 1], or percentages. Defaults to `None`, which
             is refused without `max_rise`.
         criterion: As in `plan`. Criteria that look at samples get `data`,
-            which then has to be `(x, y)`. Defaults to "group_norm".
+            which then has to be `(x, y)`. Defaults to `None`:
+            "output_change", or "group_norm" where `data` is a dataset.
         round_to: As in `plan`. Defaults to 8.
         epochs: How many epochs of fine-tuning follow each step, an int >= 0.
             Defaults to `1`.

@@ -51,8 +51,9 @@ def plan(
         criterion: What ranks the channels: a registered name, one of
             `list(knc.pruning.criteria.REGISTRY)`; an instance of one of
             `pruning.criteria`; or a function as described in
-            `pruning.criterion`. Defaults to "group_norm" with a budget, and
-            to "zeros" without one: superfluous channels only.
+            `pruning.criterion`. Defaults to `None`: "output_change" with
+            `data`, "group_norm" without, and "zeros" if there is no budget
+            either: superfluous channels only.
         budget: A dict of what may remain: a fraction up to 1, a percentage or
             an absolute number, as in `{"params": 0.1, "macs": "35%"}`. Keys
             are "params", "macs", "channels" (fractions only, or a dict of
@@ -65,7 +66,8 @@ def plan(
             to 1 without one.
         data: `(x, y)`, arrays, or a `tf.data.Dataset`, `PyDataset` or
             generator of them, or the name or folder of a data set: for
-            criteria that look at samples. Defaults to `None`.
+            criteria that look at samples. Some of them need no targets: `x`
+            alone. Defaults to `None`.
         combine: `"mean"`, `"sum"` or `"max"`: how the scores of channels
             that must go together become one. Defaults to `None`: `"sum"` for
             criteria that estimate a rise of the loss ("taylor"), `"mean"`
@@ -152,14 +154,16 @@ def prune(
 
     Args:
         model: A built model, as in `plan`; it stays as it is.
-        criterion: As in `plan`. Defaults to "group_norm" with a budget and
-            to "zeros" without one.
+        criterion: As in `plan`. Defaults to `None`: with a budget
+            "output_change", or "group_norm" without any samples; "zeros"
+            without a budget.
         budget: As in `plan`, such as `{"macs": 0.5}`. Defaults to `None`:
             only what is exactly superfluous goes.
         round_to: As in `plan`. Defaults to 8 with a budget and to 1 without.
         repair: Input samples, as in `knc.repair`, on which what is left is
-            refitted to the model given; labels are not needed. Defaults to
-            `None`: it is left as it was cut.
+            refitted to the model given; labels are not needed. A criterion
+            looks at them too if there is no `data`. Defaults to `None`: it
+            is left as it was cut.
         **options: Further arguments of `plan`: `data`, `combine`, `per`,
             `ranking`, `min_channels`, `max_ratio`, `exclude`, `on_constant`,
             `select`, `max_rise`.
@@ -169,10 +173,10 @@ def prune(
 
     Example:
     >>> small = knc.prune(model)
-    >>> small = knc.prune(
-    ...     model, "taylor", {"macs": 0.5}, data=(x, y), repair=x
-    ... )
+    >>> small = knc.prune(model, budget={"macs": 0.5}, repair=x)
     """
+    if repair is not None and options.get("data") is None:
+        options["data"] = (repair, None)
     made, removal = planned(model, criterion, budget, round_to, **options)
     if not made.met:
         warnings.warn(
@@ -266,8 +270,7 @@ class Options:
             lambda v: 0 <= v <= 1,
         )
         target = self.budget is not None or self.max_rise is not None
-        name = "group_norm" if target else "zeros"
-        self.criterion = self.criterion or name
+        self.criterion = self.criterion or _usual(target, self.data)
         self.round_to = self.round_to or (8 if target else 1)
         self.budget = self.budget or {}
 
@@ -280,6 +283,13 @@ class Options:
             return None
         divisors = [_DIVISORS.get(key) for key in self.budget]
         return next((key for key in divisors if key), None)
+
+
+def _usual(target, data):
+    """The name of the criterion where none is given."""
+    if not target:
+        return "zeros"
+    return "group_norm" if data is None else "output_change"
 
 
 # What removing a channel saves of a budget's key, where it can be counted.
@@ -374,14 +384,13 @@ def check(criterion, budget, round_to, max_rise=None):
     """Refuses arguments of `plan` that cannot work for any model."""
     known = ["zeros", *criteria.REGISTRY]
     target = budget is not None or max_rise is not None
-    if criterion is None:
-        criterion = "group_norm" if target else "zeros"
-    if not callable(criterion) and criterion not in known:
+    named = criterion is not None
+    if named and not callable(criterion) and criterion not in known:
         raise ValueError(
             f"Argument `criterion` must be one of {', '.join(known)} or a "
             f"function. Received: criterion={criterion!r}"
         )
-    if (criterion == "zeros") == target:
+    if named and (criterion == "zeros") == target:
         raise ValueError(
             "A budget needs a criterion that ranks channels, such as "
             "'group_norm', and such a criterion needs a budget or `max_rise`. "
