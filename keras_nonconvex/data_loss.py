@@ -106,7 +106,16 @@ def _per_sample(loss, labels, values):
     return losses.reshape(len(losses), -1).mean(axis=1)
 
 
-def per_batch(model, x, y, batch_size, zeroed=(), loss=None, judged=None):
+def per_batch(
+    model,
+    x,
+    y,
+    batch_size,
+    zeroed=(),
+    loss=None,
+    judged=None,
+    training=True,
+):
     """Yields the gradient of the mean loss, batch by batch.
 
     This way to a gradient is the same on every backend: one step of SGD at
@@ -122,6 +131,9 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None, judged=None):
         loss: As in `compile_settings`. Defaults to `None`.
         judged: The model whose own loss counts, if another one has the same
             weights and outputs. Defaults to `None`: `model`.
+        training: Whether layers compute what they do in training, all but
+            dropout; `False` is for inference, and for the gradients of frozen
+            weights too. Defaults to `True`.
 
     Yields:
         (fraction of all samples that are in the batch, dict of the id of a
@@ -135,13 +147,22 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None, judged=None):
     for variable in copy.weights:
         variable.regularizer = None
     optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
-    copy.compile(
+    run = copy
+    if not training:
+        # What is frozen has a gradient too.
+        copy.trainable = True
+        run = _Inference(copy)
+    run.compile(
         optimizer,
         **compile_settings(judged or model, loss, y),
         auto_scale_loss=False,
     )
     optimizer.build(copy.trainable_variables)
-    ids = [id(v) for v in model.trainable_variables]
+    originals = {
+        id(mine): id(v)
+        for mine, v in zip(copy.weights, model.weights, strict=True)
+    }
+    ids = [originals[id(v)] for v in copy.trainable_variables]
     samples = len(keras.tree.flatten(x)[0])
     with graph.without_dropout(copy):
         for start in range(0, samples, batch_size):
@@ -149,7 +170,7 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None, judged=None):
             copy.set_weights(values)
             for momentum in optimizer.momentums:
                 momentum.assign(np.zeros(momentum.shape))
-            copy.train_on_batch(*batch)
+            run.train_on_batch(*batch)
             gradients = [
                 -ops.convert_to_numpy(momentum).astype("float64")
                 for momentum in optimizer.momentums
@@ -161,6 +182,19 @@ def per_batch(model, x, y, batch_size, zeroed=(), loss=None, judged=None):
                 )
             part = len(keras.tree.flatten(batch[0])[0]) / samples
             yield part, dict(zip(ids, gradients, strict=True))
+
+
+class _Inference(keras.Model):
+    """A functional model that computes in training what it does in use."""
+
+    def __init__(self, model):
+        super().__init__(name=model.name)
+        self.model = model
+        # Losses may be given by the names of the outputs.
+        self.output_names = model.output_names
+
+    def call(self, x):
+        return self.model(x, training=False)
 
 
 def mean(model, x, y, batch_size, zeroed=(), loss=None):

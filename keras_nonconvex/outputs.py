@@ -195,6 +195,23 @@ class Output:
             f"{labels.shape} for outputs of shape {shape}"
         )
 
+    def logits(self, outputs):
+        """The numbers behind a last softmax or sigmoid.
+
+        Those of classes are moved so that their softmax sums to 1 as it is,
+        whether the model ends in one or not. Other outputs stay as they are.
+
+        Args:
+            outputs: A tensor (n, ..., units).
+        """
+        if self.kind == CLASSES:
+            if self.probabilities:
+                return _log(outputs)
+            return ops.log_softmax(outputs, axis=-1)
+        if self.kind == YES_NO and self.probabilities:
+            return _log(outputs) - _log(1.0 - outputs)
+        return outputs
+
     def class_logits(self, outputs):
         """Logits whose softmax gives the probability of each answer.
 
@@ -207,9 +224,7 @@ class Output:
         if self.kind == CLASSES:
             # Up to a constant, which a softmax ignores.
             return _log(outputs) if self.probabilities else outputs
-        yes = outputs
-        if self.probabilities:
-            yes = _log(outputs) - _log(1.0 - outputs)
+        yes = self.logits(outputs)
         return ops.stack([ops.zeros_like(yes), yes], axis=-1)
 
 

@@ -63,6 +63,7 @@ def _recipes():
 CRITERIA = Choices(
     "group_norm",
     "bn_scale",
+    "bn_importance",
     "geometric_median",
     "random",
     registered=_criteria,

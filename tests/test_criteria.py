@@ -150,6 +150,31 @@ def test_bn_scale_in_its_optimal_form():
     np.testing.assert_allclose(found[order], shares / shares[-1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}])
+def test_bn_importance_is_the_mean_of_a_rectified_normal(options):
+    inputs = x = keras.Input((6, 6, 2))
+    x = layers.Conv2D(7, 3, name="a")(x)
+    norm = layers.BatchNormalization(**options)
+    x = layers.ReLU()(norm(x))
+    x = layers.Dense(3)(layers.Flatten()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    gamma, beta = np.ones(7), np.zeros(7)
+    if norm.scale:
+        gamma = np.array([0.5, -2.0, 1.0, 0.0, 0.0, 0.1, 3.0], "float32")
+        norm.gamma.assign(gamma)
+    if norm.center:
+        beta = np.array([0.3, 1.0, -1.0, 0.7, -0.7, -2.0, 0.0], "float32")
+        norm.beta.assign(beta)
+    found = scores_of(Trace(model), "a", criteria.BNImportance())
+    # The integral over the normal density, by the midpoint rule.
+    edges = np.linspace(-10, 10, 40_001)
+    z = (edges[1:] + edges[:-1]) / 2
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    rectified = np.maximum(0, beta[:, None] + np.abs(gamma)[:, None] * z)
+    expected = (rectified * density).sum(axis=1) * (z[1] - z[0])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_geometric_median_is_the_mean_distance():
     model = models.chain()
     found = scores_of(Trace(model), "a", criteria.GeometricMedian())
@@ -354,30 +379,152 @@ def test_greedy_loss_rise_scores_again():
     assert few[rest].min() > few[looked].max()
 
 
-def test_taylor_is_the_slope_of_the_loss():
+def slope(model, layer, channel, x, y, training=False):
+    """The slope of the mean loss as a channel's weights are scaled."""
+    layer = model.get_layer(layer)
+    old = layer.get_weights()
+    losses = []
+    for scale in (1.0002, 0.9998):
+        # Filters, biases, scales and shifts have channels last.
+        new = [w.copy() for w in old]
+        for values in new[:2]:
+            values[..., channel] *= scale
+        layer.set_weights(new)
+        with graph.without_dropout(model):
+            p = keras.ops.convert_to_numpy(model(x, training=training))
+        chosen = p[np.arange(len(y)), y].astype("float64")
+        losses.append(-np.log(chosen).mean())
+    layer.set_weights(old)
+    return (losses[0] - losses[1]) / 0.0004
+
+
+def test_taylor_is_the_mean_squared_slope_over_batches():
+    """Along the normalization where there is one, by batch statistics."""
     model = models.chain()
-    # In training mode, as gradients are taken, batch statistics would count.
-    model.get_layer("bn").trainable = False
     x, y = samples(model)
     trace = Trace(model)
-    taylor = criteria.Taylor((x, y), batch_size=len(x))
-    found = criteria.combined(trace, taylor(trace))
-    dense = model.get_layer("c")
-    roots = trace.root_of[trace.made["c"][0]]
-    for channel in (0, 3):
-        losses = []
-        for scale in (1.001, 0.999):
-            old = dense.get_weights()
-            kernel, bias = (w.copy() for w in old)
-            kernel[:, channel] *= scale
-            bias[channel] *= scale
-            dense.set_weights([kernel, bias])
-            p = keras.ops.convert_to_numpy(model(x, training=False))
-            dense.set_weights(old)
-            chosen = p[np.arange(len(y)), y].astype("float64")
-            losses.append(-np.log(chosen).mean())
-        slope = (losses[0] - losses[1]) / 0.002
-        assert found[roots[channel]] == pytest.approx(slope**2, rel=0.05)
+    found = criteria.combined(trace, criteria.Taylor((x, y), 24, 8)(trace))
+    for layer, makes in (("bn", "a"), ("c", "c")):
+        roots = trace.root_of[trace.made[makes][0]]
+        for channel in (0, 3):
+            slopes = [
+                slope(model, layer, channel, x[i : i + 8], y[i : i + 8], True)
+                for i in (0, 8, 16)
+            ]
+            expected = np.mean(np.square(slopes))
+            assert found[roots[channel]] == pytest.approx(expected, 0.08, 1e-9)
+
+
+def test_fisher_is_the_squared_slope_along_the_filter():
+    """Of the mean loss of all samples, whatever the batches are."""
+    model = models.chain()
+    x, y = samples(model)
+    trace = Trace(model)
+    fisher = criteria.Fisher((x, y), 24, 8)
+    found = criteria.combined(trace, fisher(trace))
+    for layer in ("a", "c"):
+        roots = trace.root_of[trace.made[layer][0]]
+        for channel in (2, 3):
+            expected = slope(model, layer, channel, x, y) ** 2
+            assert found[roots[channel]] == pytest.approx(expected, 0.08, 1e-9)
+
+
+def jacobians(model, layer, channel, x):
+    """The slopes of all outputs as a channel's weights are scaled."""
+    layer = model.get_layer(layer)
+    old = layer.get_weights()
+    found = []
+    for scale in (1.0002, 0.9998):
+        new = [w.copy() for w in old]
+        for values in new[:2]:
+            values[..., channel] *= scale
+        layer.set_weights(new)
+        found.append(ops.convert_to_numpy(model(x)).astype("float64"))
+    layer.set_weights(old)
+    return (found[0] - found[1]) / 0.0004
+
+
+@pytest.mark.parametrize("units,draws,rel", [(1, 1, 0.03), (3, 120, 0.25)])
+def test_output_change_is_the_squared_slope_of_all_outputs(units, draws, rel):
+    """Of each sample: exactly for one number, else on average over signs."""
+    chain = models.chain()
+    last = layers.Dense(units, name="last")(chain.get_layer("c").output)
+    model = models.randomize(keras.Model(chain.inputs, last), 0)
+    model.compile("sgd", "mse")
+    x, _ = samples(model, 12)
+    rows = np.concatenate([x] * draws)
+    change = criteria.OutputChange(rows, len(rows), min(draws, 12))
+    trace = Trace(model)
+    found = criteria.combined(trace, change(trace))
+    for layer, makes in (("bn", "a"), ("c", "c")):
+        slopes = [
+            jacobians(model, layer, channel, x)
+            for channel in range(len(trace.made[makes][0]))
+        ]
+        expected = np.square(slopes).sum(axis=2).mean(axis=1)
+        scores = found[trace.root_of[trace.made[makes][0]]]
+        best = expected > np.median(expected)
+        np.testing.assert_allclose(scores[best], expected[best], rtol=rel)
+
+
+def test_output_change_looks_behind_a_softmax():
+    model = models.chain()
+    logits = layers.Dense(3, name="logits")
+    inner = keras.Model(model.inputs, logits(model.get_layer("c").output))
+    logits.set_weights(model.get_layer("d").get_weights())
+    x, _ = samples(model)
+    own, plain = (
+        criteria.scores_of(Trace(m), criteria.OutputChange(x))
+        for m in (model, inner)
+    )
+    assert own.min() < 0.1 * np.median(own)
+    np.testing.assert_allclose(own, plain, rtol=1e-3)
+
+
+def test_outputs_of_any_structure_change():
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(5, 3, activation="relu", name="conv")(inputs)
+    maps = layers.Conv2D(2, 1, activation="sigmoid", name="maps")(x)
+    x = layers.Dense(3, name="what")(layers.GlobalAveragePooling2D()(x))
+    scores = []
+    for outs in ([maps, x], {"b": x, "a": maps}):
+        model = models.randomize(keras.Model(inputs, outs), 0)
+        trace = Trace(model)
+        images = np.random.default_rng(0).normal(size=(8, 8, 8, 2))
+        scores.append(scores_of(trace, "conv", criteria.OutputChange(images)))
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [criteria.Fisher, criteria.OutputChange])
+def test_frozen_weights_have_gradients_too(make):
+    model = models.chain()
+    data = samples(model)
+    trace = Trace(model)
+    expected = criteria.combined(trace, make(data)(trace))
+    model.trainable = False
+    trace = Trace(model)
+    found = criteria.combined(trace, make(data)(trace))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert not model.trainable
+
+
+@pytest.mark.parametrize("batch_size", [128, 10])
+def test_activations_are_those_that_readers_get(batch_size):
+    """|a| in units of the layer's mean; the share that is not zero."""
+    model = models.chain()
+    x, _ = samples(model)
+    trace = Trace(model)
+    # "b" reads "a" behind pooling, "d" reads "c" behind tanh.
+    for reader, makes in (("b", "a"), ("d", "c")):
+        inner = keras.Model(model.input, model.get_layer(reader).input)
+        a = keras.ops.convert_to_numpy(inner(x, training=False))
+        axes = tuple(range(a.ndim - 1))
+        mean = np.abs(a).mean(axis=axes)
+        options = {"batch_size": batch_size}
+        found = scores_of(trace, makes, criteria.MeanActivation(x, **options))
+        np.testing.assert_allclose(found, mean / mean.mean(), rtol=1e-5)
+        found = scores_of(trace, makes, criteria.APoZ((x, None), **options))
+        np.testing.assert_allclose(found, (a != 0).mean(axis=axes), rtol=1e-6)
 
 
 def test_criteria_with_data_through_plan():
@@ -390,6 +537,25 @@ def test_criteria_with_data_through_plan():
     assert pruning.plan(model, own, {"params": 0.5}, 1).criterion == "LossRise"
 
 
+def test_the_usual_criterion_looks_at_samples_where_there_are_some():
+    """Those of a repair too; labels are not needed."""
+    model = models.residual()
+    x, _ = samples(model)
+    budget = {"params": 0.5}
+    for options, name in (
+        ({}, "zeros"),
+        ({"data": x}, "zeros"),
+        ({"budget": budget}, "group_norm"),
+        ({"budget": budget, "data": x}, "output_change"),
+    ):
+        assert pruning.plan(model, **options).criterion == name
+    small = knc.prune(model, None, budget, 1, repair=x)
+    plan = pruning.plan(model, "output_change", budget, 1, data=x)
+    same, _ = knc.repair(plan.apply(model), plan, model, x)
+    y, z = (ops.convert_to_numpy(m(x)) for m in (small, same))
+    np.testing.assert_allclose(y, z, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "make,message",
     [
@@ -398,6 +564,8 @@ def test_criteria_with_data_through_plan():
         (lambda d: criteria.LossRise(d[0]), "`data` must be"),
         (lambda d: criteria.Taylor((d[0], d[1][:3])), "as many labels"),
         (lambda d: criteria.Taylor(d, samples=0), "`samples`"),
+        (lambda d: criteria.Fisher((d[0], d[1][:3])), "as many labels"),
+        (lambda d: criteria.APoZ(d[0], batch_size=0), "`batch_size`"),
         (lambda d: criteria.GroupNorm(3), "`p`"),
         (lambda d: criteria.BNScale("local"), "`form`"),
     ],

@@ -261,7 +261,9 @@ def criterion_page():
 
 
 @pytest.mark.parametrize("test", batteries.tests_of(batteries.Criterion))
-@pytest.mark.parametrize("name", ["outgoing_norm", "apoz"])
+@pytest.mark.parametrize(
+    "name", ["outgoing_norm", "norm_per_mac", "activation_variance"]
+)
 def test_the_new_criteria_pass_the_battery(criterion_page, name, test):
     data = criterion_page["images"], criterion_page["labels"]
     battery = batteries.Criterion()

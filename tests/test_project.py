@@ -61,7 +61,7 @@ PRUNING = [
     {"costs", "criteria"},
     {"candidates"},
     {"pruning_plan"},
-    {"refitting", "reasons"},
+    {"refitting", "reasons", "rise"},
     {"planning"},
     {"iteration"},
 ]
@@ -78,7 +78,12 @@ REMOVAL = [
     {"folding", "branches"},
     {"removal"},
 ]
-CRITERIA = [{"base", "gates"}, {"weights"}, {"samples"}]
+CRITERIA = [
+    {"base", "drawing", "gates"},
+    {"weights"},
+    {"activations", "gradients", "loss_rise"},
+    {"samples"},
+]
 UNFOLDING = [{"naming", "recording"}, {"trial"}, {"unfolded"}]
 REFITTING = [
     {"least_squares", "patches", "stream"},

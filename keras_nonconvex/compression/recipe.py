@@ -65,7 +65,7 @@ class Recipe:
             network is trained without a penalty. Defaults to `5`.
         criterion: A string: what chooses the channels to remove, one of the
             criteria of `pruning.plan`. Defaults to `None`: exact zeros
-            without a budget, `"group_norm"` with one.
+            without a budget, `"output_change"` with one.
         budget: A dict: what may remain, such as
             `{"params": 0.1, "macs": "35%"}`, as in `pruning.plan`. Defaults
             to `None`: only exact zeros are removed.

@@ -36,10 +36,11 @@ def iterative(
         data: `(x, y)`, arrays, or a dataset of batches as `fit` takes it.
         steps: How often to prune, an int >= 1. Defaults to `4`.
         budget: A dict as in `plan`, such as `{"macs": 0.3}`: fractions of the
-            model given, in (0, 1], or percentages. It has to be given;
-            defaults to `None`, which is refused.
+            model given, in (0, 1], or percentages. Defaults to `None`, which
+            is refused without `max_rise`.
         criterion: As in `plan`. Criteria that look at samples get `data`,
-            which then has to be `(x, y)`. Defaults to "group_norm".
+            which then has to be `(x, y)`. Defaults to `None`:
+            "output_change", or "group_norm" where `data` is a dataset.
         round_to: As in `plan`. Defaults to 8.
         epochs: How many epochs of fine-tuning follow each step, an int >= 0.
             Defaults to `1`.
@@ -51,7 +52,9 @@ def iterative(
         verbose: Whether to print one line per step and `fit`'s progress.
             Defaults to `True`.
         **options: Further arguments of `plan`: `combine`, `per`, `ranking`,
-            `min_channels`, `max_ratio`, `exclude`, `on_constant`, `select`.
+            `min_channels`, `max_ratio`, `exclude`, `on_constant`, `select`,
+            `max_rise`. The latter holds for each step: it compares what the
+            step leaves with the model that it starts from.
 
     Returns:
         `(small, plans)`: the small model and a list with the `PruningPlan`
@@ -64,7 +67,9 @@ def iterative(
     """
     checks.whole("steps", steps, 1)
     checks.whole("epochs", epochs, 0)
-    budgets.check(budget)
+    if budget is not None or options.get("max_rise") is None:
+        budgets.check(budget)
+    budget = budget or {}
     for key, value in budget.items():
         if isinstance(value, dict) or budgets.fraction(value) > 1:
             raise ValueError(
@@ -96,7 +101,7 @@ def iterative(
         plan, removal = planned(
             small,
             criterion,
-            limits,
+            limits or None,
             round_to,
             data=data if pair else None,
             **options,

@@ -16,6 +16,7 @@ from keras_nonconvex.pruning.refitting import repairing
 from keras_nonconvex.pruning.removal import remaking
 from keras_nonconvex.pruning.removal.removal import Removal
 from keras_nonconvex.pruning.removal.removal import Superfluous
+from keras_nonconvex.pruning.rise import Rise
 from keras_nonconvex.pruning.selection import Selection
 
 
@@ -34,13 +35,15 @@ def plan(
     exclude=(),
     on_constant="keep",
     select=False,
+    max_rise=None,
 ):
     """Decides which channels a model can lose. Changes nothing.
 
     Exactly superfluous channels always go: those that are constant (zero
     filters, zero normalization scales) and those whose readers have only
     zero weights for them. With a budget the channels of the lowest scores go
-    as well, until what remains is within it.
+    as well, until what remains is within it; with `max_rise` as long as the
+    loss allows.
 
     Args:
         model: A built model. Own layers and subclassed models are followed
@@ -48,8 +51,9 @@ def plan(
         criterion: What ranks the channels: a registered name, one of
             `list(knc.pruning.criteria.REGISTRY)`; an instance of one of
             `pruning.criteria`; or a function as described in
-            `pruning.criterion`. Defaults to "group_norm" with a budget, and
-            to "zeros" without one: superfluous channels only.
+            `pruning.criterion`. Defaults to `None`: "output_change" with
+            `data`, "group_norm" without, and "zeros" if there is no budget
+            either: superfluous channels only.
         budget: A dict of what may remain: a fraction up to 1, a percentage or
             an absolute number, as in `{"params": 0.1, "macs": "35%"}`. Keys
             are "params", "macs", "channels" (fractions only, or a dict of
@@ -62,7 +66,8 @@ def plan(
             to 1 without one.
         data: `(x, y)`, arrays, or a `tf.data.Dataset`, `PyDataset` or
             generator of them, or the name or folder of a data set: for
-            criteria that look at samples. Defaults to `None`.
+            criteria that look at samples. Some of them need no targets: `x`
+            alone. Defaults to `None`.
         combine: `"mean"`, `"sum"` or `"max"`: how the scores of channels
             that must go together become one. Defaults to `None`: `"sum"` for
             criteria that estimate a rise of the loss ("taylor"), `"mean"`
@@ -92,16 +97,23 @@ def plan(
         select: Whether a batch normalization may choose among channels that
             others read too: channel selection, as network slimming does it
             for pre-activation networks. Defaults to `False`.
+        max_rise: By how much the loss of the small model may exceed that of
+            the whole one, a number >= 0. Channels go in the order of their
+            scores until one more would exceed it, or the budget is met; how
+            many is found by bisection. The loss is the mean over up to 1,024
+            random samples of the criterion's data, else of `data`, and is the
+            criterion's own, else the model's. Defaults to `None`: the budget
+            alone counts.
 
     Returns:
         A `PruningPlan`.
 
     Raises:
         ValueError: An argument is illegal; a pattern matches no layer; the
-            criterion looks at samples and there is no `data`; or the model is
-            not built, or a subclassed one that cannot be followed. A budget
-            that cannot be met raises nothing: the plan comes as close as it
-            can, and `plan.met` is `False`.
+            criterion or `max_rise` needs samples and there is no `data`; or
+            the model is not built, or a subclassed one that cannot be
+            followed. A budget that cannot be met raises nothing: the plan
+            comes as close as it can, and `plan.met` is `False`.
 
     Example:
     >>> plan = knc.pruning.plan(model, budget={"macs": 0.5})
@@ -122,6 +134,7 @@ def plan(
         exclude=exclude,
         on_constant=on_constant,
         select=select,
+        max_rise=max_rise,
     )
     return made
 
@@ -141,27 +154,29 @@ def prune(
 
     Args:
         model: A built model, as in `plan`; it stays as it is.
-        criterion: As in `plan`. Defaults to "group_norm" with a budget and
-            to "zeros" without one.
+        criterion: As in `plan`. Defaults to `None`: with a budget
+            "output_change", or "group_norm" without any samples; "zeros"
+            without a budget.
         budget: As in `plan`, such as `{"macs": 0.5}`. Defaults to `None`:
             only what is exactly superfluous goes.
         round_to: As in `plan`. Defaults to 8 with a budget and to 1 without.
         repair: Input samples, as in `knc.repair`, on which what is left is
-            refitted to the model given; labels are not needed. Defaults to
-            `None`: it is left as it was cut.
+            refitted to the model given; labels are not needed. A criterion
+            looks at them too if there is no `data`. Defaults to `None`: it
+            is left as it was cut.
         **options: Further arguments of `plan`: `data`, `combine`, `per`,
             `ranking`, `min_channels`, `max_ratio`, `exclude`, `on_constant`,
-            `select`.
+            `select`, `max_rise`.
 
     Returns:
         The small model, a plain `keras.Model` compiled as `model` is.
 
     Example:
     >>> small = knc.prune(model)
-    >>> small = knc.prune(
-    ...     model, "taylor", {"macs": 0.5}, data=(x, y), repair=x
-    ... )
+    >>> small = knc.prune(model, budget={"macs": 0.5}, repair=x)
     """
+    if repair is not None and options.get("data") is None:
+        options["data"] = (repair, None)
     made, removal = planned(model, criterion, budget, round_to, **options)
     if not made.met:
         warnings.warn(
@@ -216,9 +231,12 @@ def planned(model, criterion=None, budget=None, round_to=None, **options):
     )
     costs = BudgetCosts(trace, options.budget, superfluous)
     limits = budgets.absolute(options.budget, costs.before)
-    removal = _chosen(selection, superfluous, costs, limits, options.budget)
+    rise = None
+    if options.max_rise is not None:
+        rise = Rise(trace, superfluous, options.criterion, options.data)
+    removal = _chosen(selection, superfluous, costs, limits, rise, options)
     why = reasons.Reasons(candidates, removal, selection, options.criterion)
-    return _described(removal, costs, limits, why, options), removal
+    return _described(removal, costs, limits, why, rise, options), removal
 
 
 @dataclasses.dataclass
@@ -237,9 +255,10 @@ class Options:
     exclude: tuple
     on_constant: str
     select: bool
+    max_rise: float | None
 
     def __post_init__(self):
-        check(self.criterion, self.budget, self.round_to)
+        check(self.criterion, self.budget, self.round_to, self.max_rise)
         checks.choice("per", self.per, ["auto", "macs", "params", None])
         checks.choice("ranking", self.ranking, ["global", "layer"])
         checks.choice("on_constant", self.on_constant, ["keep", "fold"])
@@ -250,9 +269,9 @@ class Options:
             "a number in [0, 1]",
             lambda v: 0 <= v <= 1,
         )
-        name = "zeros" if self.budget is None else "group_norm"
-        self.criterion = self.criterion or name
-        self.round_to = self.round_to or (8 if self.budget else 1)
+        target = self.budget is not None or self.max_rise is not None
+        self.criterion = self.criterion or _usual(target, self.data)
+        self.round_to = self.round_to or (8 if target else 1)
         self.budget = self.budget or {}
 
     @property
@@ -266,6 +285,13 @@ class Options:
         return next((key for key in divisors if key), None)
 
 
+def _usual(target, data):
+    """The name of the criterion where none is given."""
+    if not target:
+        return "zeros"
+    return "group_norm" if data is None else "output_change"
+
+
 # What removing a channel saves of a budget's key, where it can be counted.
 _DIVISORS = {
     "macs": "macs",
@@ -275,10 +301,12 @@ _DIVISORS = {
 }
 
 
-def _chosen(selection, superfluous, costs, limits, budget):
+def _chosen(selection, superfluous, costs, limits, rise, options):
     """The `Removal` of the first choice that leaves no layer empty."""
     while True:
-        keep = _choice(selection, costs, limits, budget)
+        keep = _choice(selection, costs, limits, options.budget)
+        if rise is not None:
+            keep = _without_rise(selection, keep, rise, options)
         removal = Removal(selection.trace, keep, superfluous)
         if not removal.branches.emptied:
             return removal
@@ -297,7 +325,18 @@ def _choice(selection, costs, limits, budget):
     return selection.legal(~selection.superfluous)
 
 
-def _described(removal, costs, limits, why, options):
+def _without_rise(selection, keep, rise, options):
+    """What stays if the loss must not rise by more than `max_rise`."""
+
+    def allowed(keep):
+        return rise(keep) <= options.max_rise
+
+    if options.budget and allowed(keep):
+        return keep
+    return selection.most(allowed)
+
+
+def _described(removal, costs, limits, why, rise, options):
     """The `PruningPlan` of a removal."""
     trace = removal.trace
     before, after = dict(costs.before), costs.of(removal)
@@ -321,6 +360,8 @@ def _described(removal, costs, limits, why, options):
         removed=removal.branches.gone,
         tied=reasons.tied(trace),
         uncounted=costs.counted.uncounted,
+        max_rise=options.max_rise,
+        rise=None if rise is None else rise(removal.keep),
     )
     if not made.met:
         made.limit = why.limit(made)
@@ -339,24 +380,26 @@ def _check_patterns(trace, budget):
             )
 
 
-def check(criterion, budget, round_to):
+def check(criterion, budget, round_to, max_rise=None):
     """Refuses arguments of `plan` that cannot work for any model."""
     known = ["zeros", *criteria.REGISTRY]
-    if criterion is None:
-        criterion = "zeros" if budget is None else "group_norm"
-    if not callable(criterion) and criterion not in known:
+    target = budget is not None or max_rise is not None
+    named = criterion is not None
+    if named and not callable(criterion) and criterion not in known:
         raise ValueError(
             f"Argument `criterion` must be one of {', '.join(known)} or a "
             f"function. Received: criterion={criterion!r}"
         )
-    if (criterion == "zeros") != (budget is None):
+    if named and (criterion == "zeros") == target:
         raise ValueError(
             "A budget needs a criterion that ranks channels, such as "
-            "'group_norm', and such a criterion needs a budget. "
+            "'group_norm', and such a criterion needs a budget or `max_rise`. "
             f"Received: criterion={criteria.name_of(criterion)!r}, "
             f"budget={budget!r}"
         )
     if budget is not None:
         budgets.check(budget)
+    if max_rise is not None:
+        checks.number("max_rise", max_rise, "a number >= 0", lambda v: v >= 0)
     if round_to is not None:
         checks.whole("round_to", round_to, 1)

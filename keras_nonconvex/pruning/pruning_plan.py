@@ -67,6 +67,8 @@ class PruningPlan:
         limit: Why the target cannot be met; "" if it is.
         tied: {layer name: other layers whose channels go with its own}.
         uncounted: The names of the layers whose MACs are not known.
+        max_rise: By how much the loss might rise, as in `plan`, or None.
+        rise: By how much it rises, None where it was not measured.
 
     Example:
     >>> plan = knc.pruning.plan(model, budget={"params": 0.3})
@@ -87,6 +89,8 @@ class PruningPlan:
     limit: str = ""
     tied: dict = dataclasses.field(default_factory=dict)
     uncounted: list = dataclasses.field(default_factory=list)
+    max_rise: float | None = None
+    rise: float | None = None
 
     def apply(self, model, optimizer=False):
         """A new model without the dropped channels.
@@ -170,6 +174,8 @@ class PruningPlan:
             border_error={**self.border_error, **later.border_error},
             removed=[*self.removed, *later.removed],
             tied=self.tied,
+            max_rise=None,
+            rise=None,
         )
 
     def diff(self):
@@ -325,6 +331,10 @@ class PruningPlan:
                 met = "met" if left <= self.target[key] else "NOT met"
                 part += f" (target {self.target[key] / full:.1%} {met})"
             parts.append(part)
+        if self.rise is not None:
+            parts.append(
+                f"the loss rises by {self.rise:.3g} (at most {self.max_rise:g})"
+            )
         text = ", ".join(parts)
         return f"{text}. {self.limit}" if self.limit else text
 

@@ -122,8 +122,11 @@ class Reasons:
             "No less can stay with "
             f"round_to={selection.round_to}, "
             f"min_channels={selection.min_channels}, "
-            f"max_ratio={selection.max_ratio:g}."
+            f"max_ratio={selection.max_ratio:g}"
         )
+        if plan.max_rise is not None:
+            text += f", max_rise={plan.max_rise:g}"
+        text += "."
         held = self._held(plan)
         if held:
             reason, sizes = max(held.items(), key=lambda item: item[1].total())

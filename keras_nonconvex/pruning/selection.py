@@ -199,6 +199,25 @@ class Selection:
             self._give_back(keep, costs, limits)
         return keep
 
+    def most(self, allowed):
+        """The last choice in order that is allowed, found by bisection.
+
+        Args:
+            allowed: Function keep -> bool.
+
+        Returns:
+            One bool per id; only what is superfluous goes where nothing else
+            is allowed.
+        """
+        low, high = int(self.superfluous.sum()), len(self.order)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if allowed(self.dropping(middle)):
+                low = middle
+            else:
+                high = middle - 1
+        return self.dropping(low)
+
     def _give_back(self, keep, costs, limits):
         """Fills what rounding has left of the limits, best channels first."""
         left = set(range(len(self.blocks)))

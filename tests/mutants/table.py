@@ -606,6 +606,30 @@ MUTANTS = [
             "test_group_norm_does_not_depend_on_size_or_scale"
         ),
     ),
+    Mutant(
+        PRUNING + "criteria/weights.py",
+        "return np.where(moving, varying, np.maximum(mean, 0.0))",
+        "return varying",
+        (
+            "tests/test_criteria.py::"
+            "test_bn_importance_is_the_mean_of_a_rectified_normal"
+        ),
+    ),
+    Mutant(
+        PRUNING + "criteria/gradients.py",
+        "so_far + part * change\n",
+        "so_far + part * change**2\n",
+        (
+            "tests/test_criteria.py::"
+            "test_fisher_is_the_squared_slope_along_the_filter"
+        ),
+    ),
+    Mutant(
+        PRUNING + "selection.py",
+        "middle = (low + high + 1) // 2",
+        "middle = high = (low + high + 1) // 2",
+        "tests/test_rise.py::test_the_most_channels_go_that_the_rise_allows",
+    ),
     # Run folder and export.
     Mutant(
         RUN_FOLDER,

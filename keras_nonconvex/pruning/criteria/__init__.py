@@ -6,6 +6,7 @@
 from keras_nonconvex.pruning.criteria import samples
 from keras_nonconvex.pruning.criteria import weights
 from keras_nonconvex.pruning.criteria.base import REGISTRY
+from keras_nonconvex.pruning.criteria.base import Scored
 from keras_nonconvex.pruning.criteria.base import combined
 from keras_nonconvex.pruning.criteria.base import criterion
 from keras_nonconvex.pruning.criteria.base import estimates_loss
@@ -17,6 +18,7 @@ from keras_nonconvex.pruning.criteria.weights import *  # noqa: F403
 
 __all__ = [
     "REGISTRY",
+    "Scored",
     "combined",
     "criterion",
     "estimates_loss",

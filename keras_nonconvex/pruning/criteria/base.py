@@ -6,11 +6,23 @@ combined over all layers of a class. The lowest go first, after the exactly
 superfluous ones.
 """
 
+import typing
+
 import numpy as np
 
 from keras_nonconvex import checks
 
 REGISTRY = {}
+
+
+class Scored(typing.NamedTuple):
+    """What scores may belong to that is no `Use`.
+
+    Attributes:
+        ids: One channel id per score, an int array.
+    """
+
+    ids: np.ndarray
 
 
 def criterion(name):
@@ -70,7 +82,8 @@ def combined(trace, parts, how="mean"):
 
     Args:
         trace: A `Trace`.
-        parts: A list of (use, one score per index of its axis).
+        parts: A list of (use, one score per index of its axis); for scores
+            of other axes than those of weights, of (`Scored`, scores).
         how: `"mean"`, `"sum"` or `"max"` over all that belongs to a class.
             Defaults to `"mean"`.
 
@@ -91,6 +104,16 @@ def combined(trace, parts, how="mean"):
     if how == "mean":
         total = total / np.maximum(count, 1)
     return np.where(count > 0, total, np.inf)
+
+
+def relative(scores):
+    """Scores in units of their mean over the layer, zeros left out.
+
+    Args:
+        scores: Scores of one layer, an array of numbers >= 0.
+    """
+    alive = scores[scores > 0]
+    return scores / alive.mean() if len(alive) else scores
 
 
 def estimates_loss(criterion):

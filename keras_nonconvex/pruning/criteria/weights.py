@@ -1,19 +1,15 @@
 """Criteria that look at the weights alone."""
 
 import dataclasses
+import math
 
 import numpy as np
 
 from keras_nonconvex import checks
 from keras_nonconvex.pruning.criteria.base import criterion
+from keras_nonconvex.pruning.criteria.base import relative
 
-__all__ = ["BNScale", "GeometricMedian", "GroupNorm", "Random"]
-
-
-def _relative(scores):
-    """Scores in units of their mean over the layer, zeros left out."""
-    alive = scores[scores > 0]
-    return scores / alive.mean() if len(alive) else scores
+__all__ = ["BNImportance", "BNScale", "GeometricMedian", "GroupNorm", "Random"]
 
 
 @criterion("group_norm")
@@ -47,7 +43,7 @@ class GroupNorm:
         for use in trace.of_role("filter"):
             size = np.abs(use.rows().astype("float64"))
             norms = np.mean(size**self.p, axis=1) ** (1 / self.p)
-            parts.append((use, _relative(norms) if self.relative else norms))
+            parts.append((use, relative(norms) if self.relative else norms))
         return parts
 
 
@@ -93,6 +89,55 @@ class BNScale:
         return parts
 
 
+@criterion("bn_importance")
+@dataclasses.dataclass(frozen=True)
+class BNImportance:
+    """What a ReLU behind batch normalization is expected to give.
+
+    Each channel is taken for normal with mean beta and deviation |gamma|:
+
+        E[max(0, z)] = |gamma| phi(beta / |gamma|) + beta Phi(beta / |gamma|)
+
+    phi and Phi are the density and the distribution function of the standard
+    normal distribution. Channels without a normalization stay.
+
+    Example:
+    >>> small = knc.prune(model, "bn_importance", {"macs": 0.5})
+
+    Reference:
+    - Oh et al., "Batch Normalization Tells You Which Filter is Important",
+      2022.
+    """
+
+    def __call__(self, trace):
+        layers = {}
+        for use in trace.of_role("scale", "shift"):
+            if len(use.variable.shape) == 1:
+                key = (id(use.layer), use.ids.tobytes())
+                layers.setdefault(key, {})[use.role] = use
+        parts = []
+        for uses in layers.values():
+            use, *_ = uses.values()
+            gamma, beta = (
+                uses[role].values.astype("float64")
+                if role in uses
+                else np.full(len(use.ids), default)
+                for role, default in (("scale", 1.0), ("shift", 0.0))
+            )
+            parts.append((use, _rectified_mean(beta, np.abs(gamma))))
+        return parts
+
+
+def _rectified_mean(mean, deviation):
+    """The mean of max(0, z) for normal z, max(0, mean) if it is constant."""
+    moving = deviation > 0
+    ratio = mean / np.where(moving, deviation, 1.0)
+    above = np.array([math.erfc(-r / math.sqrt(2.0)) / 2.0 for r in ratio])
+    density = np.exp(-(ratio**2) / 2.0) / math.sqrt(2.0 * math.pi)
+    varying = deviation * density + mean * above
+    return np.where(moving, varying, np.maximum(mean, 0.0))
+
+
 @criterion("geometric_median")
 @dataclasses.dataclass(frozen=True)
 class GeometricMedian:
@@ -114,7 +159,7 @@ class GeometricMedian:
             products = filters @ filters.T
             distances = squares[:, None] + squares[None] - 2.0 * products
             total = np.sqrt(np.maximum(distances, 0.0)).sum(axis=1)
-            parts.append((use, _relative(total)))
+            parts.append((use, relative(total)))
         return parts
 
 
