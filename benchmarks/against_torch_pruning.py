@@ -41,6 +41,7 @@ from against import bench
 from against import ours
 from against import table
 from against import theirs
+from against import zeros
 from augmentation import BATCH
 from augmentation import SHIFT
 from rich.console import Console
@@ -145,6 +146,7 @@ def measured(row, lab, dense):
     budget = {key: table.BUDGETS[percent] * dense[key]}
     start = time.perf_counter()
     side = theirs if table.is_theirs(method) else ours
+    side = zeros if method in table.ZEROS else side
     figures = side.row(lab, method, budget, seed)
     theirs_too = figures.pop("versions", None)
     return {
@@ -245,6 +247,7 @@ def wanted(rows, patterns, networks, training):
         row
         for row in table.order(networks)
         if any(fnmatch.fnmatch(table.name(row), text) for text in patterns)
+        and (training or row[3] not in table.ZEROS)
         and (row not in rows or (training and "fine_tuned" not in rows[row]))
     ]
 

@@ -14,7 +14,11 @@ METHODS = {
     "taylor_steps": "here, `taylor`, 3 steps",
     "taylor_steps_teacher": "here, `taylor`, 3 steps, with teacher",
     "taylor_projections": "here, `taylor`, 1x1 shortcuts",
+    "tfmot": "TFMOT, magnitude (zeros)",
+    "keras_l1": "Keras, L1 and magnitude (zeros)",
 }
+# Those that only write zeros, whose budget is about parameters.
+ZEROS = ("tfmot", "keras_l1")
 FIRST = ("tp_magnitude", "tp_taylor", "taylor", "taylor_teacher")
 STAGES = ("pruned", "recalibrated", "repaired", "fine_tuned")
 COLUMNS = (
@@ -35,12 +39,13 @@ COLUMNS = (
 
 def order(networks):
     """All rows as (network, key, percent, method, seed), telling ones first."""
-    later = [name for name in METHODS if name not in FIRST]
+    removing = [name for name in METHODS if name not in ZEROS]
+    later = [name for name in removing if name not in FIRST]
     waves = (
         (("macs",), ("50", "33"), (0,), FIRST),
         (("macs",), ("50", "33"), (0,), later),
-        (("macs",), ("50", "33"), (1,), METHODS),
-        (("macs",), ("20",), (0, 1), METHODS),
+        (("macs",), ("50", "33"), (1,), removing),
+        (("macs",), ("20",), (0, 1), removing),
         (("params",), ("50", "33"), (0,), METHODS),
         (("params",), ("50", "33"), (1,), METHODS),
         (("params",), ("20",), (0, 1), METHODS),
@@ -128,10 +133,13 @@ def _missing(rows, networks):
 
 def _line(row, figures, dense):
     *_, method, seed = row
+    params = f"{figures['params'] / dense['params']:.1%}"
+    if method in ZEROS:
+        params += f" ({figures['not_zero'] / dense['params']:.1%} not zero)"
     cells = [
         METHODS[method],
         str(seed),
-        f"{figures['params'] / dense['params']:.1%}",
+        params,
         f"{figures['macs'] / dense['macs']:.1%}",
         *(_percent(figures.get(stage)) for stage in STAGES),
     ]
@@ -168,7 +176,8 @@ def losses(rows):
             for row, figures in rows.items():
                 _, _, _, method, of = row
                 value = figures.get(stage)
-                if of == seed and value is not None and "teacher" not in method:
+                compared = "teacher" not in method and method not in ZEROS
+                if of == seed and value is not None and compared:
                     side = is_theirs(method)
                     best[side] = max(best.get(side, (-1, "")), (value, method))
             if len(best) == 2 and best[True][0] > best[False][0]:
