@@ -13,8 +13,9 @@ in a process of its own, `--torch-python` names another environment for it.
   its network has 1x1 convolutions there that compute the same at first, are
   pruned and trained, and count.
 - Same budget: one function counts both sides, of the network as published.
-- Same training: SGD 0.01 to 0 by a cosine per step, Nesterov momentum 0.9, no
-  decay, and the same random batches.
+- Same training: SGD 0.01 (the rate of Torch-Pruning's own experiments on
+  CIFAR) to 0 by a cosine per step, Nesterov momentum 0.9, no decay, and the
+  same random batches. Rows at 0.05 show what that choice does.
 - What is looked at before training, on both sides: 2,000 random training
   images, 1,024 of them for Taylor.
 
@@ -102,7 +103,8 @@ def head(settings, networks, rows):
         f"- Accuracy in percent of {images or 10_000:,} test images. One row "
         "is one run.",
         f"- trained: {settings['epochs']} epochs of {images or 50_000:,} "
-        f"training images, SGD {bench.RATE} to 0 by a cosine per step, "
+        f"training images, SGD {bench.RATE} (the rate of Torch-Pruning's own "
+        "experiments) or what the row says, to 0 by a cosine per step, "
         f"Nesterov momentum {bench.MOMENTUM}, batch {BATCH}, no decay, flips "
         f"and shifts by up to {SHIFT} pixels, the same batches on both sides. "
         "Sparse learning takes as many epochs before.",

@@ -25,7 +25,7 @@ def row(bench, method, budget, seed):
     Args:
         bench: A `Bench`.
         method: "group_norm" or "taylor", then what else is asked for: "steps",
-            "projections", "teacher", joined by "_".
+            "projections", "teacher", "fast", joined by "_".
         budget: The multiply-adds or parameters that may stay, as a dict.
         seed: An int, for the choice of samples and the order of training.
     """
@@ -60,7 +60,7 @@ def row(bench, method, budget, seed):
             repaired,
             batches(x_train, y_train, seed),
             epochs=bench.epochs,
-            optimizer=bench.optimizer(),
+            optimizer=bench.optimizer(method),
             loss=_loss(),
             steps_per_epoch=bench.steps,
             shuffle=False,

@@ -8,8 +8,10 @@ METHODS = {
     "tp_bn_scale": "Torch-Pruning, BN scale",
     "tp_taylor": "Torch-Pruning, Taylor",
     "tp_group_norm": "Torch-Pruning, GroupNorm, sparse learning first",
+    "tp_magnitude_fast": "Torch-Pruning, magnitude, rate 0.05",
     "group_norm": "here, `group_norm`",
     "taylor": "here, `taylor`",
+    "taylor_fast": "here, `taylor`, rate 0.05",
     "taylor_teacher": "here, `taylor`, with teacher",
     "taylor_steps": "here, `taylor`, 3 steps",
     "taylor_steps_teacher": "here, `taylor`, 3 steps, with teacher",
@@ -184,8 +186,8 @@ def losses(rows):
                 (theirs, one), (ours, other) = best[True], best[False]
                 lines.append(
                     f"- Torch-Pruning is better {_WHEN[stage]}, seed {seed}: "
-                    f"{theirs:.2%} ({METHODS[one].split(', ')[1]}) against "
-                    f"{ours:.2%} ({METHODS[other].split(', ')[1]})."
+                    f"{theirs:.2%} ({METHODS[one].partition(', ')[2]}) against "
+                    f"{ours:.2%} ({METHODS[other].partition(', ')[2]})."
                 )
     return lines
 

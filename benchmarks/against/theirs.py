@@ -11,10 +11,10 @@ from against import nets
 from against import weights
 from against.bench import GRADIENT_SAMPLES
 from against.bench import MOMENTUM
-from against.bench import RATE
 from against.bench import TOLERANCE
 from against.bench import counts
 from against.bench import images
+from against.bench import rate
 from tflite_export.processes import child
 
 WORKER = pathlib.Path(__file__).with_name("torch_worker.py")
@@ -29,7 +29,7 @@ def row(bench, method, budget, seed):
 
     Args:
         bench: A `Bench`.
-        method: "tp_" and one of the worker's methods.
+        method: "tp_" and one of the worker's methods, then "_fast" or not.
         budget: The multiply-adds or parameters that may stay, as a dict.
         seed: An int.
     """
@@ -40,13 +40,13 @@ def row(bench, method, budget, seed):
     same(nets.logits(twin, sample), nets.logits(bench.dense, sample), "1x1")
     _write(bench, given, sample, seed)
     job = {
-        "method": method.removeprefix("tp_"),
+        "method": method.removeprefix("tp_").removesuffix("_fast"),
         "budget": budget,
         "positions": nets.positions(twin),
         "seed": seed,
         "epochs": bench.epochs,
         "batch": BATCH,
-        "rate": RATE,
+        "rate": rate(method),
         "momentum": MOMENTUM,
         "gradient_samples": GRADIENT_SAMPLES,
         "runs": bench.runs,
