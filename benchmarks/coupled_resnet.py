@@ -2,8 +2,8 @@
 
     python benchmarks/coupled_resnet.py --model resnet20.keras
 
-The model is a trained CIFAR-10 ResNet as in `prune_resnet.py`, whose data and
-fine-tuning this uses. It is trained for a few epochs with `CoupledGroups`;
+The model is a trained CIFAR-10 ResNet as in `prune_resnet.py`, whose data this
+uses. It is trained for a few epochs with `CoupledGroups`;
 `plan` then removes what is exactly zero, and the small model is compared with
 the large one on test images.
 """
@@ -13,8 +13,8 @@ import pathlib
 
 import keras
 import numpy as np
-from prune_resnet import MEAN
-from prune_resnet import STD
+from augmentation import MEAN
+from augmentation import STD
 
 import keras_nonconvex as knc
 from keras_nonconvex import datasets

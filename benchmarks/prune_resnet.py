@@ -30,6 +30,11 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
+from augmentation import BATCH
+from augmentation import MEAN
+from augmentation import SHIFT
+from augmentation import STD
+from augmentation import batches
 from keras import ops
 from rich.console import Console
 
@@ -39,13 +44,9 @@ from keras_nonconvex import files
 from keras_nonconvex import terminal
 from keras_nonconvex.pruning import criteria
 
-MEAN = np.array([0.485, 0.456, 0.406], "float32")
-STD = np.array([0.229, 0.224, 0.225], "float32")
 BUDGET = {"macs": 0.5}
-BATCH = 128
 RATE = 0.01
 DECAY = 1e-4
-SHIFT = 4
 TOLERANCE = 1e-4
 EPOCHS = 2
 
@@ -96,29 +97,6 @@ def images(limit):
     ):
         splits += [(x[:limit] - MEAN) / STD, y[:limit]]
     return splits
-
-
-def batches(x, y, seed=0):
-    """Endless random batches, each image flipped or not, and shifted."""
-    rng = np.random.default_rng(seed)
-    size = x.shape[1]
-    black = -MEAN / STD
-    canvas = np.empty((BATCH, size + 2 * SHIFT, size + 2 * SHIFT, 3), "float32")
-    canvas[:] = black
-    windows = np.lib.stride_tricks.sliding_window_view(
-        canvas, (size, size), axis=(1, 2)
-    )
-    while True:
-        order = rng.permutation(len(x))
-        for start in range(0, len(x) - BATCH + 1, BATCH):
-            chosen = order[start : start + BATCH]
-            batch = x[chosen]
-            flipped = rng.random(BATCH) < 0.5
-            batch[flipped] = batch[flipped, :, ::-1]
-            canvas[:, SHIFT:-SHIFT, SHIFT:-SHIFT] = batch
-            down, right = rng.integers(0, 2 * SHIFT + 1, (2, BATCH))
-            cut = windows[np.arange(BATCH), down, right]
-            yield np.moveaxis(cut, 1, -1), y[chosen]
 
 
 def compiled(model, steps=1):

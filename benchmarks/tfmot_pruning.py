@@ -11,7 +11,7 @@ import pathlib
 import tempfile
 
 import keras
-import numpy as np
+from against import weights
 from keras import ops
 
 import tflite_export
@@ -23,6 +23,7 @@ from tflite_export.qat import process
 from tflite_export.qat.training import zipped_bytes
 
 WORKER = pathlib.Path(__file__).with_name("tfmot_worker.py")
+BATCH = 64
 
 
 def main():
@@ -70,16 +71,35 @@ def main():
 
 def pruned(dense, data, epochs, zeros):
     """A copy of the dense model that TFMOT has pruned."""
-    settings = {"epochs": epochs, "batch_size": 64, "zeros": zeros, "seed": 0}
+    steps = -(-len(data.x_train) // BATCH)
+    settings = {
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": BATCH,
+        "zeros": zeros,
+        "seed": 0,
+        "from_logits": False,
+        "optimizer": {
+            "class_name": "Adam",
+            "config": {
+                "learning_rate": {
+                    "class_name": "CosineDecay",
+                    "config": {
+                        "initial_learning_rate": 1e-3,
+                        "decay_steps": epochs * steps,
+                    },
+                }
+            },
+        },
+    }
+    model = keras.models.clone_model(dense)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         arrays = {"x": data.x_train, "y": data.y_train}
         job = process.write(folder, dense, data.x_test[:2], settings, arrays)
         child.run(WORKER, folder, job, lambda line: print(line, end=""))
-        with np.load(folder / "pruned.npz") as file:
-            weights = [file[f"arr_{i}"] for i in range(len(file.files))]
-    model = keras.models.clone_model(dense)
-    model.set_weights(weights)
+        for name, given in weights.load(folder / "pruned.npz").items():
+            model.get_layer(name).set_weights(given)
     return model
 
 

@@ -1,4 +1,4 @@
-"""TFMOT's magnitude pruning, for `tfmot_pruning.py`, in its own process.
+"""TFMOT's magnitude pruning, in a process of its own with Keras 2.
 
 python tfmot_worker.py FOLDER
 """
@@ -9,6 +9,7 @@ import pathlib
 import sys
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(
     0, str(pathlib.Path(__file__).parents[1] / "tflite_export/qat/keras2")
 )
@@ -17,39 +18,56 @@ import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras
 import worker
+from against import weights
+from augmentation import batches
 
 
 def main(folder):
     job = json.loads((folder / "job.json").read_text())
-    tf_keras.utils.set_random_seed(0)
+    tf_keras.utils.set_random_seed(job["seed"])
     model = worker.equal_twin(job, folder, lambda **told: print(told))
     x, y = (np.load(folder / f"{name}.npy") for name in "xy")
-    steps = job["epochs"] * -(-len(x) // job["batch_size"])
+    steps = job["epochs"] * job["steps"]
     sparsity = tfmot.sparsity.keras
     pruned = sparsity.prune_low_magnitude(
         model,
         # As in TFMOT's guide: the last third of the steps at full sparsity.
         sparsity.PolynomialDecay(
-            0.5, job["zeros"], 0, end_step=2 * steps // 3, frequency=50
+            min(0.5, job["zeros"]),
+            job["zeros"],
+            0,
+            end_step=2 * steps // 3,
+            frequency=min(50, max(1, steps // 20)),
         ),
     )
     pruned.compile(
-        tf_keras.optimizers.Adam(
-            tf_keras.optimizers.schedules.CosineDecay(1e-3, steps)
+        tf_keras.optimizers.deserialize(job["optimizer"]),
+        tf_keras.losses.SparseCategoricalCrossentropy(
+            from_logits=job["from_logits"]
         ),
-        "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
+    given = {"x": x, "y": y, "batch_size": job.get("batch_size")}
+    if "batch_size" not in job:
+        given = {
+            "x": batches(x, y, job["seed"]),
+            "steps_per_epoch": job["steps"],
+        }
     pruned.fit(
-        x,
-        y,
-        batch_size=job["batch_size"],
+        **given,
         epochs=job["epochs"],
         callbacks=[sparsity.UpdatePruningStep()],
         verbose=2,
     )
-    weights = sparsity.strip_pruning(pruned).get_weights()
-    np.savez(folder / "pruned.npz", *weights)
+    stripped = sparsity.strip_pruning(pruned)
+    weights.save(
+        folder / "pruned.npz",
+        {
+            layer.name: layer.get_weights()
+            for layer in stripped.layers
+            if layer.weights
+        },
+    )
     (folder / "result.json").write_text("{}")
 
 

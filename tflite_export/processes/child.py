@@ -1,4 +1,4 @@
-"""Scripts of this package in processes of their own."""
+"""Scripts in processes of their own."""
 
 import json
 import os
@@ -11,7 +11,7 @@ class Failed(RuntimeError):
     """The process ended before it wrote its result."""
 
 
-def run(script, folder, job, told=None):
+def run(script, folder, job, told=None, python=sys.executable):
     """Runs a script on a folder: job.json goes in, result.json comes out.
 
     Args:
@@ -20,6 +20,7 @@ def run(script, folder, job, told=None):
         job: What the script has to do; it is written as job.json.
         told: Function of each line that the script prints. An exception in it
             ends the script.
+        python: The interpreter. Defaults to the one that runs this.
 
     Returns:
         What the script wrote as result.json.
@@ -41,7 +42,7 @@ def run(script, folder, job, told=None):
         open(log, "w") as errors,
         subprocess.Popen(
             # -P: the modules beside it must not hide others of their names.
-            [sys.executable, "-P", str(script), str(folder)],
+            [str(python), "-P", str(script), str(folder)],
             stdout=subprocess.PIPE,
             stderr=errors,
             env=environment,

@@ -1,0 +1,1 @@
+"""The parts of `against_torch_pruning.py`."""

@@ -1,0 +1,34 @@
+"""Random batches of CIFAR-10 images, the same ones in every framework.
+
+NumPy alone, so that a process without TensorFlow can import it.
+"""
+
+import numpy as np
+
+MEAN = np.array([0.485, 0.456, 0.406], "float32")
+STD = np.array([0.229, 0.224, 0.225], "float32")
+BATCH = 128
+SHIFT = 4
+
+
+def batches(x, y, seed=0):
+    """Endless random batches, each image flipped or not, and shifted."""
+    rng = np.random.default_rng(seed)
+    size = x.shape[1]
+    black = -MEAN / STD
+    canvas = np.empty((BATCH, size + 2 * SHIFT, size + 2 * SHIFT, 3), "float32")
+    canvas[:] = black
+    windows = np.lib.stride_tricks.sliding_window_view(
+        canvas, (size, size), axis=(1, 2)
+    )
+    while True:
+        order = rng.permutation(len(x))
+        for start in range(0, len(x) - BATCH + 1, BATCH):
+            chosen = order[start : start + BATCH]
+            batch = x[chosen]
+            flipped = rng.random(BATCH) < 0.5
+            batch[flipped] = batch[flipped, :, ::-1]
+            canvas[:, SHIFT:-SHIFT, SHIFT:-SHIFT] = batch
+            down, right = rng.integers(0, 2 * SHIFT + 1, (2, BATCH))
+            cut = windows[np.arange(BATCH), down, right]
+            yield np.moveaxis(cut, 1, -1), y[chosen]
