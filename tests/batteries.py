@@ -74,7 +74,7 @@ class Removal:
             for use in trace.of_role("filter", "bias", "shift"):
                 gone = np.isin(trace.root_of[use.ids], roots[0])
                 array = np.array(use.values)
-                np.moveaxis(array, use.axis, 0)[gone] = 0
+                use.clear(array, gone)
                 use.variable.assign(array)
         plan = pruning.plan(model)
         assert plan.after["params"] < plan.before["params"]

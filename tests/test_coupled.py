@@ -32,10 +32,9 @@ def classes(coupled, values):
         array = dict(zip(map(id, coupled.variables), values, strict=True))[
             id(part.variable)
         ]
-        rows = np.moveaxis(array, part.axis, 0).reshape(len(part.groups), -1)
-        for group, row in zip(part.groups, rows, strict=True):
-            if group < coupled.count:
-                found[group].append(row)
+        groups = np.broadcast_to(part.groups, array.shape)
+        for group in np.unique(part.groups[part.groups < coupled.count]):
+            found[group].append(array[groups == group])
     return [np.concatenate(rows) for rows in found]
 
 
@@ -61,10 +60,9 @@ def times(coupled, values, factors, parts=None):
     places = [id(variable) for variable in coupled.variables]
     found = dict(zip(places, map(np.copy, values), strict=True))
     for part in parts or coupled.classes.parts:
-        rows = np.moveaxis(found[id(part.variable)], part.axis, 0)
-        for row, group in enumerate(part.groups):
-            if group < coupled.count:
-                rows[row] *= factors[group]
+        known = part.groups < coupled.count
+        of_parts = np.append(factors, 1.0)[np.where(known, part.groups, -1)]
+        found[id(part.variable)] *= of_parts
     return list(found.values())
 
 

@@ -67,7 +67,7 @@ PRUNING = [
 ]
 CHANNELS = [
     {"space", "uses"},
-    {"at_hand"},
+    {"at_hand", "balancing"},
     {"walk"},
     {"following"},
     {"trace", "execution"},
@@ -95,7 +95,7 @@ RULES = [
     {"base", "judging"},
     {"elementwise", "merging", "moving", "normalizing"},
     {"weighted", "sequences", "selecting"},
-    {"pooling"},
+    {"pooling", "shuffling"},
 ]
 
 COMPRESSION = [

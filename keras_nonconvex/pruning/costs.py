@@ -54,7 +54,7 @@ class Costs:
         """
         kept = {
             (id(use.variable), use.axis): int(
-                self.trace.stays(keep, use.ids).sum()
+                use.mask(self.trace.stays(keep, use.ids)).sum()
             )
             for use in self.trace.uses
         }

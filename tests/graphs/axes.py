@@ -14,6 +14,7 @@ from graphs.draws import VOLUME
 from graphs.draws import block
 from graphs.draws import divisors
 from graphs.draws import pick
+from graphs.draws import ranked
 from graphs.draws import usual
 from graphs.draws import whole
 from graphs.draws import width
@@ -44,11 +45,26 @@ def reshape_channels(x, rng):
 
 @block(SEQUENCE, IMAGE)
 def channel_shuffle(x, rng):
-    groups = pick(rng, divisors(x.shape[-1]))
+    return shuffled(x, pick(rng, divisors(x.shape[-1])))
+
+
+def shuffled(x, groups):
     y = layers.Reshape((*x.shape[1:-1], groups, x.shape[-1] // groups))(x)
     rank = len(x.shape)
     y = layers.Permute((*range(1, rank - 1), rank, rank - 1))(y)
     return layers.Reshape(x.shape[1:])(y)
+
+
+@block(SEQUENCE, IMAGE)
+def shuffled_groups(x, rng):
+    """Convolutions in as many groups on both sides of a shuffle."""
+    size = x.shape[-1]
+    groups = pick(rng, [d for d in divisors(size) if 2 * d <= size] or [1])
+    for i in range(2):
+        filters = groups * whole(rng, 2, 3)
+        x = ranked("Conv", x)(filters, 1, groups=groups, **usual(rng))(x)
+        x = shuffled(x, groups) if i == 0 else x
+    return x
 
 
 @block(VECTOR, makes=True)

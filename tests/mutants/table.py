@@ -422,8 +422,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/constants.py",
-        "values = values & inside.reshape(",
-        "values = False & inside.reshape(",
+        "values = values & use.aligned(inside)",
+        "values = False & use.aligned(inside)",
         (
             "tests/test_pruning_conditions.py::"
             "test_a_head_that_sends_its_bias_alone_is_no_constant"
@@ -458,6 +458,18 @@ MUTANTS = [
         "return finite and self._equal(self.drift)",
         "return finite",
         "tests/test_sizes.py::test_what_depends_on_the_size_stays_and_says_so",
+    ),
+    Mutant(
+        PRUNING + "channels/balancing.py",
+        "optimize.LinearConstraint(excess, 0, 0)",
+        "optimize.LinearConstraint(excess, -1, 1)",
+        "tests/test_shuffles.py",
+    ),
+    Mutant(
+        PRUNING + "channels/uses.py",
+        "self._joined(self._spread(array)[stays])",
+        "np.compress(stays[: array.shape[self.axis]], array, self.axis)",
+        "tests/test_shuffles.py",
     ),
     Mutant(
         PRUNING + "rules/moving.py",

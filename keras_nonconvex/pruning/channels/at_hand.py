@@ -9,6 +9,11 @@ from keras import tree
 from keras_nonconvex.pruning.channels.space import ChannelSpace
 
 
+def key_of(call):
+    """What a call is known by: the same layer may be called several times."""
+    return id(call.node), call.path
+
+
 class CallAtHand(ChannelSpace):
     """Channel ids, and one call after the other. `Walk` says what is what.
 
@@ -30,7 +35,7 @@ class CallAtHand(ChannelSpace):
             call: A `keras_nonconvex.graph.Call`.
         """
         self.call = call
-        self.key = (id(call.node), call.path)
+        self.key = key_of(call)
         self.shapes = [tuple(t.shape) for t in call.outputs]
         self.given = list(call.node.arguments.keras_tensors)
 
@@ -48,13 +53,15 @@ class CallAtHand(ChannelSpace):
         axis = self._chosen.get(self.key)
         return axis if axis in axes else None
 
-    def pick(self, pick):
-        """Says that the call at hand chooses among its input's channels.
+    def pick(self, pick, call=None):
+        """Says that a call chooses among the channels of a tensor.
 
         Args:
             pick: A `Pick`.
+            call: The call, a later one perhaps. Defaults to `None`: the call
+                at hand.
         """
-        self.picks[self.key] = pick
+        self.picks[key_of(call or self.call)] = pick
 
     def cut_arrays(self, out):
         """Says that constant arrays among the arguments have channels.

@@ -61,7 +61,9 @@ class Pass:
         self.model, self.whole, self._passing = unfolded
         self.calls, self.outputs, self.nested = graph.flattened(self.model)
         self.chosen = chosen or {}
-        self.walk = Walk(self.calls, select, self.chosen)
+        inside = [t for call in self.nested for t in call.outputs]
+        returned = [*self.outputs, *inside]
+        self.walk = Walk(self.calls, returned, select, self.chosen)
         self.tensors = {}
         self.layers = {}
         self.not_followed = {}
@@ -74,6 +76,7 @@ class Pass:
         self.walk.freeze_held()
         for tensor in self.outputs:
             self._freeze_all([self.tensors[id(tensor)]], "model output")
+        self.walk.balance_groups()
 
     def free(self):
         """One bool per id, whether it is the root of a class that may go."""

@@ -68,6 +68,15 @@ class ChannelSpace:
             # Of several ties of one root the last is made; then once more.
             self._parent[np.maximum(a, b)] = np.minimum(a, b)
 
+    @property
+    def ties(self):
+        """All ties, an array; assigned again, it undoes those made since."""
+        return self._parent.copy()
+
+    @ties.setter
+    def ties(self, earlier):
+        self._parent = earlier.copy()
+
     def freeze(self, ids, reason):
         """Says that channels have to stay.
 

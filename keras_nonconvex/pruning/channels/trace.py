@@ -73,6 +73,18 @@ class Trace:
         """
         return [use for use in self.uses if use.role in roles]
 
+    def read_by(self, call):
+        """The tensors whose channels a call reads.
+
+        These are its inputs, but for the last of several calls that are
+        followed as one: this reads what entered the first of them.
+
+        Args:
+            call: A `keras_nonconvex.graph.Call`.
+        """
+        pick = self.picks.get((id(call.node), call.path))
+        return call.inputs if pick is None else pick.first.inputs
+
     def stays(self, keep, ids):
         """One bool per id, None if there are none.
 

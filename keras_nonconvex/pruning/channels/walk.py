@@ -5,6 +5,8 @@ import collections
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.at_hand import CallAtHand
+from keras_nonconvex.pruning.channels.balancing import Grouped
+from keras_nonconvex.pruning.channels.balancing import balance
 from keras_nonconvex.pruning.channels.uses import Gather
 from keras_nonconvex.pruning.channels.uses import Use
 
@@ -48,13 +50,14 @@ class Walk(CallAtHand):
 
     Args:
         calls: The calls of a model, a list of `keras_nonconvex.graph.Call`.
+        outputs: The tensors that it and the models in it return, a list.
         select: Whether a normalization may choose among its input's channels,
             as in `plan`. Defaults to `False`.
         chosen: {call: axis}: which of `choices` to take. Defaults to `None`:
             as the rules prefer.
     """
 
-    def __init__(self, calls, select=False, chosen=None):
+    def __init__(self, calls, outputs, select=False, chosen=None):
         super().__init__(chosen)
         self.select = select
         self._calls = calls
@@ -69,7 +72,9 @@ class Walk(CallAtHand):
         self._seen = set()
         self._makers = {}
         self._readers = collections.Counter(
-            id(t) for call in calls for t in call.inputs
+            id(t)
+            for tensors in (outputs, *(call.inputs for call in calls))
+            for t in tensors
         )
         self._calls_of = collections.Counter(id(c.operation) for c in calls)
 
@@ -113,7 +118,7 @@ class Walk(CallAtHand):
         self.made[name].append(ids)
         return ids
 
-    def use(self, layer, weight, axis, ids, role):
+    def use(self, layer, weight, axis, ids, role, groups=1):
         """Declares that an axis of a weight is indexed by channels.
 
         Scores, masks, cuts, folding and `CoupledGroups` all read this. Called
@@ -131,6 +136,8 @@ class Walk(CallAtHand):
                 "bias" and "shift" are added to them; "scale" multiplies them;
                 "input" reads them; "inner" reads them inside of the layer
                 that makes them; "state" belongs to them and is only cut.
+            groups: In how many groups the filters, the weight's last axis,
+                read them: see `Use`. Defaults to `1`.
         """
         variable = getattr(layer, weight) if isinstance(weight, str) else weight
         self._declared.add((id(self.call.operation), id(variable)))
@@ -148,7 +155,37 @@ class Walk(CallAtHand):
             self.tie(known, ids)
             return
         self._known[id(variable), axis] = ids
-        self.uses.append(Use(self.call.operation, variable, axis, ids, role))
+        self.uses.append(
+            Use(self.call.operation, variable, axis, ids, role, groups)
+        )
+
+    def balance_groups(self):
+        """Ties the channels of convolutions in groups, once all is known."""
+        filters = {id(u.variable): u for u in self.uses if u.role == "filter"}
+        grouped = [
+            Grouped(
+                use,
+                use.ids.reshape(use.groups, -1),
+                filters[id(use.variable)].ids.reshape(use.groups, -1),
+            )
+            for use in self.uses
+            if use.groups > 1
+        ]
+        whole = {id(use) for use in balance(self, grouped)}
+        self.uses = [use for use in self.uses if id(use) not in whole]
+
+    def only_reader(self, tensor):
+        """The call that alone reads a tensor which nothing else needs.
+
+        Args:
+            tensor: A symbolic tensor of the graph.
+
+        Returns:
+            A `keras_nonconvex.graph.Call`; None if there is no such call.
+        """
+        if self._readers[id(tensor)] != 1:
+            return None
+        return next(c for c in self._calls if id(tensor) in map(id, c.inputs))
 
     def freeze_held(self):
         """Freezes what a call holds without a rule that says how.

@@ -32,8 +32,7 @@ def masked_values(trace, zeroed):
             if id(use.variable) not in values:
                 array = np.array(ops.convert_to_numpy(use.variable))
                 values[id(use.variable)] = array
-            array = values[id(use.variable)]
-            np.moveaxis(array, use.axis, 0)[dropped] = 0
+            use.clear(values[id(use.variable)], dropped)
     return values
 
 
@@ -95,8 +94,7 @@ class Builder:
             array: An array of its shape.
         """
         for use in self._uses.get(id(variable), []):
-            stays = self.trace.stays(self.keep, use.ids)
-            array = np.compress(stays, array, axis=use.axis)
+            array = use.cut(array, self.trace.stays(self.keep, use.ids))
         return array
 
     def _model(self, model, path, given):
@@ -139,9 +137,12 @@ class Builder:
         for node in reversed(list(graph.nodes(model))):
             if node.is_input or any(id(t) in wanted for t in node.outputs):
                 needed.append(node)
-                gone = self.bypassed.get((id(node), path), {})
+                key = (id(node), path)
+                gone = self.bypassed.get(key, {})
+                source = self._choices.source(key)
+                read = _read(node) if source is None else [source]
                 wanted.update(
-                    id(t) for i, t in enumerate(_read(node)) if i not in gone
+                    id(t) for i, t in enumerate(read) if i not in gone
                 )
         return reversed(needed)
 
@@ -266,7 +267,7 @@ class Builder:
         for variable in operation.weights if _is_layer(operation) else ():
             masks = [None] * len(variable.shape)
             for use in self._uses.get(id(variable), []):
-                masks[use.axis] = self.trace.stays(self.keep, use.ids)
+                masks[use.axis] = use.mask(self.trace.stays(self.keep, use.ids))
             part = rules.Kept(tuple(variable.shape), tuple(masks))
             weights[variable.name] = weights[variable.path] = part
         inputs = [kept(t) for t in call.inputs]

@@ -42,23 +42,35 @@ class Choices:
         self.name(taken, f"{node.operation.name}_select")
         return {**tensors, id(tensor): taken}
 
+    def source(self, key):
+        """The tensor that a choice of channels reads, in the old model.
+
+        None if the call is none, or if all are left: it is made as it was.
+
+        Args:
+            key: The call, as in `Trace.picks`.
+        """
+        pick = self.trace.picks.get(key)
+        if pick is None or self.trace.stays(self.keep, pick.given).all():
+            return None
+        (tensor,) = pick.first.node.arguments.keras_tensors
+        return tensor
+
     def picked(self, node, key, tensors):
         """What a choice of channels gives of those that are left.
 
-        None if the call is none, or if all are left: it is made as it was.
+        None if the call is none, as in `source`.
 
         Args:
             node: Keras' record of the old call.
             key: The call, as in `Trace.picks`.
             tensors: {id of an old tensor: the new one}.
         """
-        pick = self.trace.picks.get(key)
-        if pick is None:
+        tensor = self.source(key)
+        if tensor is None:
             return None
+        pick = self.trace.picks[key]
         given = self.trace.stays(self.keep, pick.given)
-        if given.all():
-            return None
-        (tensor,) = node.arguments.keras_tensors
         places = np.cumsum(given) - 1
         indices = places[pick.indices[given[pick.indices]]]
         part = list(pick.key)

@@ -105,17 +105,18 @@ class Constants:
 
     def _passed_on(self, call):
         """Roots of the constants that pass a layer which mixes no channels."""
-        constant = [self.of(x) for x in call.inputs]
+        inputs = self.trace.read_by(call)
+        constant = [self.of(x) for x in inputs]
         if not constant:
             return _NONE
         rule = rules.find(call.operation)
         if len(constant) == 1 or rule is None or not rule.concatenates:
             # Values of all inputs are in each value of the output.
             return functools.reduce(np.intersect1d, constant)
-        tensors = [self.trace.tensors[id(x)] for x in call.inputs]
+        tensors = [self.trace.tensors[id(x)] for x in inputs]
         if len({tuple(x.labelled) for x in tensors}) > 1:
             return _NONE
-        live = [np.setdiff1d(self.roots(x), self.of(x)) for x in call.inputs]
+        live = [np.setdiff1d(self.roots(x), self.of(x)) for x in inputs]
         return np.setdiff1d(_union(constant), _union(live))
 
     def _made(self, layer):
@@ -143,15 +144,11 @@ class Constants:
             if use.role == "bias":
                 # What is added inside of the layer does not leave it as such.
                 inside = np.isin(self.trace.root_of[use.ids], inner)
-                values = values & inside.reshape(
-                    [-1 if i == use.axis else 1 for i in range(values.ndim)]
-                )
+                values = values & use.aligned(inside)
             reader = read.get(id(use.variable))
             if reader is not None and len(constant):
                 live = ~np.isin(self.trace.root_of[reader.ids], constant)
-                shape = [1] * values.ndim
-                shape[reader.axis] = -1
-                values = values & live.reshape(shape)
+                values = values & reader.aligned(live)
             alive.append(self.trace.root_of[use.ids][use.rows(values).any(1)])
         return np.setdiff1d(self._made(layer), _union(alive))
 

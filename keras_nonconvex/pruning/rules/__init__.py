@@ -7,6 +7,7 @@ from keras_nonconvex.pruning.rules import normalizing
 from keras_nonconvex.pruning.rules import pooling
 from keras_nonconvex.pruning.rules import selecting
 from keras_nonconvex.pruning.rules import sequences
+from keras_nonconvex.pruning.rules import shuffling
 from keras_nonconvex.pruning.rules import weighted
 from keras_nonconvex.pruning.rules.base import REGISTRY
 from keras_nonconvex.pruning.rules.base import CannotFollow
@@ -35,5 +36,6 @@ __all__ = [
     "rule",
     "selecting",
     "sequences",
+    "shuffling",
     "weighted",
 ]

@@ -110,8 +110,7 @@ class FlattenRule(Moving):
     """Every position has all channels, one after the other."""
 
 
-@rule(layers.Reshape, "Reshape")
-class ReshapeRule(Moving):
+class Reshaping(Moving):
     """Values keep their order; axes before and after channels are left out."""
 
     def moved(self, inputs, axis, walk):

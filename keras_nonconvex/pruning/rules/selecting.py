@@ -18,11 +18,45 @@ from keras_nonconvex.pruning.rules.moving import Positional
 from keras_nonconvex.pruning.rules.moving import run
 
 # A call that is `take(x[key], indices, axis)`. Entry `place` of the key is that
-# of the channels, which it leaves whole; `given` are their ids.
-Pick = collections.namedtuple("Pick", "key place axis given indices")
+# of the channels, which it leaves whole; `given` are their ids. `first` is the
+# call that x enters: the same one, or the first of several in a row.
+Pick = collections.namedtuple("Pick", "key place axis given indices first")
 
 # What stands for the size of a free axis.
 _FREE = 64
+
+
+def pick_of(calls, x, key, entry, axis):
+    """The `Pick` that calls in a row are together, None if they are none.
+
+    Args:
+        calls: The calls, each of which reads what the one before returns.
+        x: The `Tensor` that enters, with channels on one axis.
+        key: The key that there would be, with one entry per axis or more.
+        entry: Which of its entries is that of the channels.
+        axis: Where the channels would be in the result.
+    """
+    (place,) = x.labelled
+    shape = [1, *(_FREE if n is None else n for n in x.shape[1:])]
+    if math.prod(shape) > MOST_VALUES:
+        return None
+    along = [1] * len(shape)
+    along[place] = -1
+    numbers = np.arange(shape[place], dtype="int32").reshape(along)
+    every = np.arange(math.prod(shape), dtype="int32").reshape(shape)
+    found, moved = [np.broadcast_to(numbers, shape)], [every]
+    try:
+        for call in calls:
+            found, moved = run(call, found), run(call, moved)
+    except CannotFollow:
+        return None
+    (found,), (moved,) = found, moved
+    if found.ndim <= axis:
+        return None
+    indices = np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1)[:, 0]
+    if not np.array_equal(moved, np.take(every[key], indices, axis=axis)):
+        return None
+    return Pick(key, entry, axis, x.axes[place], indices, calls[0])
 
 
 @rule(*"Flip Repeat Roll Take Tile".split())
@@ -53,26 +87,7 @@ class SelectingRule(Positional):
         if not isinstance(key[entry], slice):
             return None
         key = (*key[:entry], slice(None), *key[entry + 1 :])
-        shape = [1, *(_FREE if n is None else n for n in x.shape[1:])]
-        if math.prod(shape) > MOST_VALUES:
-            return None
-        along = [1] * len(shape)
-        along[place] = -1
-        numbers = np.arange(shape[place], dtype="int32").reshape(along)
-        every = np.arange(math.prod(shape), dtype="int32").reshape(shape)
-        try:
-            (found,) = run(walk.call, [np.broadcast_to(numbers, shape)])
-            (moved,) = run(walk.call, [every])
-        except CannotFollow:
-            return None
-        if found.ndim <= axis:
-            return None
-        indices = np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1)
-        indices = indices[:, 0]
-        expected = np.take(every[key], indices, axis=axis)
-        if not np.array_equal(moved, expected):
-            return None
-        return Pick(key, entry, axis, x.axes[place], indices)
+        return pick_of([walk.call], x, key, entry, axis)
 
     def key(self, x, walk):
         """The operation's key: one entry per axis of the input, or more."""

@@ -106,38 +106,20 @@ class _Convolution(Rule):
 
 @rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
 class ConvolutionRule(_Convolution):
-    """With groups, the finer of two ways: see `grouped`."""
+    """With groups, which have to keep equally many: see `Walk.use`."""
 
     def channels(self, layer, inputs, walk):
         (x,) = inputs
         axis = only_channels(layer, x, walk)
-        ids = walk.make(layer.filters)
-        if layer.groups == 1:
-            walk.use(layer, "kernel", -2, x.axes[axis], "input")
-        else:
-            self.grouped(layer, x.axes[axis], ids, walk)
-        walk.use(layer, "kernel", -1, ids, "filter")
-        return _finished(layer, walk.shapes[0], ids, walk)
-
-    def grouped(self, layer, ids, out, walk):
-        """Ties what keeps all groups of the same size.
-
-        Either whole groups go, or the same channels of every group.
-        """
-        if ids is None:
+        read, groups = x.axes[axis], layer.groups
+        if read is None and groups > 1:
             raise CannotFollow(
                 f"'{layer.name}' reads what must stay, in groups"
             )
-        groups = layer.groups
-        ids, out = ids.reshape(groups, -1), out.reshape(groups, -1)
-        if _whole_groups(layer):
-            for columns in (ids, out):
-                _tie_all(columns.T, walk)
-            walk.tie(ids[:, 0], out[:, 0])
-        else:
-            for rows in (ids, out):
-                _tie_all(rows, walk)
-            walk.use(layer, "kernel", -2, ids[0], "input")
+        ids = walk.make(layer.filters)
+        walk.use(layer, "kernel", -2, read, "input", groups)
+        walk.use(layer, "kernel", -1, ids, "filter")
+        return _finished(layer, walk.shapes[0], ids, walk)
 
     def resized(self, layer, cut):
         changes = super().resized(layer, cut)
@@ -146,16 +128,6 @@ class ConvolutionRule(_Convolution):
             depth = cut.weights["kernel"].shape[-2]
             changes["groups"] = cut.inputs[0].shape[axis] // depth
         return changes
-
-
-def _whole_groups(layer):
-    return layer.groups >= layer.kernel.shape[-2]
-
-
-def _tie_all(rows, walk):
-    """Ties all rows of a matrix of ids with the first one."""
-    for row in rows[1:]:
-        walk.tie(rows[0], row)
 
 
 @rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)

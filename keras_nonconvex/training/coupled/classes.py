@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_nonconvex.tensors import in_full_precision
 
-# Indices along an axis of a variable, and the class of each; the number of
-# classes stands for none.
-Part = collections.namedtuple("Part", "variable axis groups")
+# A variable and the class of each of its values, in a shape that broadcasts to
+# the variable's; the number of classes stands for none.
+Part = collections.namedtuple("Part", "variable groups")
 
 # The roles of the weights that make a channel.
 OWN = ("filter", "bias", "scale", "shift")
@@ -39,7 +39,7 @@ class Classes:
         if consumers:
             uses += trace.of_role("input", "inner")
         self.parts = [
-            Part(use.variable, use.axis, group_of[trace.root_of[use.ids]])
+            Part(use.variable, use.aligned(group_of[trace.root_of[use.ids]]))
             for use in uses
             if use.variable.trainable
             and (group_of[trace.root_of[use.ids]] < self.count).any()
@@ -64,14 +64,14 @@ class Classes:
             ops.sum(
                 values[self._places[id(part.variable)]],
                 axis=tuple(
-                    i for i in range(len(part.variable.shape)) if i != part.axis
+                    i for i, n in enumerate(part.groups.shape) if n == 1
                 ),
             )
             for part in self.parts
         ]
-        groups = np.concatenate([part.groups for part in self.parts])
+        groups = np.concatenate([part.groups.ravel() for part in self.parts])
         return ops.segment_sum(
-            ops.concatenate(sums),
+            ops.concatenate([ops.reshape(total, (-1,)) for total in sums]),
             ops.convert_to_tensor(groups.astype("int32")),
             num_segments=self.count + 1,
         )[: self.count]
@@ -111,11 +111,7 @@ class Classes:
         products = list(values)
         for part in parts:
             place = self._places[id(part.variable)]
-            shape = [1] * len(part.variable.shape)
-            shape[part.axis] = -1
-            factor = ops.reshape(
-                ops.take(factors, part.groups.astype("int32")), shape
-            )
+            factor = ops.take(factors, part.groups.astype("int32"))
             value = products[place]
             products[place] = value * ops.cast(factor, value.dtype)
         return products
