@@ -637,6 +637,15 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        PRUNING + "criteria/gradients.py",
+        "(part * part * count, found)",
+        "(part, found)",
+        (
+            "tests/test_criteria.py::"
+            "test_output_change_is_the_squared_slope_of_all_outputs"
+        ),
+    ),
+    Mutant(
         PRUNING + "selection.py",
         "middle = (low + high + 1) // 2",
         "middle = high = (low + high + 1) // 2",
