@@ -12,7 +12,7 @@ from keras_nonconvex.solvers import base
 from keras_nonconvex.solvers import step_size
 
 # What makes a channel zero and leaves its filter a gradient: not the scale.
-_SOFT = ("filter", "bias", "shift")
+_ROLES = ("filter", "bias", "shift")
 
 
 class SoftPruning(keras.callbacks.Callback):
@@ -22,8 +22,7 @@ class SoftPruning(keras.callbacks.Callback):
     int(rate n) of the lowest scores become zero: their filters, biases,
     shifts and moving means. Scales of normalization stay, so the filters keep
     training, and those that grow again in the next epoch may stay. At the end
-    of training the scales become zero as well: the channels are exactly zero
-    and `plan` removes them.
+    of training the channels are exactly zero, and `plan` removes them.
 
     Args:
         rate: A number in (0, 1), the fraction of each layer's channels that
@@ -107,15 +106,16 @@ class SoftPruning(keras.callbacks.Callback):
         for roots in self._blocks:
             order = roots[np.argsort(scores[roots], kind="stable")]
             self._zeroed[order[: _count(rate, roots)]] = True
-        self._zero(_SOFT)
+        self._zero()
 
     def on_train_end(self, logs=None):
-        self._zero((*_SOFT, "scale"))
+        # Another callback may have brought the best weights back.
+        self._zero()
 
-    def _zero(self, roles):
-        """Zeroes what the chosen channels have in weights of these roles."""
+    def _zero(self):
+        """Sets the chosen channels to zero."""
         trace = self._trace
-        for use in [*trace.of_role(*roles), *trace.of_role("state")]:
+        for use in [*trace.of_role(*_ROLES), *trace.of_role("state")]:
             if use.role == "state" and use.variable.name != "moving_mean":
                 continue
             zero = self._zeroed[trace.root_of[use.ids]]

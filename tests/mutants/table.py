@@ -45,6 +45,7 @@ JOINT = "keras_nonconvex/regularizers/joint_prox.py"
 ENVELOPE = "keras_nonconvex/regularizers/envelope.py"
 HIERARCHICAL = "keras_nonconvex/regularizers/hierarchical.py"
 PATTERNS = "keras_nonconvex/group_patterns.py"
+CALLBACKS = "keras_nonconvex/callbacks/"
 COUPLED = "keras_nonconvex/training/coupled/"
 STEP_SIZE = "keras_nonconvex/solvers/step_size.py"
 PROXIMAL = "keras_nonconvex/solvers/proximal.py"
@@ -290,6 +291,42 @@ MUTANTS = [
         (
             "tests/test_coupled.py::"
             "test_the_step_of_a_class_is_the_inverse_of_its_mean_metric"
+        ),
+    ),
+    Mutant(
+        COUPLED + "base.py",
+        "(saved / saved.mean())",
+        "(saved / saved.max())",
+        (
+            "tests/test_coupled.py::"
+            "test_weights_by_cost_are_in_units_of_the_mean_class"
+        ),
+    ),
+    Mutant(
+        COUPLED + "groups.py",
+        "return roots * penalty.prox(t / roots, step * strengths)",
+        "return penalty.prox(t, step * strengths * roots)",
+        (
+            "tests/test_coupled.py::"
+            "test_no_norm_beats_the_prox_with_weights_and_a_decay"
+        ),
+    ),
+    Mutant(
+        COUPLED + "envelope.py",
+        "largest(norms / ops.cast(roots, norms.dtype), self.floor())",
+        "largest(norms, self.floor())",
+        (
+            "tests/test_coupled_envelope.py::"
+            "test_training_ends_with_exactly_k_classes_of_the_whole_network"
+        ),
+    ),
+    Mutant(
+        CALLBACKS + "soft_pruning.py",
+        'use.variable.name != "moving_mean"',
+        "True",
+        (
+            "tests/test_plan_first.py::"
+            "test_soft_zeros_grow_again_until_they_are_exact"
         ),
     ),
     # Solvers.
