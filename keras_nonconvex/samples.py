@@ -8,6 +8,7 @@ of a data set (`knc.datasets.load`).
 """
 
 import dataclasses
+import math
 import os
 
 import keras
@@ -25,7 +26,7 @@ _READ_ON = 100
 # Of a `PyDataset`, whose batches are read in random order, a few are enough.
 _BATCHES = 64
 # What `fit` gets together where a dataset has single samples: Keras' default.
-_BATCH = 32
+BATCH = 32
 
 
 def read(model, x, y=None, most=None, name="x", seed=0, split="train"):
@@ -175,7 +176,7 @@ def for_fit(model, x, y=None, steps=None):
     if form.rank(first) == "sample":
         if not hasattr(x, "batch"):
             return read(model, x)
-        x = x.batch(_BATCH)
+        x = x.batch(BATCH)
     if any(form.takes) and not form.suits(next(form.stream(x))[0]):
         raise ValueError(
             "Argument `x` is a dataset whose images have another range than "
@@ -183,6 +184,33 @@ def for_fit(model, x, y=None, steps=None):
             f"Received: {type(x).__name__}"
         )
     return x, y
+
+
+def steps(model, x, fit_options):
+    """How many batches `fit` takes from data in an epoch.
+
+    Args:
+        model: A built model.
+        x: Inputs, or a dataset, as `for_fit` gives them.
+        fit_options: A dict of arguments of `fit`.
+
+    Returns:
+        A whole number, or None where the data does not tell.
+    """
+    told = fit_options.get("steps_per_epoch")
+    if told is not None:
+        return told
+    if are_arrays(model, x):
+        count = sample_forms.count((x, None), "x")
+        rest = 1.0 - (fit_options.get("validation_split") or 0.0)
+        size = fit_options.get("batch_size") or BATCH
+        return math.ceil(math.floor(count * rest) / size)
+    if isinstance(x, keras.utils.PyDataset):
+        return x.num_batches
+    try:
+        return len(x)
+    except TypeError:
+        return None
 
 
 def leaves(model, x):

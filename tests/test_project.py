@@ -50,7 +50,7 @@ SOLVERS = [
 CALLBACKS = [{"state", "freeze"}]
 COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
-    {"coupled", "inner_layers"},
+    {"coupled", "inner_layers", "descent", "distillation"},
     {"model"},
     {"attachment", "recovery", "strength"},
 ]

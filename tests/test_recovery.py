@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from test_training import small_data
 
@@ -201,3 +202,190 @@ def test_each_output_is_trained_and_measured_as_what_it_is(as_dict):
     ]
     measured = [told["what_accuracy"], told["odd_accuracy"]]
     assert measured == pytest.approx(expected)
+
+
+def rates(model, *arguments, **options):
+    """The rate of each step of a fine-tuning, by the optimizer's schedule."""
+    knc.fine_tune(model, *arguments, verbose=0, **options)
+    optimizer, seen = model.optimizer, []
+    for step in range(int(optimizer.iterations)):
+        optimizer.iterations.assign(step)
+        seen.append(float(optimizer.learning_rate))
+    return seen
+
+
+def in_batches(count, size=30):
+    x, y = small_data(count)
+    for i in range(0, count, size):
+        yield x[i : i + size], y[i : i + size]
+
+
+class Steps(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return small_data(30)
+
+
+DATA = {
+    "arrays": (lambda: small_data(120), {"batch_size": 30}),
+    "validation": (
+        lambda: small_data(150),
+        {"batch_size": 30, "validation_split": 0.2},
+    ),
+    "generator": (lambda: (in_batches(120),), {}),
+    "steps": (lambda: (in_batches(240),), {"steps_per_epoch": 4}),
+    "resumed": (
+        lambda: (*small_data(120), 5),
+        {"batch_size": 30, "initial_epoch": 3},
+    ),
+    "PyDataset": (lambda: (Steps(),), {}),
+}
+
+
+@pytest.mark.parametrize("form", DATA)
+def test_the_rate_falls_by_a_cosine_over_all_steps(form):
+    data, options = DATA[form]
+    x, y, epochs = (*data(), None, None)[:3]
+    if isinstance(x, Steps):
+        y = None
+    seen = rates(flat(3, "softmax"), x, y, epochs or 2, **options)
+    np.testing.assert_allclose(
+        seen, 1e-3 * (1 + np.cos(np.pi * np.arange(8) / 8)) / 2, rtol=1e-5
+    )
+
+
+def test_where_the_steps_are_not_known_the_rate_falls_by_the_epoch():
+    x, y = small_data(60)
+    # What a filter lets pass is not known.
+    unknown = (
+        tf.data.Dataset.from_tensor_slices((x, y))
+        .batch(30)
+        .filter(lambda *batch: True)
+    )
+    model, seen = net(), []
+    see = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(
+            float(model.optimizer.learning_rate)
+        )
+    )
+    knc.fine_tune(
+        model, unknown, epochs=2, learning_rate=0.1, callbacks=see, verbose=0
+    )
+    middles = 0.1 * (1 + np.cos(np.pi * np.array([0.25, 0.75]))) / 2
+    np.testing.assert_allclose(seen, middles, rtol=1e-5)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_the_usual_optimizer_suits_the_model_and_goes_on_afterwards(tmp_path):
+    x, y = small_data(60)
+    model, teacher = net(), net()
+    kernel = model.layers[1].kernel
+    value = keras.ops.convert_to_numpy(kernel)
+    zero = value < 0
+    kernel.assign(np.where(zero, 0.0, value))
+    knc.fine_tune(model, x, y, 2, teacher=teacher, keep_zeros=True, verbose=0)
+    assert not keras.ops.convert_to_numpy(kernel)[zero].any()
+    optimizer = model.optimizer
+    assert isinstance(optimizer, keras.optimizers.SGD)
+    assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
+    # The cosine starts anew for whoever goes on.
+    assert int(optimizer.iterations) == 4
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)
+    model.save(tmp_path / "small.keras")
+    loaded = keras.models.load_model(tmp_path / "small.keras")
+    np.testing.assert_allclose(
+        loaded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6
+    )
+    loaded.fit(x, y, verbose=0)
+    plain = flat(3, "softmax")
+    knc.fine_tune(plain, x, y, 1, verbose=0)
+    assert type(plain.optimizer) is keras.optimizers.Adam
+
+
+def test_an_optimizer_that_is_given_is_used_as_it_is():
+    x, y = small_data(60)
+    optimizer = keras.optimizers.RMSprop(0.002)
+    seen = rates(net(), x, y, 2, optimizer)
+    np.testing.assert_allclose(seen, [0.002] * 4)
+    for wrong in (0.0, float("nan"), "fast"):
+        with pytest.raises(ValueError, match="`learning_rate` must be"):
+            knc.fine_tune(net(), x, y, learning_rate=wrong)
+    with pytest.raises(ValueError, match="is for the usual optimizer"):
+        knc.fine_tune(net(), x, y, optimizer="sgd", learning_rate=0.1)
+    with pytest.raises(ValueError, match="`temperature` must be"):
+        knc.fine_tune(net(), x, y, teacher=net(), temperature=0.0)
+
+
+def test_a_model_is_run_as_it_was_compiled():
+    x, y = small_data(60)
+    model = flat(3, "softmax")
+    model.compile("sgd", run_eagerly=True, jit_compile=False)
+    knc.fine_tune(model, x, y, 1, verbose=0)
+    assert model.run_eagerly and not model.jit_compile
+
+
+def test_with_a_teacher_penalties_and_weights_of_samples_count():
+    # A rate of almost zero: the loss is that of the weights as they are.
+    x, y = small_data(120)
+    keras.utils.set_random_seed(0)
+    teacher, model = flat(3), flat(3)
+    for each in (teacher, model):
+        dense = each.layers[-1]
+        dense.kernel.assign(keras.random.normal(dense.kernel.shape, seed=1))
+    kernel = model.layers[-1].kernel
+    kernel.assign(0.5 * kernel)
+    kernel.regularizer = keras.regularizers.L2(0.1)
+    weights = np.linspace(0, 2, 120).astype("float32")
+    told = knc.fine_tune(
+        model,
+        x,
+        y,
+        1,
+        keras.optimizers.SGD(1e-12),
+        teacher=teacher,
+        teacher_weight=0.7,
+        temperature=2.0,
+        batch_size=120,
+        sample_weight=weights,
+        validation_data=(x, y),
+        verbose=0,
+    ).history
+
+    def log_softmax(logits):
+        logits = logits - logits.max(-1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+    given, wanted = (m.predict(x, verbose=0) for m in (model, teacher))
+    hard = -log_softmax(given)[np.arange(120), y]
+    p = log_softmax(wanted / 2)
+    soft = (np.exp(p) * (p - log_softmax(given / 2))).sum(-1)
+    penalty = 0.1 * (keras.ops.convert_to_numpy(kernel) ** 2).sum()
+    np.testing.assert_allclose(
+        [told["loss"][0], told["val_loss"][0]],
+        [
+            np.mean(weights * (0.3 * hard + 0.7 * 4 * soft)) + penalty,
+            hard.mean() + penalty,
+        ],
+        rtol=1e-4,
+    )
+
+
+def test_few_steps_start_from_statistics_of_the_data():
+    x, y = small_data(120)
+    for momentum, stale in ((0.99, True), (0.2, False)):
+        model = net()
+        norm = model.layers[2]
+        norm.momentum = momentum
+        # Statistics from before a pruning.
+        norm.moving_mean.assign(np.full(6, 1e4))
+        knc.fine_tune(model, x, y, 2, learning_rate=1e-9, verbose=0)
+        found = keras.ops.convert_to_numpy(norm.moving_mean)
+        features = keras.ops.convert_to_numpy(model.layers[1](x))
+        if stale:
+            np.testing.assert_allclose(
+                found, features.mean(axis=(0, 1, 2)), atol=0.02
+            )
+        else:
+            assert (abs(found) < 1.0).all()

@@ -1,14 +1,20 @@
 """After pruning: batch statistics, fine-tuning, the dense model as teacher."""
 
+import itertools
+
 import keras
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
-from keras_nonconvex import configs
 from keras_nonconvex import data_loss
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
 from keras_nonconvex import samples
+from keras_nonconvex.training import descent
+from keras_nonconvex.training import distillation
+
+# What training may leave of batch statistics from before it.
+REMEMBERED = 0.01
 
 
 def recalibrate(model, x, batch_size=128):
@@ -35,12 +41,7 @@ def recalibrate(model, x, batch_size=128):
     >>> small = knc.recalibrate(knc.prune(model), x_train)
     """
     batch_size = checks.whole("batch_size", batch_size, 1)
-    norms = [
-        (layer, layer.momentum)
-        for layer in graph.sublayers(model)
-        if isinstance(layer, keras.layers.BatchNormalization)
-        and layer.trainable
-    ]
+    norms = _norms(model)
     if not norms:
         return model
     try:
@@ -60,22 +61,30 @@ def fine_tune(
     x,
     y=None,
     epochs=5,
-    optimizer="adam",
+    optimizer=None,
     loss=None,
     metrics=None,
     teacher=None,
-    teacher_weight=0.5,
+    teacher_weight=0.9,
     temperature=3.0,
     keep_zeros=False,
+    learning_rate=None,
     **fit_options,
 ):
     """Trains a pruned model, optionally with the dense one as its teacher.
 
     With a teacher the loss is (1 - teacher_weight) loss + teacher_weight
     T^2 KL(teacher || model), with the outputs of both softened by the
-    temperature T (`keras.distillation`). The losses that the models were
-    compiled with and their last layers tell whether the outputs are
-    probabilities or logits, of one class out of several or of yes or no.
+    temperature T. The losses that the models were compiled with and their
+    last layers tell whether the outputs are probabilities or logits, of one
+    class out of several or of yes or no. In validation the loss is the
+    model's own.
+
+    Without an optimizer the rate falls to zero by a cosine over all steps, or
+    from epoch to epoch where the number of steps is not known. Where batch
+    normalization would remember more than 1% of its statistics from before,
+    since the steps are few, they are computed anew before the training
+    (`recalibrate`). The weights are those after the last step.
 
     Args:
         model: A built model, compiled and trained in place.
@@ -84,7 +93,8 @@ def fine_tune(
         y: Targets, as in `fit`. None where `x` has them. Defaults to `None`.
         epochs: A whole number >= 1. Defaults to `5`.
         optimizer: An optimizer or its name, as in `compile`. Defaults to
-            `"adam"`.
+            `None`: SGD with Nesterov momentum 0.9 for a model with batch
+            normalization, Adam for any other.
         loss: A loss or its name, as in `compile`. Defaults to `None`: the
             one that the model was compiled with, else the crossentropy that
             suits each output.
@@ -94,11 +104,14 @@ def fine_tune(
             shape, which shares no layer with `model` and stays unchanged; or
             None for no teacher. Defaults to `None`.
         teacher_weight: A number in [0, 1], the teacher's part of the loss.
-            Defaults to `0.5`.
-        temperature: A number above 0 by which logits are divided before
-            their softmax. Defaults to `3.0`.
+            Defaults to `0.9`.
+        temperature: A number > 0 by which logits are divided before their
+            softmax. Defaults to `3.0`.
         keep_zeros: True or False, whether weights that are zero stay zero.
             Defaults to `False`.
+        learning_rate: A number > 0, the rate that the cosine starts from;
+            for the usual optimizer only. Defaults to `None`: 0.01 for SGD and
+            0.001 for Adam.
         **fit_options: Further arguments of `fit`, such as `batch_size`,
             `validation_data`, `callbacks` and `verbose`.
 
@@ -116,6 +129,15 @@ def fine_tune(
     Reference: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural
     Network, 2015.
     """
+    epochs = checks.whole("epochs", epochs, 1)
+    if learning_rate is not None:
+        learning_rate = _above_zero("learning_rate", learning_rate)
+        if optimizer is not None:
+            raise ValueError(
+                "Argument `learning_rate` is for the usual optimizer: give "
+                "your own its rate itself. "
+                f"Received: learning_rate={learning_rate}"
+            )
     if teacher is not None:
         teacher_weight = checks.number(
             "teacher_weight",
@@ -123,101 +145,82 @@ def fine_tune(
             "a number in [0, 1]",
             lambda v: 0.0 <= v <= 1.0,
         )
-    steps = fit_options.get("steps_per_epoch")
-    x, y = samples.for_fit(model, x, y, steps)
+        temperature = _above_zero("temperature", temperature)
+    x, y = samples.for_fit(model, x, y, fit_options.get("steps_per_epoch"))
     settings = data_loss.compile_settings(model, loss, data_loss.labels(x, y))
+    settings.update(_manner(model))
     found = outputs.of(model, settings["loss"])
     if teacher is not None:
-        soft = _SoftTargets(*_deciders(model, teacher, found), temperature)
+        both = distillation.pair(teacher, model, found)
     if metrics is None:
         metrics = [output.metrics() for output in found]
         metrics = metrics[0] if len(found) == 1 else metrics
+    steps = samples.steps(model, x, fit_options)
+    left = epochs - fit_options.get("initial_epoch", 0)
+    if steps is not None:
+        _renew(model, x, steps, steps * left, fit_options.get("batch_size"))
+    own = []
+    if optimizer is None:
+        optimizer, own = descent.usual_optimizer(
+            model, learning_rate, steps, left
+        )
     model.compile(optimizer, **settings, metrics=metrics)
+    if keep_zeros:
+        own.append(callbacks.Freeze(model))
     given = fit_options.pop("callbacks", None)
     given = [] if given is None else keras.tree.flatten(given)
-    if keep_zeros:
-        given = [*given, callbacks.Freeze(model)]
-    if teacher is None:
-        return model.fit(x, y, epochs=epochs, callbacks=given, **fit_options)
-    trained = keras.distillation.Distiller(
-        _frozen_copy(teacher),
-        model,
-        soft,
-        student_loss_weight=1.0 - teacher_weight,
+    trained = model
+    if teacher is not None:
+        trained = distillation.Taught(
+            model, teacher, both, teacher_weight, temperature
+        )
+        # Its optimizer scales losses by itself where the precision needs it.
+        trained.compile(
+            model.optimizer, **settings, metrics=metrics, auto_scale_loss=False
+        )
+    return trained.fit(
+        x, y, epochs=epochs, callbacks=[*given, *own], **fit_options
     )
-    trained.compile(model.optimizer, settings["loss"], metrics=metrics)
-    return trained.fit(x, y, epochs=epochs, callbacks=given, **fit_options)
 
 
-def _deciders(model, teacher, found):
-    """The one `Output` of the teacher, and that of the student."""
-    mine = {id(v) for v in model.variables}
-    if any(id(v) in mine for v in teacher.variables):
-        raise ValueError(
-            "Argument `teacher` must not share layers with the model: make "
-            "a copy with keras.models.clone_model and set_weights. "
-            f"Received: teacher={teacher.name!r}"
-        )
-    if getattr(model, "solver", None) and model.solver.targets(model):
-        raise ValueError(
-            "Training with a teacher cannot apply the prox of penalties: "
-            "remove them with knc.strip(model). "
-            f"Received: model={model.name!r}"
-        )
-    if len(found) != 1:
-        raise ValueError(
-            "Argument `teacher` needs a model with one output. "
-            f"Received: model={model.name!r} with {len(found)}"
-        )
-    loss = getattr(teacher, "loss", None) or found[0].loss
-    both = [*outputs.of(teacher, loss), *found]
-    kinds = [output.kind for output in both]
-    shapes = [output.shape for output in both]
-    if (
-        kinds not in ([outputs.CLASSES] * 2, [outputs.YES_NO] * 2)
-        or len(set(shapes)) != 1
-    ):
-        raise ValueError(
-            "Argument `teacher` needs two classifiers with outputs of the "
-            "same shape, which end in a softmax, in a sigmoid or in logits; "
-            "compile them with their losses where their last layers do not "
-            f"tell. Received: teacher={teacher.name!r} with {kinds[0]} of "
-            f"shape {shapes[0]}, model={model.name!r} with {kinds[-1]} of "
-            f"shape {shapes[-1]}"
-        )
-    return both
+def _above_zero(name, value):
+    return checks.number(name, value, "a number > 0", lambda v: v > 0.0)
 
 
-def _frozen_copy(model):
-    """A copy, to be frozen while the given model stays as it is."""
-    copy = configs.anew(model)
-    copy.set_weights(model.get_weights())
-    return copy
+def _manner(model):
+    """How a model was compiled to be run, as arguments of `compile`."""
+    if not getattr(model, "compiled", False):
+        return {}
+    told = model._compile_config.config
+    names = ("jit_compile", "run_eagerly", "steps_per_execution")
+    return {name: told[name] for name in names if name in told}
 
 
-class _SoftTargets(keras.distillation.LogitsDistillation):
-    """Keras' distillation of logits, for outputs of any classifier.
+def _norms(model):
+    """[(batch normalization that is trained, its momentum), ...]."""
+    return [
+        (layer, layer.momentum)
+        for layer in graph.sublayers(model)
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and layer.trainable
+    ]
+
+
+def _renew(model, x, batches, steps, batch_size):
+    """Recalibrates where so many steps would not forget what was before.
 
     Args:
-        teacher: The `Output` of the teacher.
-        student: The `Output` of the student.
-        temperature: As in `fine_tune`.
+        model: The model.
+        x: Inputs, or a dataset, as `fit` takes them.
+        batches: How many batches an epoch has.
+        steps: How many steps the training has.
+        batch_size: The samples per batch, None for Keras' default.
     """
-
-    def __init__(self, teacher, student, temperature):
-        # With its default, a name, Keras 3.15 computes the divergence of the
-        # logits themselves.
-        super().__init__(temperature, keras.losses.KLDivergence())
-        self.teacher = teacher
-        self.student = student
-
-    def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
-        return super().compute_loss(
-            keras.tree.map_structure(
-                self.teacher.class_logits, teacher_outputs
-            ),
-            keras.tree.map_structure(
-                self.student.class_logits, student_outputs
-            ),
-            **kwargs,
-        )
+    norms = _norms(model)
+    # What can be read once is left for the training.
+    if hasattr(x, "__next__") or not any(
+        momentum**steps > REMEMBERED for _, momentum in norms
+    ):
+        return
+    some = samples.batches(model, x, batch_size or samples.BATCH)
+    recalibrate(model, itertools.islice(some, batches))

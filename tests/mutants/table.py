@@ -792,4 +792,32 @@ MUTANTS = [
         "integers(ends[:-1], ends[:-1] + 1)",
         "tests/test_datasets.py::test_a_few_images_are_from_all_over",
     ),
+    Mutant(
+        "keras_nonconvex/training/descent.py",
+        "start, steps * epochs, t_mul=1.0",
+        "start, steps, t_mul=1.0",
+        "tests/test_recovery.py::"
+        "test_the_rate_falls_by_a_cosine_over_all_steps[arrays]",
+    ),
+    Mutant(
+        "keras_nonconvex/training/descent.py",
+        "(self.done + 0.5) / self.epochs",
+        "self.done / self.epochs",
+        "tests/test_recovery.py::"
+        "test_where_the_steps_are_not_known_the_rate_falls_by_the_epoch",
+    ),
+    Mutant(
+        "keras_nonconvex/training/distillation.py",
+        "soft = self.temperature**2 * ",
+        "soft = ",
+        "tests/test_recovery.py::"
+        "test_with_a_teacher_penalties_and_weights_of_samples_count",
+    ),
+    Mutant(
+        "keras_nonconvex/training/distillation.py",
+        "(soft - (whole - penalties))",
+        "(soft - whole)",
+        "tests/test_recovery.py::"
+        "test_with_a_teacher_penalties_and_weights_of_samples_count",
+    ),
 ]
