@@ -11,24 +11,24 @@ BATCH = 128
 SHIFT = 4
 
 
-def batches(x, y, seed=0):
+def batches(x, y, seed=0, size=BATCH):
     """Endless random batches, each image flipped or not, and shifted."""
     rng = np.random.default_rng(seed)
-    size = x.shape[1]
+    side = x.shape[1]
     black = -MEAN / STD
-    canvas = np.empty((BATCH, size + 2 * SHIFT, size + 2 * SHIFT, 3), "float32")
+    canvas = np.empty((size, side + 2 * SHIFT, side + 2 * SHIFT, 3), "float32")
     canvas[:] = black
     windows = np.lib.stride_tricks.sliding_window_view(
-        canvas, (size, size), axis=(1, 2)
+        canvas, (side, side), axis=(1, 2)
     )
     while True:
         order = rng.permutation(len(x))
-        for start in range(0, len(x) - BATCH + 1, BATCH):
-            chosen = order[start : start + BATCH]
+        for start in range(0, len(x) - size + 1, size):
+            chosen = order[start : start + size]
             batch = x[chosen]
-            flipped = rng.random(BATCH) < 0.5
+            flipped = rng.random(size) < 0.5
             batch[flipped] = batch[flipped, :, ::-1]
             canvas[:, SHIFT:-SHIFT, SHIFT:-SHIFT] = batch
-            down, right = rng.integers(0, 2 * SHIFT + 1, (2, BATCH))
-            cut = windows[np.arange(BATCH), down, right]
+            down, right = rng.integers(0, 2 * SHIFT + 1, (2, size))
+            cut = windows[np.arange(size), down, right]
             yield np.moveaxis(cut, 1, -1), y[chosen]

@@ -16,6 +16,9 @@ import time
 
 import keras
 import prune_resnet
+from augmentation import BATCH
+from augmentation import SHIFT
+from augmentation import batches
 from rich.console import Console
 
 import keras_nonconvex as knc
@@ -94,10 +97,10 @@ def measured(name, dense, accuracy, epochs, seed, console):
     start = time.perf_counter()
     knc.fine_tune(
         small,
-        prune_resnet.batches(x, y, seed),
+        batches(x, y, seed),
         epochs=epochs,
         teacher=dense,
-        steps_per_epoch=len(x) // prune_resnet.BATCH,
+        steps_per_epoch=len(x) // BATCH,
         verbose=0,
         callbacks=[terminal.Epochs(console, name)],
     )
@@ -124,8 +127,8 @@ def markdown(found):
         "class, per MAC; `round_to=1`. Plans and repairs look at "
         f"{LOOKED_AT:,} training images.",
         f"- Fine-tuning: {found['epochs']} epochs of 50,000 training images, "
-        f"batch {prune_resnet.BATCH}, random flips and shifts by up to "
-        f"{prune_resnet.SHIFT} pixels, the dense model as the teacher; all "
+        f"batch {BATCH}, random flips and shifts by up to "
+        f"{SHIFT} pixels, the dense model as the teacher; all "
         "else is the default of `fine_tune`.",
         f"- Accuracy in percent of 10,000 test images; one seed, "
         f"{found['seed']}.",

@@ -1,0 +1,149 @@
+"""What `fine_tune` does by default, chosen on training images set aside.
+
+A pruned and repaired ResNet-20 of `prune_resnet.py` is trained for one short
+epoch by each choice. It is judged on training images that neither the repair
+nor this epoch looks at. The dense model knows them from its own training, so
+they are shown as they are and rotated at random. A row is written as soon as
+it is done, and one that is there is not done again.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+
+import keras
+import numpy as np
+import prune_resnet
+import recovery
+from augmentation import BATCH
+from augmentation import batches
+from keras.optimizers import schedules
+
+import keras_nonconvex as knc
+from keras_nonconvex import files
+
+IMAGES = 10_240
+SET_ASIDE = 2500
+# In parts of a whole turn.
+ROTATION = 0.06
+
+# What is tried: changes of what is usual.
+USUAL = {"optimizer": "sgd", "rate": 0.01, "weight": 0.9, "T": 3.0}
+CHOICES = (
+    {},
+    {"rate": 0.003},
+    {"rate": 0.03},
+    {"batch": 64},
+    {"weight": 0.5},
+    {"weight": 1.0},
+    {"T": 6.0},
+    {"optimizer": "adam", "rate": 1e-3},
+    {"optimizer": "adam", "rate": 3e-4},
+)
+
+
+def optimizer(name, rate, steps):
+    falling = schedules.CosineDecay(rate, steps)
+    if name == "sgd":
+        return keras.optimizers.SGD(falling, momentum=0.9, nesterov=True)
+    return keras.optimizers.Adam(falling)
+
+
+def accuracies(model, x, y):
+    """[accuracy on the images as they are, accuracy on rotated ones]."""
+    rotate = keras.layers.RandomRotation(ROTATION, fill_mode="nearest", seed=3)
+    rotated = np.asarray(rotate(x, training=True))
+    return [prune_resnet.accuracy(model, images, y) for images in (x, rotated)]
+
+
+def trained(small, dense, x, y, choice):
+    """A copy of the small model after an epoch."""
+    copy = keras.models.clone_model(small)
+    copy.set_weights(small.get_weights())
+    copy.compile(loss=dense.loss, jit_compile=False)
+    settings = {**USUAL, **choice}
+    batch = settings.get("batch", BATCH)
+    steps = len(x) // batch
+    knc.fine_tune(
+        copy,
+        batches(x, y, size=batch),
+        epochs=1,
+        optimizer=optimizer(settings["optimizer"], settings["rate"], steps),
+        teacher=dense,
+        teacher_weight=settings["weight"],
+        temperature=settings["T"],
+        steps_per_epoch=steps,
+        verbose=0,
+    )
+    return copy
+
+
+def markdown(model, rows):
+    lines = [
+        "# Fine-tuning a repaired ResNet-20, by choice",
+        "",
+        f"    python benchmarks/recovery_choices.py --model {model}.keras",
+        "",
+        f"- 50% of the MACs, repaired; one epoch of {IMAGES:,} training "
+        f"images. Usual: {json.dumps(USUAL)}, a cosine to zero, batch "
+        f"{BATCH}. One run each, seed 0.",
+        f"- Accuracy in percent of {SET_ASIDE:,} other training images, which "
+        "the dense model was trained on, as they are and rotated by up to "
+        f"{360 * ROTATION:.0f} degrees.",
+        f"- {prune_resnet.versions()}; {datetime.date.today().isoformat()}",
+        "",
+        "| change | as they are | rotated |",
+        "|---|---:|---:|",
+    ]
+    for row in rows:
+        shown = (f"{100 * value:.2f}" for value in row["accuracies"])
+        lines.append(f"| {row['name']} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, help="resnet20.keras")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=pathlib.Path(__file__).parent / "results/recovery_choices.json",
+        help="the JSON file; the table is written next to it",
+    )
+    options = parser.parse_args()
+    rows = []
+    if options.out.is_file():
+        rows = json.loads(options.out.read_text(encoding="utf-8"))
+    x, y, _, _ = prune_resnet.images(None)
+    order = np.random.default_rng(0).permutation(len(x))
+    first, aside = order[:IMAGES], order[-SET_ASIDE:]
+    dense = prune_resnet.compiled(files.load_model(options.model))
+    dense.compile(loss=dense.loss, metrics=["accuracy"], jit_compile=False)
+    seen = order[: recovery.LOOKED_AT]
+    small, _ = recovery.repaired(dense, (0.5,), x[seen], y[seen])
+    starts = {"the dense model": dense, "repaired only": small}
+    todo = [
+        *starts,
+        *(json.dumps(choice) if choice else "none" for choice in CHOICES),
+    ]
+    choices = dict(zip(todo[len(starts) :], CHOICES, strict=True))
+    for name in todo:
+        if name in [row["name"] for row in rows]:
+            continue
+        model = starts.get(name)
+        if model is None:
+            model = trained(small, dense, x[first], y[first], choices[name])
+        found = accuracies(model, x[aside], y[aside])
+        rows.append({"name": name, "accuracies": found})
+        print(rows[-1], flush=True)
+        files.write_text(options.out, json.dumps(rows, indent=1) + "\n")
+        text = markdown(pathlib.Path(options.model).stem, rows)
+        files.write_text(options.out.with_suffix(".md"), text)
+
+
+if __name__ == "__main__":
+    main()
