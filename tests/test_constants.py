@@ -1,10 +1,12 @@
 """What counts as a constant, and how it is measured."""
 
 import keras
+import models
 import numpy as np
 import pytest
 from keras import layers
 from keras import ops
+from removals import pruned
 
 from keras_nonconvex import pruning
 
@@ -195,3 +197,26 @@ def test_a_channel_that_takes_from_others_is_no_zero(broadcast):
     np.testing.assert_allclose(
         plan.mask(model)(x), plan.apply(model)(x), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("weight", ["depthwise_kernel", "pointwise_kernel"])
+def test_a_channel_that_one_of_two_kernels_does_not_read_goes(weight):
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(5, 1, activation="relu", name="a")(inputs)
+    layer = layers.SeparableConv2D(3, 2, depth_multiplier=2, name="b")
+    x = layers.GlobalAveragePooling2D()(layer(x))
+    model = models.randomize(keras.Model(inputs, layers.Dense(2)(x)), 0)
+    depthwise = np.array(layer.depthwise_kernel)
+    pointwise = np.array(layer.pointwise_kernel)
+    # Of channel 1 both outputs go, of 2 one; of 3 each by another kernel.
+    if weight == "depthwise_kernel":
+        depthwise[:, :, [1, 1, 2], [0, 1, 0]] = 0
+    else:
+        pointwise[:, :, [2, 3, 4]] = 0
+    depthwise[:, :, 3, 0] = 0
+    pointwise[:, :, 7] = 0
+    layer.depthwise_kernel.assign(depthwise)
+    layer.pointwise_kernel.assign(pointwise)
+    plan = pruned(model, criterion=None, budget=None)
+    (row,) = [row for row in plan.layers if row.name == "a"]
+    assert row.keep == [True, False, True, False, True]

@@ -235,9 +235,8 @@ def test_a_layer_normalization_keeps_the_statistics_of_all_channels(
     small.save(tmp_path / "small.keras")
     loaded = keras.models.load_model(tmp_path / "small.keras")
     assert difference(run(small, x), run(loaded, x)) == 0
-    # The mean of the channels that are left does not know of the others: they
-    # stay when the small model is pruned once more, which is exact, too.
+    # The small model's normalization is followed in turn, by its operations.
     again = pruning.plan(small, "random", {"channels": 0.5}, round_to=1)
     masked, smaller = again.mask(small), again.apply(small)
     assert difference(run(masked, x), run(smaller, x)) <= limit
-    assert "takes from others" in lost(again, "stream")[1]
+    assert lost(again, "stream")[0] > 0

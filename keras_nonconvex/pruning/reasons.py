@@ -27,6 +27,7 @@ class Reasons:
         self.removal = removal
         self.selection = selection
         self.criterion = name_of(criterion)
+        self._known_of = functools.cache(self.of)
 
     def of(self, root):
         """Why one class stays or goes; None if it could go and stays.
@@ -104,7 +105,7 @@ class Reasons:
         Args:
             roots: The roots of the channels that the layer makes.
         """
-        counts = collections.Counter(self.of(root) for root in roots)
+        counts = collections.Counter(map(self._known_of, roots.tolist()))
         return "; ".join(
             text if count == len(roots) else f"{count}: {text}"
             for text, count in counts.most_common()
@@ -186,11 +187,10 @@ def tied(trace):
         trace: A `Trace`.
     """
     others = collections.defaultdict(dict)
-    for names in trace.makers().values():
+    for names in trace.makers[0]:
         if len(names) > 1:
-            ordered = [n for n in trace.made if n in names]
-            for name in ordered:
-                others[name].update(dict.fromkeys(ordered))
+            for name in names:
+                others[name].update(dict.fromkeys(names))
     return {
         name: [n for n in names if n != name] for name, names in others.items()
     }

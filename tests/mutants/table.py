@@ -474,8 +474,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/constants.py",
-        'for use in trace.of_role("input", "inner"):\n        nonzero',
-        'for use in trace.of_role("input"):\n        nonzero',
+        'for use in trace.of_role("input", "inner"):\n        ids',
+        'for use in trace.of_role("input"):\n        ids',
         (
             "tests/test_pruning_conditions.py::"
             "test_a_mask_made_from_channels_has_to_stay"
@@ -495,6 +495,21 @@ MUTANTS = [
         "return finite and self._equal(self.drift)",
         "return finite",
         "tests/test_sizes.py::test_what_depends_on_the_size_stays_and_says_so",
+    ),
+    Mutant(
+        PRUNING + "removal/constants.py",
+        "nonzero = nonzero & further.rows().any(axis=1)",
+        "nonzero = further.rows().any(axis=1)",
+        (
+            "tests/test_constants.py::"
+            "test_a_channel_that_one_of_two_kernels_does_not_read_goes"
+        ),
+    ),
+    Mutant(
+        PRUNING + "rules/merging.py",
+        "multiplies = True",
+        "multiplies = False",
+        "tests/test_following.py",
     ),
     Mutant(
         PRUNING + "channels/balancing.py",

@@ -1,6 +1,6 @@
 """`Trace`: the channels of a model, and what can be read from them."""
 
-import collections
+import functools
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class Trace:
         self.root_of = walk.roots(np.arange(len(walk)))
         self.reasons = walk.frozen()
         self.free = followed.free()
+        self._roots = {}
 
     def __len__(self):
         return len(self.root_of)
@@ -68,8 +69,8 @@ class Trace:
         """The uses with one of these roles.
 
         Args:
-            *roles: Of "filter", "bias", "shift", "scale", "input", "inner"
-                and "state"; see `Walk.use`.
+            *roles: Of "filter", "bias", "shift", "scale", "input", "inner",
+                "through" and "state"; see `Walk.use`.
         """
         return [use for use in self.uses if use.role in roles]
 
@@ -94,19 +95,39 @@ class Trace:
         """
         return None if ids is None else keep[self.root_of[ids]]
 
+    @functools.cached_property
     def makers(self):
-        """{root: set of the names of the layers that make its class}."""
-        makers = collections.defaultdict(set)
+        """Which layers make each class.
+
+        A list of tuples of layer names, and an int array with the place of
+        one of them per channel id, read at the class roots.
+        """
+        places = np.zeros(len(self), dtype=int)
+        known = {(): 0}
         for name, arrays in self.made.items():
-            for ids in arrays:
-                for root in np.unique(self.root_of[ids]):
-                    makers[int(root)].add(name)
-        return makers
+            roots = np.unique(self.root_of[np.concatenate(arrays)])
+            so_far = list(known)
+            for place in np.unique(places[roots]):
+                names = (*so_far[place], name)
+                further = known.setdefault(names, len(known))
+                places[roots[places[roots] == place]] = further
+        return list(known), places
 
     def blocks(self):
         """Prunable classes, as arrays, by the set of layers making them."""
-        makers = self.makers()
-        blocks = collections.defaultdict(list)
-        for root in np.flatnonzero(self.free):
-            blocks[tuple(sorted(makers[root]))].append(root)
-        return {names: np.array(roots) for names, roots in blocks.items()}
+        names, places = self.makers
+        roots = np.flatnonzero(self.free)
+        blocks = dict.fromkeys(places[roots].tolist())
+        return {
+            tuple(sorted(names[place])): roots[places[roots] == place]
+            for place in blocks
+        }
+
+    def roots(self, tensor):
+        """The roots of all channels of a tensor of the model, sorted."""
+        if id(tensor) not in self._roots:
+            x = self.tensors[id(tensor)]
+            ids = [x.axes[axis] for axis in x.labelled]
+            ids = np.concatenate([np.arange(0), *ids])
+            self._roots[id(tensor)] = np.unique(self.root_of[ids])
+        return self._roots[id(tensor)]

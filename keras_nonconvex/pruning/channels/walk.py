@@ -135,7 +135,9 @@ class Walk(CallAtHand):
             role: What the weight does to the channels. "filter" makes them;
                 "bias" and "shift" are added to them; "scale" multiplies them;
                 "input" reads them; "inner" reads them inside of the layer
-                that makes them; "state" belongs to them and is only cut.
+                that makes them; "through" reads what an "input" weight of
+                the layer makes of each, one index for each index of that
+                weight's last axis; "state" belongs to them and is only cut.
             groups: In how many groups the filters, the weight's last axis,
                 read them: see `Use`. Defaults to `1`.
         """
@@ -185,19 +187,23 @@ class Walk(CallAtHand):
         """
         if self._readers[id(tensor)] != 1:
             return None
-        return next(c for c in self._calls if id(tensor) in map(id, c.inputs))
+        found = (c for c in self._calls if id(tensor) in map(id, c.inputs))
+        return next(found, None)
 
     def freeze_held(self):
         """Freezes what a call holds without a rule that says how.
 
         This is a weight of another layer, held by a layer or an argument.
         """
+        uses = collections.defaultdict(list)
+        for use in self.uses:
+            uses[id(use.variable)].append(use)
         for call in self._calls:
-            held = {id(v) for v in graph.variables(call)}
-            for use in self.uses:
-                known = (id(call.operation), id(use.variable)) in self._declared
-                if id(use.variable) in held and not known:
-                    name = self.names[id(call.operation)]
+            name = self.names[id(call.operation)]
+            for held in {id(v) for v in graph.variables(call)}:
+                if (id(call.operation), held) in self._declared:
+                    continue
+                for use in uses.get(held, ()):
                     self.freeze(use.ids, f"'{name}' holds their weights too")
 
     def stuck(self, count, reason):

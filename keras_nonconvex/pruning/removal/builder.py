@@ -10,7 +10,7 @@ from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.removal import remaking
 from keras_nonconvex.pruning.removal.choices import Choices
 
-_ZEROED = ("filter", "bias", "scale", "shift", "input", "inner")
+_ZEROED = "filter bias scale shift input inner through".split()
 
 
 def masked_values(trace, zeroed):
@@ -25,14 +25,20 @@ def masked_values(trace, zeroed):
     Returns:
         {id of a variable: array}, of those that change.
     """
-    values = {}
+    values, whole = {}, set()
     for use in trace.of_role(*_ZEROED):
         dropped = zeroed[trace.root_of[use.ids]]
-        if dropped.any():
-            if id(use.variable) not in values:
-                array = np.array(ops.convert_to_numpy(use.variable))
-                values[id(use.variable)] = array
-            use.clear(values[id(use.variable)], dropped)
+        variable, key = use.variable, id(use.variable)
+        if key in whole or not dropped.any():
+            continue
+        if dropped.all():
+            # It need not be read, which takes long for large models.
+            values[key] = np.zeros(tuple(variable.shape), variable.dtype)
+            whole.add(key)
+            continue
+        if key not in values:
+            values[key] = np.array(ops.convert_to_numpy(variable))
+        use.clear(values[key], dropped)
     return values
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from keras_nonconvex import graph
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.channels.measuring import measured
+from keras_nonconvex.pruning.channels.measuring import rows
 
 _NONE = np.arange(0)
 
@@ -38,7 +40,7 @@ class Constants:
             self._uses[id(use.layer)].append(use)
         mixing = {id(call.node): call for call, _ in trace.mixing}
         self._in_training = graph.in_training(trace.calls)
-        self._roots = {}
+        self._zeros = _zero_factors(trace, self._values)
         self._found = {}
         for call in trace.calls:
             for tensor, roots in self._after(call, id(call.node) in mixing):
@@ -55,15 +57,7 @@ class Constants:
 
     def roots(self, tensor):
         """The roots of all channels of a tensor."""
-        if id(tensor) not in self._roots:
-            x = self.trace.tensors[id(tensor)]
-            ids = [x.axes[axis] for axis in x.labelled]
-            self._roots[id(tensor)] = (
-                np.unique(self.trace.root_of[np.concatenate(ids)])
-                if ids
-                else _NONE
-            )
-        return self._roots[id(tensor)]
+        return self.trace.roots(tensor)
 
     def classes(self):
         """Classes that reach every reader as a constant: one bool per id."""
@@ -111,8 +105,14 @@ class Constants:
             return _NONE
         rule = rules.find(call.operation)
         if len(constant) == 1 or rule is None or not rule.concatenates:
-            # Values of all inputs are in each value of the output.
-            return functools.reduce(np.intersect1d, constant)
+            # Values of all inputs are in each value of the output; but zero
+            # times something is zero.
+            zeros = [
+                np.intersect1d(roots, self._zeros.get(id(x), _NONE))
+                for roots, x in zip(constant, inputs, strict=True)
+            ]
+            alike = functools.reduce(np.intersect1d, constant)
+            return _union([alike, *zeros])
         tensors = [self.trace.tensors[id(x)] for x in inputs]
         if len({tuple(x.labelled) for x in tensors}) > 1:
             return _NONE
@@ -167,12 +167,52 @@ class Constants:
         return np.setdiff1d(_union(known), _union(alive))
 
 
+def _zero_factors(trace, values):
+    """{id of a tensor: roots of the channels that are zero in it}.
+
+    Of the factors of products that a call reads which needs zeros.
+
+    Args:
+        trace: A `Trace`.
+        values: As in `Constants`.
+    """
+    needing = {id(t) for call, _ in trace.zeros_needed for t in call.inputs}
+    factors = [
+        x
+        for call in trace.calls
+        if getattr(rules.find(call.operation), "multiplies", False)
+        and id(call.outputs[0]) in needing
+        for x in call.inputs
+    ]
+    try:
+        found = measured(trace, values, factors) if factors else []
+    except ValueError:
+        return {}
+    zeros = {}
+    for tensor in factors if found else ():
+        x, alive = trace.tensors[id(tensor)], [_NONE]
+        for axis in x.labelled:
+            roots = trace.root_of[x.axes[axis]]
+            for arrays in found:
+                nonzero = rows(arrays[id(tensor)], axis).any(axis=1)
+                alive.append(roots[nonzero])
+        zeros[id(tensor)] = np.setdiff1d(trace.roots(tensor), _union(alive))
+    return zeros
+
+
 def unread_classes(trace):
     """Classes that are only read by weights of zero: one bool per id."""
     read = np.zeros(len(trace), dtype=bool)
+    through = {id(use.layer): use for use in trace.of_role("through")}
     for use in trace.of_role("input", "inner"):
-        nonzero = use.rows().any(axis=1)
-        read[trace.root_of[use.ids[nonzero]]] = True
+        ids, nonzero = use.ids, use.rows().any(axis=1)
+        further = through.get(id(use.layer))
+        if further is not None:
+            # Each output of a channel by itself: both weights have to read.
+            outputs = use.rows().reshape(len(ids), -1, use.variable.shape[-1])
+            ids, nonzero = further.ids, outputs.any(axis=1).ravel()
+            nonzero = nonzero & further.rows().any(axis=1)
+        read[trace.root_of[ids[nonzero]]] = True
     for _, ids in trace.mixing:
         read[trace.root_of[ids]] = True
     return trace.free & ~read

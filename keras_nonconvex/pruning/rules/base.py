@@ -125,11 +125,15 @@ class Rule:
             `False`, the default, each value of the output is computed from
             all inputs, and is constant only where all of them are. It only
             matters for layers with several inputs.
+        multiplies: Whether each value of the output is a product of one value
+            of each input, so that zero in one of them is zero. Unless a rule
+            says so, it is `False`.
         keeps_zeros: Whether a channel of zeros comes out as zeros although
             the layer mixes channels. Unless a rule says so, it is `False`.
     """
 
     concatenates = False
+    multiplies = False
     keeps_zeros = False
 
     def channels(self, layer, inputs, walk):

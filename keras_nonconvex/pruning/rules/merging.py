@@ -19,13 +19,12 @@ from keras_nonconvex.pruning.rules.base import rule
 @rule(
     layers.Add,
     layers.Subtract,
-    layers.Multiply,
     layers.Average,
     layers.Maximum,
     layers.Minimum,
     # x + scale * y, in InceptionResNetV2.
     "CustomScaleLayer",
-    *"Add Subtract Multiply Maximum Minimum Where".split(),
+    *"Add Subtract Maximum Minimum Where".split(),
 )
 class MergingRule(Rule):
     """Value by value, broadcast: what meets is tied."""
@@ -46,6 +45,11 @@ class MergingRule(Rule):
         if not merge:
             walk.cut_arrays(out)
         return out
+
+
+@rule(layers.Multiply, "Multiply")
+class MultiplicationRule(MergingRule):
+    multiplies = True
 
 
 @rule("Divide", "TrueDivide")

@@ -105,8 +105,7 @@ class _OfMore:
 
     With n values, of which m are left, the rest zero:
 
-        mean = sum x / n
-        variance = (sum (x - mean)^2 + (n - m) mean^2) / n,
+        mean = sum x / n,    variance = sum x (x - mean) / n
 
     by operations; scale and shift are those of a stock layer.
 
@@ -118,7 +117,7 @@ class _OfMore:
 
     def __init__(self, layer, x, name):
         self.layer, self.name = layer, name
-        self.count, self.left = x.full[-1], x.shape[-1]
+        self.count = x.full[-1]
         self.affine = None
         if layer.scale:
             axes = "abcdefg"[: len(x.shape)]
@@ -146,20 +145,16 @@ class _OfMore:
         def total(tensor, what):
             return step(ops.sum(tensor, axis=-1, keepdims=True), what)
 
-        n, rest = self.count, self.count - self.left
         dtype = x.dtype
         if dtype in ("float16", "bfloat16"):
             x = step(ops.cast(x, "float32"), "float32")
-        mean = step(ops.divide(total(x, "sum"), n), "mean")
-        x = step(ops.subtract(x, mean), "centered")
-        among = total(step(ops.square(x), "squares"), "square_sum")
-        zeros = step(
-            ops.multiply(step(ops.square(mean), "mean_square"), rest), "rest"
-        )
-        both = step(ops.add(among, zeros), "all")
-        variance = step(ops.divide(both, n), "variance")
+        mean = step(ops.divide(total(x, "sum"), self.count), "mean")
+        centered = step(ops.subtract(x, mean), "centered")
+        squares = total(step(ops.multiply(x, centered), "product"), "squares")
+        variance = step(ops.divide(squares, self.count), "variance")
         safe = step(ops.add(variance, self.layer.epsilon), "epsilon")
-        x = step(ops.multiply(x, step(ops.rsqrt(safe), "factor")), "normalized")
+        factor = step(ops.rsqrt(safe), "factor")
+        x = step(ops.multiply(centered, factor), "normalized")
         if x.dtype != dtype:
             x = step(ops.cast(x, dtype), "dtype")
         return self.affine(x) if self.affine else x

@@ -168,7 +168,7 @@ class SeparableRule(_Convolution):
         if ids is not None:
             walk.use(layer, "depthwise_kernel", -2, ids, "input")
             repeated = np.repeat(ids, layer.depth_multiplier)
-            walk.use(layer, "pointwise_kernel", -2, repeated, "inner")
+            walk.use(layer, "pointwise_kernel", -2, repeated, "through")
         out = walk.make(layer.filters)
         walk.use(layer, "pointwise_kernel", -1, out, "filter")
         return _finished(layer, walk.shapes[0], out, walk)

@@ -37,7 +37,7 @@ class Classes:
         group_of[roots] = np.arange(self.count)
         uses = trace.of_role(*OWN)
         if consumers:
-            uses += trace.of_role("input", "inner")
+            uses += trace.of_role("input", "inner", "through")
         self.parts = [
             Part(use.variable, use.aligned(group_of[trace.root_of[use.ids]]))
             for use in uses
