@@ -239,11 +239,12 @@ def _add_prune(commands):
     )
     job.add_argument(
         "--on-constant",
-        choices=["keep", "fold"],
-        default="keep",
-        help="a removed channel may leave a constant that a bias cannot "
-        "replace exactly at padded borders: keep the channel, or fold it in "
-        "with a small error (default: keep)",
+        choices=["carry", "keep", "fold"],
+        default="carry",
+        help="superfluous channels may leave constants that a bias cannot "
+        "replace exactly at padded borders: let one channel carry those of "
+        "the others, keep all of them, or fold them in with a small error "
+        "(default: carry)",
     )
     job.add_argument(
         "--select",

@@ -57,7 +57,7 @@ TRAINING = [
 PRUNING = [
     {"rules", "budgets", "drawing"},
     {"channels"},
-    {"removal", "selection"},
+    {"removal", "selection", "carriers"},
     {"costs", "criteria"},
     {"candidates"},
     {"pruning_plan"},
@@ -73,9 +73,9 @@ CHANNELS = [
     {"trace", "execution"},
 ]
 REMOVAL = [
-    {"remaking", "compiling", "constants", "choices"},
-    {"builder"},
-    {"folding", "branches"},
+    {"remaking", "compiling", "constants", "choices", "arriving"},
+    {"builder", "folding", "carrying"},
+    {"branches", "superfluous"},
     {"removal"},
 ]
 CRITERIA = [

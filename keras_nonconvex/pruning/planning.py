@@ -6,16 +6,18 @@ import warnings
 from keras_nonconvex import checks
 from keras_nonconvex import layer_names
 from keras_nonconvex.pruning import budgets
+from keras_nonconvex.pruning import carriers
 from keras_nonconvex.pruning import criteria
 from keras_nonconvex.pruning import reasons
 from keras_nonconvex.pruning.candidates import Candidates
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.costs import BudgetCosts
+from keras_nonconvex.pruning.costs import savings
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
 from keras_nonconvex.pruning.refitting import repairing
 from keras_nonconvex.pruning.removal import remaking
 from keras_nonconvex.pruning.removal.removal import Removal
-from keras_nonconvex.pruning.removal.removal import Superfluous
+from keras_nonconvex.pruning.removal.superfluous import Superfluous
 from keras_nonconvex.pruning.rise import Rise
 from keras_nonconvex.pruning.selection import Selection
 
@@ -33,7 +35,7 @@ def plan(
     min_channels=1,
     max_ratio=1.0,
     exclude=(),
-    on_constant="keep",
+    on_constant="carry",
     select=False,
     max_rise=None,
 ):
@@ -90,10 +92,12 @@ def plan(
             the whole path, `"backbone/conv*"`. The channels that these layers
             make all stay.
             Defaults to `()`.
-        on_constant: What happens to a removable channel that sends a constant
-            where no bias can replace it exactly ('same' padding). `"keep"`
-            keeps the channel; `"fold"` folds the constant into the bias
-            anyway, which is inexact at the border. Defaults to `"keep"`.
+        on_constant: What happens to superfluous channels that send a constant
+            where no bias can replace it exactly ('same' padding). With
+            `"carry"` one of those that a layer reads stays and carries the
+            constants of the others, which is exact; `"keep"` keeps all of
+            them; `"fold"` folds the constants into the bias, which is inexact
+            at the border. Defaults to `"carry"`.
         select: Whether a batch normalization may choose among channels that
             others read too: channel selection, as network slimming does it
             for pre-activation networks. Defaults to `False`.
@@ -229,6 +233,8 @@ def planned(model, criterion=None, budget=None, round_to=None, **options):
         options.max_ratio,
         options.ranking,
     )
+    prices = savings(trace, "params")
+    selection.hold(carriers.choose(superfluous.cells, selection, prices))
     costs = BudgetCosts(trace, options.budget, superfluous)
     limits = budgets.absolute(options.budget, costs.before)
     rise = None
@@ -261,7 +267,9 @@ class Options:
         check(self.criterion, self.budget, self.round_to, self.max_rise)
         checks.choice("per", self.per, ["auto", "macs", "params", None])
         checks.choice("ranking", self.ranking, ["global", "layer"])
-        checks.choice("on_constant", self.on_constant, ["keep", "fold"])
+        checks.choice(
+            "on_constant", self.on_constant, ["carry", "keep", "fold"]
+        )
         checks.whole("min_channels", self.min_channels, 0)
         self.max_ratio = checks.number(
             "max_ratio",

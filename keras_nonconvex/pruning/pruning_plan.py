@@ -12,7 +12,7 @@ from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning import drawing
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.removal.removal import Removal
-from keras_nonconvex.pruning.removal.removal import Superfluous
+from keras_nonconvex.pruning.removal.superfluous import Superfluous
 
 
 @dataclasses.dataclass
@@ -60,7 +60,7 @@ class PruningPlan:
         layers: A list with one `LayerPlan` per layer with weights. Where
             `keep` lists are edited, those of tied layers must agree.
         select: Whether normalizations choose among their input's channels.
-        on_constant: `"keep"` or `"fold"`, as in `plan`.
+        on_constant: `"carry"`, `"keep"` or `"fold"`, as in `plan`.
         border_error: {layer name: greatest error of its output before the
             activation, near a border, where a constant was folded}.
         removed: The names of the layers that go whole.
@@ -83,7 +83,7 @@ class PruningPlan:
     after: dict
     layers: list
     select: bool = False
-    on_constant: str = "keep"
+    on_constant: str = "carry"
     border_error: dict = dataclasses.field(default_factory=dict)
     removed: list = dataclasses.field(default_factory=list)
     limit: str = ""

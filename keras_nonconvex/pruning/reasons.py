@@ -43,6 +43,8 @@ class Reasons:
             if superfluous.constant[root]:
                 return "zero filters"
             return f"lowest {self.criterion}"
+        if root in self._carriers:
+            return self._carriers[root]
         if self.candidates.superfluous[root]:
             round_to = self.selection.round_to
             if round_to > 1:
@@ -53,6 +55,7 @@ class Reasons:
     def _has_to_stay(self, root):
         """Why a class cannot go; None if it can."""
         for reasons in (
+            self._carriers,
             self.removal.superfluous.stuck,
             self.trace.reasons,
             self.candidates.excluded,
@@ -63,6 +66,17 @@ class Reasons:
         if self.trace.free[root] and not self.candidates.movable[root]:
             return f"{self.criterion} gives it no score"
         return None
+
+    @functools.cached_property
+    def _carriers(self):
+        """{root: why} of classes that stay for the constants of others."""
+        return {
+            root: "carries the constants of others into "
+            + layer_names.some([f"'{name}'" for name in names])
+            for root, names in self.removal.carried.readers.items()
+            if root in self.selection.held
+            or root in self.removal.superfluous.stuck
+        }
 
     @functools.cached_property
     def _alone(self):

@@ -48,6 +48,8 @@ class Selection:
         }
         # Groups of classes of which at least one has to stay.
         self.groups = []
+        # Classes that stay whatever their scores are.
+        self.held = np.arange(0)
         ranks = scores if ranking == "global" else self._ranks_in_blocks()
         order = np.flatnonzero(movable)
         self.order = order[np.argsort(ranks[order], kind="stable")]
@@ -83,6 +85,39 @@ class Selection:
             ranks[block.roots[order]] = places
         ranks[self.superfluous] = -np.inf
         return ranks
+
+    def hold(self, roots):
+        """From now on these classes stay, as if their scores were infinite.
+
+        Args:
+            roots: An array of roots.
+        """
+        self.held = roots
+        self.superfluous = self.superfluous.copy()
+        self.superfluous[roots] = False
+        self.scores = self.scores.copy()
+        self.scores[roots] = np.inf
+        others = self.order[~np.isin(self.order, roots)]
+        self.order = np.concatenate([others, roots])
+
+    def staying(self, roots):
+        """Classes that stay without a budget, or may as well.
+
+        These are all but the superfluous, and those where some have to be
+        brought back for a layer to be legal.
+
+        Args:
+            roots: Superfluous classes that stay, an array of roots.
+
+        Returns:
+            One bool per id.
+        """
+        stays = ~self.superfluous
+        keep = stays.copy()
+        keep[roots] = True
+        for block, missing in self._missing(keep):
+            stays[block.roots] |= missing > 0
+        return stays
 
     def keep_some_of(self, groups):
         """From now on one class of each of these groups stays.
@@ -123,20 +158,25 @@ class Selection:
             One bool per id.
         """
         keep = keep.copy()
-        for i, block in enumerate(self.blocks):
-            kept = int(keep[block.roots].sum())
-            if kept == 0 and i in self.emptied:
-                continue
-            wanted = block.wanted(
-                kept, self.round_to, self.min_channels, self.max_ratio
-            )
+        keep[self.held] = True
+        for block, missing in self._missing(keep):
             dropped = block.roots[~keep[block.roots]]
             best = np.argsort(-self.scores[dropped], kind="stable")
-            keep[dropped[best[: max(wanted - kept, 0)]]] = True
+            keep[dropped[best[:missing]]] = True
         for roots in self.groups:
             if not keep[roots].any():
                 keep[roots[np.argmax(self.scores[roots])]] = True
         return keep
+
+    def _missing(self, keep):
+        """(block, how many more classes it has to keep), one by one."""
+        for i, block in enumerate(self.blocks):
+            kept = int(keep[block.roots].sum())
+            if kept or i not in self.emptied:
+                wanted = block.wanted(
+                    kept, self.round_to, self.min_channels, self.max_ratio
+                )
+                yield block, max(wanted - kept, 0)
 
     def by_channels(self, fractions):
         """What stays by the budget {"channels": fractions}.
@@ -233,13 +273,14 @@ class Selection:
     def _next(self, block, keep):
         """The best dropped classes of a block, up to the next legal number."""
         dropped = block.roots[~keep[block.roots]]
-        dropped = dropped[~self.superfluous[dropped]]
         kept = int(keep[block.roots].sum())
         if not kept:
             return dropped[:0]
         more = block.wanted(kept + 1, self.round_to, 0, 1.0) - kept
-        order = np.argsort(-self.scores[dropped], kind="stable")
-        return dropped[order[:more]] if len(dropped) >= more else dropped[:0]
+        # Superfluous ones at most fill a multiple.
+        best = dropped[np.argsort(-self.scores[dropped], kind="stable")][:more]
+        some = (~self.superfluous[best]).any()
+        return best if some and len(best) == more else best[:0]
 
 
 class Block:

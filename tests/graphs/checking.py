@@ -66,7 +66,7 @@ def random_options(rng):
         "max_ratio": pick(rng, [1.0, 1.0, 0.7]),
         "ranking": pick(rng, ["global", "layer"]),
         "select": coin(rng, 0.3),
-        "on_constant": "keep",
+        "on_constant": pick(rng, ["carry", "carry", "carry", "keep"]),
     }
 
 
@@ -102,6 +102,7 @@ def check(seed):
         {"lost": whether the plan with a budget drops channels,
         "edited": whether its edited form could be carried out,
         "zeros": whether there were superfluous channels,
+        "carried": whether some stay for the constants of others,
         "sizes": whether it was run at several sizes}.
     """
     rng = np.random.default_rng(seed)
@@ -172,6 +173,8 @@ class Check:
         found = {
             "lost": dropping(plan),
             "zeros": dropping(zeros),
+            "carried": "carries the constants"
+            in str([layer.reason for layer in zeros.layers]),
             "sizes": len(self.x) > 1,
         }
         small, outputs = self.removed(f"{options}", plan)
@@ -180,6 +183,8 @@ class Check:
         if coin(self.rng, 0.1):
             self.told(scores)
             self.trained(small)
+        if coin(self.rng, 0.1):
+            self.not_carried(zeros)
         for w, old in zip(self.model.variables, self.before, strict=True):
             np.testing.assert_array_equal(w.numpy(), old)
         assert_same("original", self.outputs, self.outputs_of(self.model), 0)
@@ -222,6 +227,14 @@ class Check:
         y = [np.zeros_like(y) for y in run(small, x)]
         small.compile("sgd", "mse", run_eagerly=True)
         small.train_on_batch(x, y if len(y) > 1 else y[0])
+
+    def not_carried(self, zeros):
+        """Carriers lose more than "keep"; "fold" is exact or tells an error."""
+        keeping = pruning.plan(self.model, on_constant="keep")
+        assert zeros.after["params"] <= keeping.after["params"]
+        folded = pruning.plan(self.model, on_constant="fold")
+        if not folded.border_error:
+            self.removed("folded", folded)
 
     def told(self, scores):
         """Each layer has a row, and says why it keeps all that it has."""

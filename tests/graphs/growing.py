@@ -9,6 +9,7 @@ from keras.utils import get_source_inputs
 
 from graphs.draws import ANY
 from graphs.draws import KINDS
+from graphs.draws import SPATIAL
 from graphs.draws import VECTOR
 from graphs.draws import coin
 from graphs.draws import inner_inputs
@@ -115,7 +116,10 @@ def random_model(rng):
         model.add(layers.Flatten())
         model.add(layers.Dense(3))
     else:
-        seen = grow(inputs, rng, whole(rng, 2, 4 if free else 6))
+        start = inputs
+        if len(inputs.shape) in SPATIAL and coin(rng):
+            start = KINDS["normed_convs"].build(inputs, rng)
+        seen = grow(start, rng, whole(rng, 2, 4 if free else 6))
         ends = [seen[-1]]
         if coin(rng, 0.25):
             ends.append(pick(rng, seen[1:] or seen))
@@ -146,9 +150,14 @@ def freed(model):
 
 
 def randomize(model, rng):
-    """Random weights; some channels are made or read by zeros alone."""
+    """Random weights; some channels are made or read by zeros alone.
+
+    In some models the first half of the filters of most layers is zero.
+    """
     dead = {id(layer) for layer in model.layers if coin(rng, 0.04)}
+    sparse = coin(rng)
     for layer in model.layers:
+        halved = sparse and coin(rng, 0.8)
         for weight in layer.weights:
             name, shape = weight.name, tuple(weight.shape)
             if name in ("moving_variance", "gamma", "scale"):
@@ -160,6 +169,8 @@ def randomize(model, rng):
                 values = rng.normal(size=shape) * 1.2 / np.sqrt(size)
                 for axis in range(max(0, len(shape) - 2), len(shape)):
                     zero = rng.random(shape[axis]) < 0.15
+                    if halved and axis == len(shape) - 1:
+                        zero |= np.arange(shape[axis]) < shape[axis] // 2
                     np.moveaxis(values, axis, 0)[zero] = 0
                 values *= id(layer) not in dead
             else:

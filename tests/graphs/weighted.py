@@ -2,6 +2,7 @@
 
 from keras import layers
 
+from graphs.draws import ACTIVATIONS
 from graphs.draws import ANY
 from graphs.draws import IMAGE
 from graphs.draws import SEQUENCE
@@ -30,6 +31,39 @@ def conv(x, rng):
     if len(x.shape) == SEQUENCE and coin(rng, 0.3):
         options["padding"] = "causal"
     return ranked("Conv", x)(width(rng), size, **options, **usual(rng))(x)
+
+
+@block(*SPATIAL, makes=True)
+def normed_convs(x, rng):
+    """What networks are made of: convolutions that pad, norms with shifts.
+
+    One sum of channels has one or two readers, that see other constants.
+    """
+    filters = whole(rng, 4, 8)
+    conv = ranked("Conv", x)
+
+    def padding(x, filters, groups=1):
+        size = [whole(rng, 2, 3) for _ in x.shape[1:-1]]
+        options = {"padding": "same", "groups": groups, **usual(rng)}
+        return conv(filters, size, **options)(x)
+
+    parts = [padding(x, filters) for _ in range(whole(rng, 1, 2))]
+    y = layers.Add()(parts) if len(parts) > 1 else parts[0]
+    if coin(rng, 0.3):
+        y = layers.Concatenate()([y, padding(x, whole(rng, 1, 4))])
+    ends = []
+    for _ in range(whole(rng, 1, 2)):
+        end = layers.BatchNormalization(scale=coin(rng))(y)
+        end = layers.Activation(pick(rng, ACTIVATIONS))(end)
+        # TensorFlow pools no volumes in float64.
+        if len(x.shape) <= IMAGE and coin(rng, 0.3):
+            kind = pick(rng, ["MaxPooling", "AveragePooling"])
+            end = ranked(kind, x)(2, strides=1, padding="same")(end)
+        groups = pick(rng, [1, 1, *divisors(end.shape[-1])])
+        ends.append(padding(end, 6 * groups if groups > 1 else 6, groups))
+    if len({tuple(end.shape) for end in ends}) > 1:
+        return layers.Concatenate()(ends)
+    return layers.Add()(ends) if len(ends) > 1 else ends[0]
 
 
 @block(*SPATIAL)

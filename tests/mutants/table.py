@@ -54,6 +54,11 @@ PRUNING = "keras_nonconvex/pruning/"
 RUN_FOLDER = "keras_nonconvex/run_folder.py"
 PARITY = "tflite_export/parity.py"
 GATES = "keras_nonconvex/pruning/criteria/gates.py"
+CARRIED = "tests/test_carrying.py::test_all_zero_filters_but_one_per_reader_go"
+COVER = (
+    "tests/test_carrying.py::"
+    "test_each_cell_has_a_carrier_and_none_is_there_for_nothing"
+)
 
 # Tests that kill several.
 IN_ANY_REGIME = (
@@ -482,7 +487,7 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        PRUNING + "removal/folding.py",
+        PRUNING + "removal/arriving.py",
         "return self._equal(self.high - self.low)",
         "return self._equal(self.drift)",
         (
@@ -491,7 +496,7 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        PRUNING + "removal/folding.py",
+        PRUNING + "removal/arriving.py",
         "return finite and self._equal(self.drift)",
         "return finite",
         "tests/test_sizes.py::test_what_depends_on_the_size_stays_and_says_so",
@@ -552,6 +557,75 @@ MUTANTS = [
             "tests/test_constants.py::"
             "test_what_passes_a_layer_in_training_mode_is_no_constant"
         ),
+    ),
+    Mutant(
+        PRUNING + "removal/carrying.py",
+        "return self._signals[these, peak] / self._signals[carrier, peak]",
+        "return self._signals[carrier, peak] / self._signals[these, peak]",
+        CARRIED,
+    ),
+    Mutant(
+        PRUNING + "removal/carrying.py",
+        "self._signals[these, peak] / self._signals[carrier, peak]",
+        "self.size[these] / self.size[carrier]",
+        "tests/test_carrying.py::test_constants_of_either_sign_are_carried",
+    ),
+    Mutant(
+        PRUNING + "removal/carrying.py",
+        "target += ratio *",
+        "target += 0.0 * ratio *",
+        CARRIED,
+    ),
+    Mutant(
+        PRUNING + "removal/carrying.py",
+        "alike &= group[left] == group[first]",
+        "pass",
+        CARRIED,
+    ),
+    Mutant(
+        PRUNING + "removal/carrying.py",
+        "carrier = able[np.argmax(self.size[able])]",
+        "carrier = able[np.argmin(self.size[able])]",
+        (
+            "tests/test_carrying.py::"
+            "test_of_those_that_stay_the_greatest_constant_carries"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/carrying.py",
+        "(self.size >= _LEAST * most)",
+        "(self.size > 0)",
+        (
+            "tests/test_carrying.py::"
+            "test_a_small_constant_does_not_carry_a_great_one"
+        ),
+    ),
+    Mutant(
+        PRUNING + "removal/superfluous.py",
+        "if key not in carried or level.root in alone:",
+        "if key not in carried:",
+        (
+            "tests/test_carrying.py::"
+            "test_behind_a_depthwise_convolution_borders_differ"
+        ),
+    ),
+    Mutant(
+        PRUNING + "carriers.py",
+        "order = np.lexsort((prices[able], -served[able], ~free))",
+        "order = np.lexsort((prices[able], served[able], ~free))",
+        COVER,
+    ),
+    Mutant(
+        PRUNING + "carriers.py",
+        "order = np.lexsort((prices[able], -served[able], ~free))",
+        "order = np.lexsort((prices[able], -served[able], free))",
+        COVER,
+    ),
+    Mutant(
+        PRUNING + "carriers.py",
+        "if selection.movable[cell.carriers].all()",
+        "if True",
+        COVER,
     ),
     Mutant(
         PRUNING + "removal/folding.py",

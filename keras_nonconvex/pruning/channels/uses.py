@@ -43,10 +43,14 @@ class Use(typing.NamedTuple):
             An array of shape `(len(ids), rest)`.
         """
         array = self.values if array is None else array
-        return self._spread(array).reshape(len(self.ids), -1)
+        return self.spread(array).reshape(len(self.ids), -1)
 
-    def _spread(self, array):
-        """The channels first: (groups x axis, rest, filters of a group)."""
+    def spread(self, array):
+        """The channels first: (groups x axis, rest, filters of a group).
+
+        Args:
+            array: An array of the weight's shape.
+        """
         array = np.moveaxis(array, self.axis, 0)
         if self.groups == 1:
             return array
@@ -54,8 +58,12 @@ class Use(typing.NamedTuple):
         apart = np.moveaxis(apart, -2, 0)
         return apart.reshape(-1, *apart.shape[2:])
 
-    def _joined(self, rows):
-        """The array whose `_spread` this is, of fewer channels perhaps."""
+    def joined(self, rows):
+        """The array whose `spread` this is, of fewer channels perhaps.
+
+        Args:
+            rows: An array, as of `spread`.
+        """
         if self.groups > 1:
             apart = rows.reshape(self.groups, -1, *rows.shape[1:])
             apart = np.moveaxis(apart, 0, -2)
@@ -69,7 +77,7 @@ class Use(typing.NamedTuple):
             array: The array; its other axes may be cut already.
             stays: One bool per id, equally many in each group.
         """
-        return self._joined(self._spread(array)[stays])
+        return self.joined(self.spread(array)[stays])
 
     def clear(self, array, dropped):
         """Sets to zero what an array of the weight's shape has of channels.

@@ -6,44 +6,13 @@ import numpy as np
 from keras import ops
 
 from keras_nonconvex.pruning import rules
+from keras_nonconvex.pruning.removal import arriving
 from keras_nonconvex.pruning.removal import compiling
 from keras_nonconvex.pruning.removal import folding
 from keras_nonconvex.pruning.removal.branches import Branches
 from keras_nonconvex.pruning.removal.builder import Builder
 from keras_nonconvex.pruning.removal.builder import masked_values
-from keras_nonconvex.pruning.removal.constants import Constants
-from keras_nonconvex.pruning.removal.constants import unread_classes
-
-
-class Superfluous:
-    """The classes of channels that a model's outputs do not depend on.
-
-    Attributes:
-        unread: One bool per id: classes that no reader has weights for.
-        constant: One bool per id: classes that are constant, of the others.
-
-    Args:
-        trace: A `Trace`.
-        on_constant: "keep" or "fold", as in `plan`.
-    """
-
-    def __init__(self, trace, on_constant):
-        self.trace = trace
-        self.on_constant = on_constant
-        self.unread = unread_classes(trace)
-        self.constant = Constants(trace).classes() & ~self.unread
-
-    @functools.cached_property
-    def stuck(self):
-        """{root: why} of classes that cannot go exactly."""
-        reasons = {}
-        if self.constant.any():
-            reasons = folding.stuck(self.trace, self.constant, self.on_constant)
-        if self.trace.zeros_needed:
-            live = self.trace.free & ~self.constant
-            values = masked_values(self.trace, live)
-            reasons.update(folding.stuck_at_zero(self.trace, live, values))
-        return reasons
+from keras_nonconvex.pruning.removal.carrying import Carried
 
 
 class Removal:
@@ -67,11 +36,35 @@ class Removal:
         self.branches = Branches(trace, keep, self.values)
 
     @functools.cached_property
+    def _arriving(self):
+        """What the constants that go send to their readers."""
+        if not self.constant.any():
+            return []
+        return arriving.sent(self.trace, self.constant, self.values)
+
+    @functools.cached_property
+    def carried(self):
+        """The `Carried` of those that a channel carries which stays."""
+        carry = self.superfluous.on_constant == "carry"
+        return Carried(
+            self.trace,
+            self.superfluous.constants,
+            self.keep,
+            self.constant,
+            self.values,
+            self._arriving if carry else [],
+        )
+
+    @functools.cached_property
     def _changes(self):
         """{id of a layer: (change of its bias, error at the border)}."""
-        if not self.constant.any():
-            return {}
-        return folding.bias_changes(self.trace, self.constant, self.values)
+        return folding.bias_changes(
+            self.trace,
+            self.constant,
+            self.values,
+            self._arriving,
+            self.carried.masks,
+        )
 
     def check(self):
         """Refuses what cannot be removed exactly."""
@@ -84,6 +77,16 @@ class Removal:
                 f"Channel {index} of '{name}' cannot be removed: it {reason}. "
                 f"Received: model={model!r}"
             )
+        for cell in self.superfluous.cells:
+            gone = cell.needs[~self.keep[cell.needs]]
+            if len(gone) and not self.keep[cell.carriers].any():
+                name, index = self._place(gone[0])
+                raise ValueError(
+                    f"Channel {index} of '{name}' cannot be removed: it sends "
+                    f"a constant into '{cell.reader}', where no bias can "
+                    "replace it, and no channel that could carry it stays. "
+                    f"Received: model={model!r}"
+                )
         if self.branches.emptied:
             name, _ = self._place(self.branches.emptied[0][0])
             raise ValueError(
@@ -125,7 +128,7 @@ class Removal:
     @functools.cached_property
     def _weights(self):
         """(values, new biases) of the small model, as in `Builder`."""
-        values = dict(self.values)
+        values = {**self.values, **self.carried.values}
         new_biases = {}
         for layer in self._changed_layers():
             change, _ = self._changes[id(layer)]

@@ -221,7 +221,23 @@ class Rule:
 
         Returns:
             A boolean. Unless a rule overrides this, it is `False`: constants
-            are then folded into the bias only with `on_constant="fold"`.
+            are then folded into the bias only with `on_constant="fold"`; see
+            `sums_channels` for what happens without it.
+        """
+        return False
+
+    def sums_channels(self, layer):
+        """Whether a layer sums up the channels that it reads.
+
+        Each of them times, or convolved with, its own part of each weight of
+        role "input": one channel that sends a constant can then carry the
+        constants of others, with a part that adds up theirs.
+
+        Args:
+            layer: The layer, at its full size.
+
+        Returns:
+            A boolean. Unless a rule overrides this, it is `False`.
         """
         return False
 

@@ -73,6 +73,9 @@ class AttentionRule(Rule):
             "output_shape": cut.outputs[0].shape[-1:],
         }
 
+    def sums_channels(self, layer):
+        return True
+
 
 @rule(layers.SimpleRNN, layers.LSTM, layers.GRU)
 class RecurrentRule(Rule):
@@ -114,6 +117,9 @@ class RecurrentRule(Rule):
     def resized(self, layer, cut):
         return {"units": cut.weights[layer.cell.recurrent_kernel.path].shape[0]}
 
+    def sums_channels(self, layer):
+        return True
+
 
 def _at_zero(activation):
     """What an activation gives for 0, NaN if it is not value by value."""
@@ -151,6 +157,9 @@ class BidirectionalRule(Rule):
             return {"layer": changes, "backward_layer": changes}
         return {"layer": changes}
 
+    def sums_channels(self, layer):
+        return True
+
 
 @rule(layers.TimeDistributed)
 class TimeDistributedRule(Rule):
@@ -183,6 +192,9 @@ class TimeDistributedRule(Rule):
         )
         changes = find(layer.layer).resized(layer.layer, inner)
         return {"layer": {"config": changes}}
+
+    def sums_channels(self, layer):
+        return find(layer.layer).sums_channels(layer.layer)
 
 
 def without_time(x):

@@ -56,6 +56,9 @@ class DenseRule(Rule):
     def folds_exactly(self, layer):
         return True
 
+    def sums_channels(self, layer):
+        return True
+
 
 @rule(layers.SpectralNormalization)
 class SpectralNormalizationRule(Rule):
@@ -98,6 +101,9 @@ class _Convolution(Rule):
     def folds_exactly(self, layer):
         # With zero padding a constant image is not constant at the border.
         return layer.padding == "valid" or set(layer.kernel_size) == {1}
+
+    def sums_channels(self, layer):
+        return True
 
     def resized(self, layer, cut):
         axis = channel_axis(layer, layer.rank + 2)
@@ -173,6 +179,10 @@ class SeparableRule(_Convolution):
         walk.use(layer, "pointwise_kernel", -1, out, "filter")
         return _finished(layer, walk.shapes[0], out, walk)
 
+    def sums_channels(self, layer):
+        # Each of them times the product of two weights.
+        return False
+
 
 @rule(layers.EinsumDense)
 class EinsumDenseRule(Rule):
@@ -229,6 +239,9 @@ class EinsumDenseRule(Rule):
         return set(self._made(layer)) <= set(
             layer.bias_axes or self._made(layer)
         )
+
+    def sums_channels(self, layer):
+        return True
 
     def _made(self, layer):
         """The letters that the kernel brings."""
