@@ -57,6 +57,15 @@ def suited(name, x, takes, holds=None):
     """
     if takes is None or not x.size:
         return x
+    holds = held(name, x, takes, holds)
+    return x if holds == takes else moved(x, holds, takes)
+
+
+def held(name, x, takes, holds=None):
+    """The `Range` of values that are for a model, or an error as `suited`.
+
+    Takes what `suited` takes, with values and a range.
+    """
     low, high = float(np.min(x)), float(np.max(x))
     if x.dtype == np.uint8:
         # Black and white may be 0 and 1.
@@ -70,7 +79,19 @@ def suited(name, x, takes, holds=None):
             f"{takes.high:g}, as the model takes them; uint8 images are "
             f"converted. Received: values from {low:g} to {high:g}"
         )
-    return x if holds == takes else _moved(x, holds, takes)
+    return holds
+
+
+def moved(x, holds, takes):
+    """Values of one range as float32 in another.
+
+    Args:
+        x: An array.
+        holds: The `Range` of its values.
+        takes: The `Range` that they get.
+    """
+    scale = (takes.high - takes.low) / (holds.high - holds.low)
+    return (x.astype("float32") - holds.low) * np.float32(scale) + takes.low
 
 
 def differ(first, second):
@@ -85,11 +106,6 @@ def _beyond(low, high, said):
         max(said.low - low, high - said.high) > width / 2
         or 0 < max(-low, high) < width / 25
     )
-
-
-def _moved(x, holds, takes):
-    scale = (takes.high - takes.low) / (holds.high - holds.low)
-    return (x.astype("float32") - holds.low) * np.float32(scale) + takes.low
 
 
 def _of_input(tensor, calls):

@@ -19,6 +19,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Real data sets for machines without a network, and where they are prepared.
 STORE = ROOT.parent / "shared" / "data" / "make_cache.py"
 CACHE = ROOT / ".cache" / "tfds"
+# tensorflow-datasets looks at it once, when some test imports it.
+PREPARES = "TFDS_DATA_DIR" not in os.environ and STORE.exists()
+if PREPARES:
+    os.environ["TFDS_DATA_DIR"] = str(CACHE)
 
 # Of each property in `make test`; costly ones say `@helpers.examples(n)`.
 EXAMPLES = 15
@@ -89,10 +93,8 @@ def fashion_mnist():
     """Fashion-MNIST, prepared once from the offline store if need be."""
     from keras_nonconvex import datasets
 
-    if "TFDS_DATA_DIR" not in os.environ and STORE.exists():
-        os.environ["TFDS_DATA_DIR"] = str(CACHE)
-        if not (CACHE / "fashion_mnist").exists():
-            _prepare("fashion_mnist")
+    if PREPARES and not (CACHE / "fashion_mnist").exists():
+        _prepare("fashion_mnist")
     try:
         return datasets.load("fashion_mnist")
     except datasets.NotAvailable as error:

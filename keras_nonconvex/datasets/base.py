@@ -1,6 +1,7 @@
 """What a source of data is, and what it returns."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -51,14 +52,94 @@ class Source:
         takes: A function of what `load` is given. It returns whether this
             source can load it.
         read: A function of the same that returns `Images`.
+        found: A function of the same and of `Wanted` that returns `Found`.
+            None: it is made of what `read` returns.
     """
 
     name: str
     takes: Callable
     read: Callable
+    found: Callable | None = None
 
 
-def source(name, takes=None):
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What `splits` asks a source for.
+
+    Attributes:
+        shape: (height, width, channels) of pictures, None where they may have
+            their own; or None.
+        fit: How pictures of another shape get it, one of `pictures.FITS`.
+        map_size: (height, width) of masks; or None.
+        cache: A `pathlib.Path`, the folder for decoded pictures; or None.
+    """
+
+    shape: tuple | None
+    fit: str
+    map_size: tuple | None
+    cache: pathlib.Path | None
+
+
+class Part:
+    """The samples that a source has for one split.
+
+    Args:
+        x: A column of inputs: an array, or what has `shape`, `dtype`, `len`
+            and gives the array of some rows as an array does.
+        y: A column of targets, or None.
+        rows: An integer array: the rows that can be used. Defaults to `None`:
+            all.
+        keys: A list: what each row is called in the lists of the splits.
+            Defaults to `None`: its number.
+        holds: The `Range` of the inputs. Defaults to `None`: they tell it.
+    """
+
+    def __init__(self, x, y=None, rows=None, keys=None, holds=None):
+        self.x = x
+        self.y = y
+        self.holds = holds
+        self.rows = np.arange(len(x)) if rows is None else rows
+        self._keys = keys
+
+    def key(self, row):
+        """What a row is called."""
+        return int(row) if self._keys is None else self._keys[row]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a source has.
+
+    Attributes:
+        name: What the data is called.
+        parts: A dict of `"train"` and perhaps `"validation"` and `"test"` to
+            the `Part`, or to a `tf.data.Dataset`, of each split.
+        classes: The names of the classes. Empty if they are not known.
+        kind: What the targets are, as in `Data`; None if they tell it.
+        broken: A dict of pictures that cannot be read to the reasons.
+    """
+
+    name: str
+    parts: dict
+    classes: tuple = ()
+    kind: str | None = None
+    broken: dict = dataclasses.field(default_factory=dict)
+
+
+def found_images(images):
+    """What a source of `Images` has: no validation split.
+
+    Args:
+        images: The `Images`. Where the test images are the training images,
+            there is no test split either.
+    """
+    parts = {"train": Part(images.x_train, images.y_train)}
+    if images.x_test is not images.x_train:
+        parts["test"] = Part(images.x_test, images.y_test)
+    return Found(images.name, parts, tuple(images.classes))
+
+
+def source(name, takes=None, found=None):
     """Decorator: makes a function a source of data that `load` knows.
 
     A source that was registered later is asked earlier, so a source of your
@@ -73,6 +154,10 @@ def source(name, takes=None):
             returns whether this source loads it; the decorated function is
             then called with it. Defaults to `None`: the source takes `name`
             alone.
+        found: A function of the same, and of what `splits` wants
+            (`datasets.base.Wanted`), that returns a `datasets.base.Found`
+            with splits of its own. Defaults to `None`: `splits` makes them of
+            the `Images`.
 
     Returns:
         The decorator. It returns the function unchanged.
@@ -96,7 +181,7 @@ def source(name, takes=None):
                 name, lambda given: given == name, lambda given: function()
             )
         else:
-            REGISTRY[name] = Source(name, takes, function)
+            REGISTRY[name] = Source(name, takes, function, found)
         return function
 
     return register

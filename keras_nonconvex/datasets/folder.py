@@ -1,16 +1,21 @@
-"""Pictures in folders: one folder for each class."""
+"""Pictures in folders: one folder for each class, a table, or masks."""
 
 import pathlib
+import warnings
 
-import keras
 import numpy as np
 
+from keras_nonconvex import ranges
+from keras_nonconvex.datasets import cache
+from keras_nonconvex.datasets import listing
+from keras_nonconvex.datasets import pictures
+from keras_nonconvex.datasets.base import Found
 from keras_nonconvex.datasets.base import Images
+from keras_nonconvex.datasets.base import Part
 from keras_nonconvex.datasets.base import spread
 
-_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-# What the folder of a split may be called.
-_TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
+# Of so many broken pictures one may still be an accident.
+_BROKEN = 0.05
 
 
 def read(path, shape=None, most=None):
@@ -32,7 +37,13 @@ def read(path, shape=None, most=None):
         The `Images`.
     """
     path = pathlib.Path(path)
-    train, test = (_split(path, names) for names in (_TRAIN, _TEST))
+    train, test = (
+        _split(path, names)
+        for names in (
+            listing.NAMES["train"],
+            (*listing.NAMES["test"], *listing.NAMES["validation"]),
+        )
+    )
     classes = _classes(train or path)
     if train and test:
         splits = _labelled(train, classes), _labelled(test, classes)
@@ -42,20 +53,104 @@ def read(path, shape=None, most=None):
         if classes:
             splits = _divided(files)
     if not all(splits):
-        raise ValueError(
-            "The folder must have one folder of pictures "
-            f"({', '.join(_ENDINGS)}) for each class, or pictures. "
-            f"Received: dataset={str(path)!r}"
-        )
-    height, width, channels = shape or (None, None, 3)
+        raise listing.nothing(path)
     arrays = []
     for files in splits:
         files = [files[i] for i in spread(len(files), most)]
-        size = height and width and (height, width)
-        arrays.append(_decoded([file for file, _ in files], size, channels))
+        column = _column([file for file, _ in files], shape, "stretch")
+        x = column[range(len(column))].astype("float32") / 255
         labels = np.array([label for _, label in files], "int64")
-        arrays.append(labels if classes else None)
+        arrays += [x, labels if classes else None]
     return Images(str(path), *arrays, tuple(classes))
+
+
+def found(path, wanted):
+    """The splits of a folder, whose pictures are decoded once and kept.
+
+    Args:
+        path: A string or path: as of `listing.of_splits`.
+        wanted: The `Wanted`.
+
+    Returns:
+        The `Found`.
+    """
+    path = pathlib.Path(path)
+    listings = listing.of_splits(path)
+    parts, broken, count = {}, {}, 0
+    for split, each in listings.items():
+        parts[split], reasons = _part(path, split, each, wanted)
+        broken |= reasons
+        count += len(each.files)
+    _check_broken(path, broken, count)
+    train = listings["train"]
+    classes = train.classes
+    if train.masks is not None:
+        classes = _classes_of_masks(path, parts)
+    return Found(str(path), parts, classes, train.kind, broken)
+
+
+def _part(path, split, listed, wanted):
+    """The part of a split, and {broken file: why}."""
+    x = _column(listed.files, wanted.shape, wanted.fit)
+    x, bad = cache.kept(split, x, wanted.cache)
+    broken = {str(listed.files[row]): why for row, why in bad.items()}
+    y = listed.y
+    if listed.masks is not None:
+        size = wanted.map_size or x.shape[1:3]
+        masks = pictures.Pictures(
+            listed.masks,
+            lambda file: pictures.mask(file, size, wanted.fit),
+            ["mask", *size, wanted.fit],
+        )
+        y, bad_masks = cache.kept(f"{split}-masks", masks, wanted.cache)
+        broken |= {str(listed.masks[r]): why for r, why in bad_masks.items()}
+        bad = bad | bad_masks
+    rows = np.setdiff1d(np.arange(len(x)), list(bad))
+    keys = [file.relative_to(path).as_posix() for file in listed.files]
+    return Part(x, y, rows, keys, ranges.PIXELS), broken
+
+
+def _column(files, shape, fit):
+    return pictures.Pictures(
+        files,
+        lambda file: pictures.picture(file, shape, fit),
+        ["picture", *(shape or ()), fit],
+    )
+
+
+def _check_broken(path, broken, count):
+    if not broken:
+        return
+    some = "; ".join(f"{file} ({why})" for file, why in [*broken.items()][:3])
+    if len(broken) > _BROKEN * count:
+        raise ValueError(
+            f"At most {_BROKEN:.0%} of the pictures may be broken. Received: "
+            f"dataset={str(path)!r}, where {len(broken)} of {count} cannot be "
+            f"read: {some}"
+        )
+    warnings.warn(
+        f"{len(broken)} of {count} pictures cannot be read and are left out: "
+        f"{some}",
+        stacklevel=2,
+    )
+
+
+def _classes_of_masks(path, parts):
+    """The numbers from 0 to the greatest one, as names."""
+    highest = 0
+    for part in parts.values():
+        for some in np.array_split(part.rows, max(1, len(part.rows) // 256)):
+            highest = max(highest, int(part.y[some].max(initial=0)))
+    if highest in (0, 255):
+        raise ValueError(
+            "Masks must have class numbers from 0 up, at least two classes, "
+            "and not 255 beside others. Received: "
+            f"dataset={str(path)!r} with numbers up to {highest}"
+        )
+    return tuple(map(str, range(highest + 1)))
+
+
+# ---- what `read` alone does
 
 
 def _split(path, names):
@@ -65,15 +160,11 @@ def _split(path, names):
 
 def _classes(path):
     """The names of the folders with pictures in them, in order."""
-    return sorted(
+    return [
         folder.name
-        for folder in path.iterdir()
-        if folder.is_dir() and any(map(_is_picture, folder.iterdir()))
-    )
-
-
-def _is_picture(path):
-    return path.suffix.lower() in _ENDINGS
+        for folder in listing.subfolders(path)
+        if listing.files_of(folder)
+    ]
 
 
 def _labelled(path, classes):
@@ -83,8 +174,7 @@ def _labelled(path, classes):
         (file, label)
         for label, folder in enumerate(folders)
         if folder.is_dir()
-        for file in sorted(folder.iterdir())
-        if _is_picture(file)
+        for file in listing.files_of(folder)
     ]
 
 
@@ -95,32 +185,3 @@ def _divided(files):
         seen[label] = seen.get(label, 0) + 1
         (test if seen[label] % 5 == 0 else train).append((file, label))
     return train, test
-
-
-def _decoded(files, size, channels):
-    """The pictures as one float32 array with values in [0, 1]."""
-    made = []
-    for file in files:
-        try:
-            picture = keras.utils.load_img(
-                file,
-                color_mode="grayscale" if channels == 1 else "rgb",
-                target_size=size,
-                interpolation="bilinear",
-            )
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"This picture cannot be read ({error}). "
-                f"Received: {str(file)!r}"
-            ) from error
-        array = keras.utils.img_to_array(
-            picture, data_format="channels_last", dtype="uint8"
-        )
-        if made and array.shape != made[0].shape:
-            raise ValueError(
-                "Pictures of several sizes need the size of a model's input. "
-                f"Received: {array.shape} in {str(file)!r} and "
-                f"{made[0].shape} in {str(files[0])!r}"
-            )
-        made.append(array)
-    return np.stack(made).astype("float32") / 255

@@ -3,10 +3,10 @@
 import dataclasses
 import pathlib
 
+from keras_nonconvex.datasets import checking
 from keras_nonconvex.datasets import folder
 from keras_nonconvex.datasets import tfds
 from keras_nonconvex.datasets.base import REGISTRY
-from keras_nonconvex.datasets.base import Images
 from keras_nonconvex.datasets.base import spread
 
 
@@ -21,17 +21,22 @@ def load(name, shape=None, most=None):
             - The path of a `.npz` file with an array `x` of images and, if
               there are labels, an array `y`; or of a `.npy` file with images
               alone. Such a file has no splits: the training and the test
-              images are the same. Images in uint8 are brought to [0, 1];
+              images are the same, unless it holds `x_train`, `y_train`,
+              `x_test` and `y_test`. Images in uint8 are brought to [0, 1];
               all other arrays are returned as they are.
             - The path of a folder with one folder of pictures for each class,
               or with two such folders, `train` and `test` (or `val`,
               `validation`). Where there are no such two, every fifth picture
               of a class is a test image. Pictures alone have no labels.
+            - `"module:function"` or `"file.py:function"`: a function of yours
+              that returns `Images`, or ((x_train, y_train), (x_test,
+              y_test)), as those of `keras.datasets` do.
             - A name that you registered with `@knc.datasets.source`.
             - Otherwise an image classification data set of
               tensorflow-datasets with splits "train" and "test", such as
-              `"fashion_mnist"`. tensorflow-datasets prepares it once in the
-              folder `TFDS_DATA_DIR`, an environment variable, which is
+              `"fashion_mnist"`; with further training splits,
+              `"svhn_cropped+extra"`. tensorflow-datasets prepares it once in
+              the folder `TFDS_DATA_DIR`, an environment variable, which is
               `~/tensorflow_datasets` by default.
 
         shape: A tuple (height, width, channels): pictures of a folder are
@@ -56,17 +61,12 @@ def load(name, shape=None, most=None):
     """
     for source in reversed(REGISTRY.values()):
         if source.takes(name):
-            data = source.read(name)
+            data = checking.images(name, source.read(name))
             break
     else:
         if pathlib.Path(name).is_dir():
             return folder.read(name, shape, most)
         data = tfds.read(name)
-    if not isinstance(data, Images):
-        raise ValueError(
-            f"The source of {str(name)!r} must return `datasets.Images`. "
-            f"Received: {type(data).__name__}"
-        )
     return data if most is None else _fewer(data, most)
 
 

@@ -1,0 +1,140 @@
+"""A Python function of the user's that returns data: `module:function`."""
+
+import contextlib
+import importlib
+import importlib.util
+import pathlib
+import re
+import sys
+
+import numpy as np
+
+from keras_nonconvex.datasets.base import Found
+from keras_nonconvex.datasets.base import Images
+from keras_nonconvex.datasets.base import Part
+from keras_nonconvex.datasets.base import found_images
+from keras_nonconvex.datasets.base import source
+
+_NAME = re.compile(r"(.+\.py|[\w.]+):([A-Za-z_]\w*)")
+_SPLITS = ("train", "validation", "test")
+
+
+def found(name, wanted=None):
+    """The splits that a function returns.
+
+    Args:
+        name: What `images` takes.
+        wanted: The `Wanted`. Gray images (n, height, width) get the axis of
+            their one channel where images with one are wanted. Defaults to
+            `None`.
+    """
+    made = _function(str(name))()
+    if isinstance(made, Images):
+        return found_images(made)
+    gray = wanted is not None and (wanted.shape or ())[2:] == (1,)
+    try:
+        splits, classes = _splits(made)
+        parts = {
+            split: _part(given, gray)
+            for split, given in splits.items()
+            if given is not None
+        }
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "A function of data must return `datasets.Images`, (train, test), "
+            "(train, validation, test) or a dict with these keys, of (x, y) "
+            f"or tf.data datasets. Received: dataset={str(name)!r}, which "
+            f"returns {type(made).__name__} ({error})"
+        ) from error
+    return Found(str(name), parts, classes)
+
+
+def _is_function(name):
+    return bool(_NAME.fullmatch(str(name)))
+
+
+@source("a module:function", takes=_is_function, found=found)
+def images(name):
+    """The images that a function returns.
+
+    Args:
+        name: A string `"module:function"` or `"file.py:function"`. The
+            function takes no arguments. It returns `Images`; or (train, test)
+            or (train, validation, test), or a dict with these keys and
+            perhaps `"classes"`, of (x, y) or, for `splits`, of
+            `tf.data.Dataset`.
+
+    Returns:
+        The `Images`. Those in uint8 are brought to [0, 1].
+    """
+    made = found(name)
+    train = made.parts["train"]
+    test = made.parts.get("test", train)
+    if not (isinstance(train, Part) and isinstance(test, Part)):
+        raise ValueError(
+            "The function must return arrays; only `datasets.splits` takes "
+            f"tf.data datasets. Received: dataset={str(name)!r}"
+        )
+    x_train, x_test = (
+        part.x.astype("float32") / 255 if part.x.dtype == np.uint8 else part.x
+        for part in (train, test)
+    )
+    return Images(made.name, x_train, train.y, x_test, test.y, made.classes)
+
+
+def _function(name):
+    """The function that a name stands for."""
+    place, called = _NAME.fullmatch(name).groups()
+    try:
+        if place.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(
+                pathlib.Path(place).stem, place
+            )
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            with _here():
+                module = importlib.import_module(place)
+    except (ImportError, OSError) as error:
+        raise ValueError(
+            f"The module cannot be imported ({error}). "
+            f"Received: dataset={name!r}"
+        ) from error
+    function = getattr(module, called, None)
+    if not callable(function):
+        raise ValueError(
+            f"The module must have a function {called!r}. "
+            f"Received: dataset={name!r}"
+        )
+    return function
+
+
+@contextlib.contextmanager
+def _here():
+    """A scope in which modules of the working folder are found."""
+    sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        sys.path.remove("")
+
+
+def _splits(made):
+    """({split: what it holds}, classes)"""
+    if isinstance(made, dict):
+        classes = tuple(map(str, made.get("classes", ())))
+        splits = {key: part for key, part in made.items() if key != "classes"}
+    else:
+        # (train, test) is what the functions of `keras.datasets` return.
+        names = ("train", "test") if len(made) == 2 else _SPLITS
+        splits, classes = dict(zip(names, made, strict=True)), ()
+    if "train" not in splits or not splits.keys() <= set(_SPLITS):
+        raise ValueError(f"keys {', '.join(map(str, splits))}")
+    return splits, classes
+
+
+def _part(given, gray):
+    if hasattr(given, "element_spec"):
+        return given
+    x, y = map(np.asarray, given)
+    return Part(x[..., None] if gray and x.ndim == 3 else x, y)
