@@ -13,8 +13,9 @@ MAC) says which classes go. Each way leads there in the same number of steps:
 - "repaired": they are removed first, what is left is refitted by
   `knc.repair` on 2,000 images, and the small model trains.
 
-A row is written as soon as it is done, and one that is there is not done
-again, so a run may be stopped and started anew.
+A row is written when the channels are removed, and again when the small model
+has trained. One that is whole is not done again, so a run may be stopped and
+started anew.
 """
 
 import argparse
@@ -115,7 +116,7 @@ def trained_to_zero(dense, plan, name, data, left, console):
 
 
 def measured(path, name, plan, settings, console):
-    """One row of the table, but for what it is called."""
+    """One row of the table: when the channels are removed, and in the end."""
     keras.utils.set_random_seed(0)
     start = time.perf_counter()
     data = prune_resnet.images(settings["images"])
@@ -133,22 +134,53 @@ def measured(path, name, plan, settings, console):
         if name == "repaired":
             small, _ = knc.repair(small, plan, dense, x_train, verbose=False)
         prune_resnet.compiled(small, steps)
-    removed = prune_resnet.accuracy(small, x_test, y_test)
-    console.print(f"  {name}: test accuracy {removed:.4f} when removed")
-    if left:
-        train(small, data, left, f"{name}, small", console)
-    return {
+    row = {
         "to_zero": steps - left,
         "classes": zero,
         "params": plan.after["params"] / plan.before["params"],
         "macs": plan.after["macs"] / plan.before["macs"],
         "error": error,
         "dense": accuracy,
-        "removed": removed,
-        "after": prune_resnet.accuracy(small, x_test, y_test),
+        "removed": prune_resnet.accuracy(small, x_test, y_test),
+        "after": None,
         "minutes": (time.perf_counter() - start) / 60.0,
         "versions": prune_resnet.versions(),
     }
+    yield row
+    if left:
+        train(small, data, left, f"{name}, small", console)
+    yield {
+        **row,
+        "after": prune_resnet.accuracy(small, x_test, y_test),
+        "minutes": (time.perf_counter() - start) / 60.0,
+    }
+
+
+def percent(accuracy):
+    return "to be run" if accuracy is None else f"{100 * accuracy:.2f}"
+
+
+def verdict(rows):
+    """What the table says of training to zero, in a sentence."""
+    found = {row["way"]: row for row in rows}
+    trained = [row for row in rows if row["way"] in PENALTIES]
+    others = [found[way] for way in ("at once", "repaired") if way in found]
+    if not trained or not others:
+        return []
+    sides = []
+    columns = {"removed": "When removed", "after": "after all steps"}
+    for key, when in columns.items():
+        if any(row[key] is None for row in (*trained, *others)):
+            continue
+        best, other = (
+            max(group, key=lambda row: row[key]) for group in (trained, others)
+        )
+        word = "beats" if best[key] > other[key] else "does not beat"
+        sides.append(
+            f'{when} "{best["way"]}" ({percent(best[key])}) {word} '
+            f'"{other["way"]}" ({percent(other[key])})'
+        )
+    return ["", f"Does training to zero pay? {'; '.join(sides)}."]
 
 
 def markdown(found):
@@ -190,10 +222,11 @@ def markdown(found):
             row["classes"],
             f"{row['params']:.1%}",
             f"{row['macs']:.1%}",
-            *(f"{100 * row[k]:.2f}" for k in ("dense", "removed", "after")),
+            *(percent(row[k]) for k in ("dense", "removed", "after")),
             f"{row['minutes']:.0f}",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += verdict(rows)
     return "\n".join(lines) + "\n"
 
 
@@ -235,14 +268,22 @@ def main():
         data=(x, y),
     )
     console.print(plan.headline())
-    done = {row["way"] for row in found["rows"]}
-    for name in [way for way in options.ways if way not in done]:
-        row = measured(options.model, name, plan, settings, console)
-        found["rows"].append({"way": name, **row})
-        found["rows"].sort(key=lambda row: WAYS.index(row["way"]))
-        files.write_text(options.out, json.dumps(found, indent=1) + "\n")
-        files.write_text(options.out.with_suffix(".md"), markdown(found))
-        console.print(row)
+    rows = {row["way"]: row for row in found["rows"]}
+    left = plan.after["params"] / plan.before["params"]
+    if any(row["params"] != left for row in rows.values()):
+        raise ValueError(
+            f"{options.out} was made with another plan: give another --out. "
+            f"Received: a plan that leaves {left:.2%} of the parameters"
+        )
+    for name in options.ways:
+        if name in rows and rows[name]["after"] is not None:
+            continue
+        for row in measured(options.model, name, plan, settings, console):
+            rows[name] = {"way": name, **row}
+            found["rows"] = [rows[way] for way in WAYS if way in rows]
+            files.write_text(options.out, json.dumps(found, indent=1) + "\n")
+            files.write_text(options.out.with_suffix(".md"), markdown(found))
+            console.print(row)
 
 
 if __name__ == "__main__":

@@ -246,6 +246,19 @@ def test_whole_classes_die_in_training_and_are_removed(optimizer, consumers):
     assert small.count_params() < model.count_params()
 
 
+def test_a_path_of_strengths_thins_coupled_groups_out(tmp_path):
+    model = residual()
+    groups = knc.CoupledGroups(model, penalties.L1(), 0.02)
+    model.compile(keras.optimizers.SGD(0.05), "mse", coupled=groups)
+    x = np.random.default_rng(0).normal(size=(64, 10, 10, 3))
+    options = {"multipliers": (1, 40), "epochs": 2, "batch_size": 8}
+    path = knc.strength_path(
+        model, x, np.zeros((64, 4)), out=tmp_path, verbose=0, **options
+    )
+    assert path[0]["zero_groups"] < path[1]["zero_groups"] <= 18
+    assert "CoupledGroups" in (tmp_path / "path.json").read_text()
+
+
 def test_logged_loss_is_data_loss_and_penalty():
     model = residual()
     coupled = knc.CoupledGroups(model, penalties.L1(), 0.01)

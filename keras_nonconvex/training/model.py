@@ -176,6 +176,8 @@ class ProximalMixin:
             variable.regularizer is not None
             for variable in self.trainable_variables
         )
+        if self.coupled is not None:
+            penalised += len(self.coupled.variables)
         return terminal.when_slow(
             f"Compiling the first training step ({penalised} weights have a "
             "penalty); later ones are fast."

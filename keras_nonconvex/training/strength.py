@@ -132,7 +132,7 @@ def strength_path(
     )
     ```
     """
-    _targets(model)
+    penalties = _penalties(model)
     epochs = checks.whole("epochs", epochs, 1)
     if multipliers is None:
         multipliers = [0.0, *np.geomspace(1 / 30, 30, 10)]
@@ -159,7 +159,7 @@ def strength_path(
             multipliers=multipliers,
             epochs=epochs,
             samples=[shape and list(shape) for shape in shapes],
-            regularizers=[repr(reg) for _, reg in _targets(model)],
+            regularizers=penalties,
             weights=[list(v.shape) for v in model.weights],
             optimizer=type(model.optimizer).__name__,
         )
@@ -247,6 +247,15 @@ def _write(out, points):
     axes.grid(alpha=0.3)
     with files.replacing(out / "curve.png") as path:
         figure.savefig(path, dpi=130)
+
+
+def _penalties(model):
+    """What a compiled model penalises, in words; an error if nothing."""
+    coupled = getattr(model, "coupled", None)
+    if coupled is not None and coupled.strength > 0:
+        own = [v.regularizer for v in model.trainable_variables]
+        return [repr(coupled), *(repr(reg) for reg in own if reg is not None)]
+    return [repr(reg) for _, reg in _targets(model)]
 
 
 def _targets(model):

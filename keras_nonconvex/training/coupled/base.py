@@ -214,6 +214,10 @@ class Coupled:
     def from_config(cls, config):
         return cls(None, **config)
 
+    def _in_words(self):
+        """The arguments as `repr` shows them."""
+        return self._arguments()
+
     def __repr__(self):
-        config = ", ".join(f"{k}={v!r}" for k, v in self._arguments().items())
+        config = ", ".join(f"{k}={v!r}" for k, v in self._in_words().items())
         return f"{type(self).__name__}({config})"

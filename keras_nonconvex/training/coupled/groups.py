@@ -89,8 +89,8 @@ class CoupledGroups(Coupled):
         super().__init__(model, strength, consumers, group_weights, decay)
 
     def _arguments(self):
-        more = {"penalty": self.penalty, "plan": self.plan}
-        return {**super()._arguments(), **more}
+        first = {"penalty": self.penalty}
+        return {**first, **super()._arguments(), "plan": self.plan}
 
     def _trace(self, model):
         return Trace(model, self.plan is not None and self.plan.select)
@@ -133,11 +133,10 @@ class CoupledGroups(Coupled):
             config["plan"] = PruningPlan.from_json(config["plan"])
         return cls(None, **config)
 
-    def __repr__(self):
-        return (
-            f"CoupledGroups({self.penalty!r}, strength={self.strength}, "
-            f"consumers={self.consumers})"
-        )
+    def _in_words(self):
+        # Plans are long.
+        plan = self.plan and self.plan.headline()
+        return {**self._arguments(), "plan": plan}
 
 
 class _ClassPenalty(Regularizer, abstract=True):
