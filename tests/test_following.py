@@ -197,6 +197,38 @@ def test_a_block_of_positions_is_removed_whole_or_not_at_all(data_format):
     assert kept == 0 and "'depth_to_space" in why
 
 
+WRAPPED = {
+    "spectral normalization": lambda **options: layers.SpectralNormalization(
+        layers.Conv2D(4, 3, **options), name="b"
+    ),
+    "over time": lambda **options: layers.TimeDistributed(
+        layers.Dense(4, **options), name="b"
+    ),
+    "images over time": lambda **options: layers.TimeDistributed(
+        layers.Conv1D(4, 3, **options), name="b"
+    ),
+}
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_a_constant_goes_into_the_bias_of_the_layer_inside(kind, use_bias):
+    inputs = keras.Input((6, 7, 3))
+    x = layers.Conv2D(8, 1, activation="relu", name="a")(inputs)
+    x = WRAPPED[kind](use_bias=use_bias, activation="relu")(x)
+    x = layers.Dense(2)(layers.GlobalAveragePooling2D()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    layer = model.get_layer("a")
+    kernel = np.array(layer.kernel)
+    kernel[..., :3] = 0
+    layer.kernel.assign(kernel)
+    layer.bias.assign(np.linspace(0.5, 1.0, 8))
+    x = images(model)
+    plan = pruned(model, criterion=None, budget=None)
+    assert lost(plan, "a")[0] == 3
+    assert difference(run(model, x), run(plan.apply(model), x)) <= 1e-5
+
+
 def test_spectral_normalization_is_cut_as_the_layer_inside_is():
     inputs = keras.Input((8, 8, 3))
     x = layers.SpectralNormalization(layers.Conv2D(8, 3), name="a")(inputs)

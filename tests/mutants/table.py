@@ -473,8 +473,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/constants.py",
-        "return functools.reduce(np.intersect1d, constant)",
-        "return _union(constant)",
+        "alike = functools.reduce(np.intersect1d, constant)",
+        "alike = _union(constant)",
         ("tests/test_pruning.py::test_superfluous_channels_go_without_a_trace"),
     ),
     Mutant(
@@ -680,8 +680,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "rules/normalizing.py",
-        "self.count, self.left = x.full[-1], x.shape[-1]",
-        "self.count, self.left = x.shape[-1], x.shape[-1]",
+        "self.count = x.full[-1]",
+        "self.count = x.shape[-1]",
         (
             "tests/test_following.py::"
             "test_a_layer_normalization_keeps_the_statistics_of_all_channels"

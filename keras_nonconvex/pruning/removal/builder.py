@@ -250,7 +250,8 @@ class Builder:
         if not isinstance(operation, keras.layers.Layer):
             return remaking.copy_of_operation(operation, changes)
         if id(operation) in self.new_biases:
-            changes = {**changes, **remaking.with_bias(operation)}
+            more = remaking.with_bias(operation)
+            changes = remaking.merged(changes, more)
         return remaking.remade(operation, changes, self._held)
 
     def _rule(self, operation):
@@ -304,8 +305,9 @@ class Builder:
                 for name, w in zip(names, weights, strict=True)
             ]
         if id(old) in self.new_biases:
-            place = [w is new.bias for w in new.weights].index(True)
-            bias = self.new_biases[id(old)].reshape(new.bias.shape)
+            added = rules.inmost(new).bias
+            place = [w is added for w in new.weights].index(True)
+            bias = self.new_biases[id(old)].reshape(added.shape)
             weights.insert(place, bias)
         if len(weights) != len(new.weights):
             raise ValueError(

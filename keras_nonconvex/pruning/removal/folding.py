@@ -86,18 +86,23 @@ def _contribution(trace, constant, values, arrival, carried):
 def _bare(layer, x, values):
     """The same layer without bias and activation, with weights as counted."""
     changes = {"activation": None, "use_bias": False, "bias_axes": None}
-    bare = configs.anew(
-        layer,
-        lambda config: {
-            key: changes.get(key, value) for key, value in config.items()
-        },
-    )
+    wraps = rules.inmost(layer) is not layer
+
+    def edited(config):
+        return {
+            key: {**value, "config": edited(value["config"])}
+            if wraps and key == "layer"
+            else changes.get(key, value)
+            for key, value in config.items()
+        }
+
+    bare = configs.anew(layer, edited)
     bare.build(np.shape(x))
     bare.set_weights(
         [
             values.get(id(v), ops.convert_to_numpy(v))
             for v in layer.weights
-            if v is not getattr(layer, "bias", None)
+            if v is not getattr(rules.inmost(layer), "bias", None)
         ]
     )
     return bare

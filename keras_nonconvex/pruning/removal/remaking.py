@@ -36,6 +36,8 @@ def new_input(node, tensor):
 
 def with_bias(layer):
     """What changes in the config of a layer that gets a bias."""
+    if rules.inmost(layer) is not layer:
+        return {"layer": {"config": with_bias(layer.layer)}}
     if isinstance(layer, keras.layers.EinsumDense):
         _, _, result = layouts.einsum_letters(layer)
         axes = rules.find(layer).bias_axes(layer)
@@ -66,7 +68,7 @@ def remade(layer, changes, known):
     """
 
     def edited(config):
-        config = _merged(_plain(config), changes)
+        config = merged(_plain(config), changes)
         for key in config:
             activation = getattr(layer, key, None)
             if key.endswith("activation") and _is_layer(activation):
@@ -170,12 +172,12 @@ def _is_layer(value):
     return isinstance(value, keras.layers.Layer)
 
 
-def _merged(config, changes):
+def merged(config, changes):
     """A nested config with changes."""
     return {
         **config,
         **{
-            key: _merged(config[key], value)
+            key: merged(config[key], value)
             if isinstance(value, dict) and isinstance(config.get(key), dict)
             else value
             for key, value in changes.items()

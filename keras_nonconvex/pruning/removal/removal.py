@@ -132,15 +132,14 @@ class Removal:
         new_biases = {}
         for layer in self._changed_layers():
             change, _ = self._changes[id(layer)]
-            if getattr(layer, "bias", None) is None:
+            given = getattr(rules.inmost(layer), "bias", None)
+            if given is None:
                 bias = self._cut_like_outputs(layer, change)
                 if np.any(bias):
                     new_biases[id(layer)] = bias
             else:
-                old = values.get(
-                    id(layer.bias), ops.convert_to_numpy(layer.bias)
-                )
-                values[id(layer.bias)] = old + change.reshape(old.shape)
+                old = values.get(id(given), ops.convert_to_numpy(given))
+                values[id(given)] = old + change.reshape(old.shape)
         return values, new_biases
 
     def _changed_layers(self):

@@ -16,6 +16,7 @@ from keras_nonconvex.pruning.rules.base import Kept
 from keras_nonconvex.pruning.rules.base import Rule
 from keras_nonconvex.pruning.rules.base import Tensor
 from keras_nonconvex.pruning.rules.base import find
+from keras_nonconvex.pruning.rules.base import inmost
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
 
@@ -28,6 +29,7 @@ __all__ = [
     "Tensor",
     "elementwise",
     "find",
+    "inmost",
     "merging",
     "moving",
     "normalizing",

@@ -106,6 +106,12 @@ def find(operation):
     return REGISTRY[keras.Operation]
 
 
+def inmost(layer):
+    """The layer that has the weights: what a wrapper has inside, or itself."""
+    wraps = isinstance(layer, keras.layers.Wrapper)
+    return inmost(layer.layer) if wraps else layer
+
+
 class Rule:
     """How channels pass a layer type, and how such a layer is made smaller.
 

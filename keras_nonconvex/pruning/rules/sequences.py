@@ -196,6 +196,13 @@ class TimeDistributedRule(Rule):
     def sums_channels(self, layer):
         return find(layer.layer).sums_channels(layer.layer)
 
+    def bias_axes(self, layer):
+        axes = find(layer.layer).bias_axes(layer.layer)
+        return tuple(axis if axis < 0 else axis + 1 for axis in axes)
+
+    def folds_exactly(self, layer):
+        return find(layer.layer).folds_exactly(layer.layer)
+
 
 def without_time(x):
     """A tensor without its second axis."""

@@ -80,6 +80,12 @@ class SpectralNormalizationRule(Rule):
         changes = find(layer.layer).resized(layer.layer, cut)
         return {"layer": {"config": changes}}
 
+    def bias_axes(self, layer):
+        return find(layer.layer).bias_axes(layer.layer)
+
+    def folds_exactly(self, layer):
+        return find(layer.layer).folds_exactly(layer.layer)
+
 
 @rule(layers.Embedding)
 class EmbeddingRule(Rule):
