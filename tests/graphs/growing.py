@@ -155,9 +155,9 @@ def randomize(model, rng):
     In some models the first half of the filters of most layers is zero.
     """
     dead = {id(layer) for layer in model.layers if coin(rng, 0.04)}
-    sparse = coin(rng)
+    sparse = coin(rng, 0.75)
     for layer in model.layers:
-        halved = sparse and coin(rng, 0.8)
+        halved = sparse and coin(rng, 0.9)
         for weight in layer.weights:
             name, shape = weight.name, tuple(weight.shape)
             if name in ("moving_variance", "gamma", "scale"):

@@ -524,7 +524,7 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "channels/uses.py",
-        "self._joined(self._spread(array)[stays])",
+        "self.joined(self.spread(array)[stays])",
         "np.compress(stays[: array.shape[self.axis]], array, self.axis)",
         "tests/test_shuffles.py",
     ),
@@ -572,8 +572,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/carrying.py",
-        "target += ratio *",
-        "target += 0.0 * ratio *",
+        "parts[self.places[carrier]] += np.tensordot(",
+        "parts[self.places[carrier]] = np.tensordot(",
         CARRIED,
     ),
     Mutant(
