@@ -198,6 +198,12 @@ def sequence(reader):
     return make
 
 
+def in_time(x):
+    convolution = layers.Conv1D(4, 2, padding="same")
+    x = layers.Reshape((2, 3, 5))(x)
+    return layers.TimeDistributed(convolution, name="b")(x)
+
+
 def attend(x):
     return layers.MultiHeadAttention(2, 3, name="b")(x, x)
 
@@ -243,7 +249,7 @@ CARRIED = {
     "equation": equation,
     "recurrent": sequence(layers.GRU(4, name="b")),
     "both directions": sequence(layers.Bidirectional(layers.LSTM(4), name="b")),
-    "in time": sequence(layers.TimeDistributed(layers.Dense(4), name="b")),
+    "in time": sequence(in_time),
     "attention": sequence(attend),
     "excluded": excluded,
     "at least": at_least,
