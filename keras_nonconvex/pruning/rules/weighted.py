@@ -86,6 +86,9 @@ class SpectralNormalizationRule(Rule):
     def folds_exactly(self, layer):
         return find(layer.layer).folds_exactly(layer.layer)
 
+    def sums_channels(self, layer):
+        return find(layer.layer).sums_channels(layer.layer)
+
 
 @rule(layers.Embedding)
 class EmbeddingRule(Rule):
