@@ -538,7 +538,7 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "channels/uses.py",
-        "self._joined(self._spread(array)[stays])",
+        "self.joined(self.spread(array)[stays])",
         "np.compress(stays[: array.shape[self.axis]], array, self.axis)",
         "tests/test_shuffles.py",
     ),
