@@ -8,6 +8,8 @@ import itertools
 import keras
 from keras import tree
 
+from keras_nonconvex import time_steps
+
 # One call of a layer or operation. `inputs` and `outputs` are flat lists of
 # symbolic tensors, `node` is Keras' record of the call, `path` the nested
 # models around it, the outermost first.
@@ -108,19 +110,24 @@ def calls(model):
     return flattened(model).calls
 
 
-def flattened(model):
+def flattened(model, in_time=False):
     """The `Flat` graph: nested models are followed to their layers.
 
     Each call of a nested model gets fresh symbolic tensors for its inside.
+
+    Args:
+        model: A functional or Sequential model.
+        in_time: Whether models in TimeDistributed are followed, too. Their
+            time steps are then samples. Defaults to `False`.
     """
     model = functional(model)
     tensors = {id(t): t for t in model.inputs}
     nested = []
-    flat = list(_calls(model, tensors, (), nested))
+    flat = list(_calls(model, tensors, (), nested, in_time))
     return Flat(flat, [tensors[id(t)] for t in model.outputs], nested)
 
 
-def _calls(model, tensors, path, nested):
+def _calls(model, tensors, path, nested, in_time):
     for node in nodes(model):
         operation = node.operation
         if node.is_input:
@@ -133,17 +140,52 @@ def _calls(model, tensors, path, nested):
             inside = (*path, node)
             given = [tensors[id(t)] for t in entering(node)]
             known = dict(zip(map(id, inner.inputs), given, strict=True))
-            yield from _calls(inner, known, inside, nested)
+            yield from _calls(inner, known, inside, nested, in_time)
             outputs = [known[id(t)] for t in inner.outputs]
             nested.append(Nested(node, inside, given, outputs))
             for old, new in zip(node.outputs, outputs, strict=True):
                 tensors[id(old)] = new
+            continue
+        if in_time and model_in_time(node) is not None:
+            yield from _in_time(node, inputs, tensors, path, nested)
             continue
         outputs = node.outputs
         if path:
             outputs = [keras.KerasTensor(t.shape, t.dtype) for t in outputs]
         tensors.update(zip(map(id, node.outputs), outputs, strict=True))
         yield Call(operation, inputs, outputs, node, path)
+
+
+def model_in_time(node):
+    """The model that a call repeats over time steps, of a fixed number.
+
+    Args:
+        node: Keras' record of the call.
+
+    Returns:
+        A model of one input and one output in a TimeDistributed; else None.
+    """
+    if time_steps.steps(node) is None:
+        return None
+    model = node.operation.layer
+    alone = is_graph(model) and len(model.inputs) == len(model.outputs) == 1
+    return model if alone else None
+
+
+def _in_time(node, inputs, tensors, path, nested):
+    """The calls of a model in TimeDistributed, between two that reshape."""
+    (x,), inside = inputs, (*path, node)
+    model = functional(model_in_time(node))
+    steps = time_steps.AsSamples(), time_steps.AsSteps(time_steps.steps(node))
+    entered, record = time_steps.called(steps[0], x)
+    yield Call(steps[0], [x], [entered], record, inside)
+    known = {id(model.inputs[0]): entered}
+    yield from _calls(model, known, inside, nested, True)
+    left = known[id(model.outputs[0])]
+    nested.append(Nested(node, inside, [entered], [left]))
+    output, record = time_steps.called(steps[1], left)
+    yield Call(steps[1], [left], [output], record, inside)
+    tensors[id(node.outputs[0])] = output
 
 
 def entering(node):

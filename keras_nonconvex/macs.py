@@ -13,6 +13,7 @@ import keras
 
 from keras_nonconvex import graph
 from keras_nonconvex import layouts
+from keras_nonconvex.time_steps import times
 
 _COUNTERS = {}
 
@@ -43,7 +44,9 @@ def kernels(call):
         ValueError: The size of the input is not known.
     """
     given = [tuple(t.shape[1:]) for t in call.inputs]
-    return _kernels(call.operation, given, tuple(call.outputs[0].shape[1:]))
+    result = tuple(call.outputs[0].shape[1:])
+    found, often = _kernels(call.operation, given, result), times(call.path)
+    return found and [(kernel, often * count) for kernel, count in found]
 
 
 def _kernels(layer, given, result):

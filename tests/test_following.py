@@ -13,6 +13,7 @@ from removals import difference
 from removals import lost
 from removals import pruned
 
+import keras_nonconvex as knc
 from keras_nonconvex import pruning
 
 
@@ -272,3 +273,45 @@ def test_a_layer_normalization_keeps_the_statistics_of_all_channels(
     masked, smaller = again.mask(small), again.apply(small)
     assert difference(run(masked, x), run(smaller, x)) <= limit
     assert lost(again, "stream")[0] > 0
+
+
+def repeated():
+    """Convolutions of images over time, with a sum, in one model."""
+    inputs = keras.Input((6, 6, 2))
+    x = t = layers.Conv2D(8, 3, padding="same", name="first")(inputs)
+    x = layers.Conv2D(8, 3, padding="same", name="second")(
+        layers.ReLU()(layers.BatchNormalization()(x))
+    )
+    x = layers.GlobalAveragePooling2D()(layers.Add()([t, x]))
+    return keras.Model(inputs, layers.Dense(8, name="third")(x), name="frame")
+
+
+def test_a_model_over_time_is_followed_as_a_nested_one():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 6, 6, 2)),
+            layers.TimeDistributed(repeated(), name="each"),
+            layers.Conv1D(6, 2, activation="relu", name="last"),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    models.randomize(model, 0).compile("sgd", "mse")
+    x = images(model)
+    rise = pruning.criteria.LossRise((x, np.zeros((len(x), 2))), verbose=False)
+    for criterion in ("random", rise):
+        plan = pruned(model, criterion=criterion, budget={"channels": 0.4})
+        for name in ("first", "second", "third"):
+            assert lost(plan, f"each/{name}")[0] > 0, name
+    assert plan.before["macs"] == knc.summary(model).macs
+    small = plan.apply(model)
+    assert type(small.get_layer("each")) is layers.TimeDistributed
+    assert plan.after["macs"] == knc.summary(small).macs
+
+
+def test_a_model_over_a_free_number_of_steps_says_that_it_stays():
+    inputs = keras.Input((None, 6, 6, 2))
+    x = layers.TimeDistributed(repeated(), name="each")(inputs)
+    x = layers.Dense(2)(layers.GlobalAveragePooling1D()(x))
+    plan = pruning.plan(keras.Model(inputs, x), "random", {"params": 0.5})
+    assert lost(plan, "each") == (0, "no rule for Functional in 'each'")

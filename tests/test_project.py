@@ -15,6 +15,7 @@ LAYERS = [
         "checks",
         "backends",
         "layer_names",
+        "time_steps",
     },
     {"group_patterns", "graph", "models", "run_folder"},
     {"configs", "endings", "unfolding"},

@@ -1,11 +1,13 @@
 """Blocks of sequences."""
 
+import keras
 from keras import layers
 
 from graphs.draws import SEQUENCE
 from graphs.draws import SPATIAL
 from graphs.draws import block
 from graphs.draws import coin
+from graphs.draws import like
 from graphs.draws import pick
 from graphs.draws import pointwise
 from graphs.draws import usual
@@ -66,3 +68,13 @@ def time_distributed(x, rng):
         inner = getattr(layers, f"Conv{len(x.shape) - 3}D")
         options.append(inner(width(rng), 2, padding="same", **usual(rng)))
     return layers.TimeDistributed(pick(rng, options))(x)
+
+
+@block(*SPATIAL, makes=True)
+def model_over_time(x, rng):
+    inputs = keras.Input(x.shape[2:])
+    outputs = layers.BatchNormalization()(like(inputs, rng))
+    if coin(rng):
+        outputs = layers.Add()([outputs, like(outputs, rng)])
+    outputs = pointwise(outputs, rng, width(rng))
+    return layers.TimeDistributed(keras.Model(inputs, outputs))(x)

@@ -517,6 +517,20 @@ MUTANTS = [
         "tests/test_following.py",
     ),
     Mutant(
+        "keras_nonconvex/macs.py",
+        "times(call.path)",
+        "1",
+        "tests/test_following.py::"
+        "test_a_model_over_time_is_followed_as_a_nested_one",
+    ),
+    Mutant(
+        PRUNING + "criteria/gates.py",
+        "rows = len(output) // len(self.batch)",
+        "rows = 5",
+        "tests/test_following.py::"
+        "test_a_model_over_time_is_followed_as_a_nested_one",
+    ),
+    Mutant(
         PRUNING + "channels/balancing.py",
         "optimize.LinearConstraint(excess, 0, 0)",
         "optimize.LinearConstraint(excess, -1, 1)",

@@ -59,7 +59,9 @@ class Pass:
 
     def __init__(self, unfolded, select=False, chosen=None):
         self.model, self.whole, self._passing = unfolded
-        self.calls, self.outputs, self.nested = graph.flattened(self.model)
+        self.calls, self.outputs, self.nested = graph.flattened(
+            self.model, in_time=True
+        )
         self.chosen = chosen or {}
         inside = [t for call in self.nested for t in call.outputs]
         returned = [*self.outputs, *inside]

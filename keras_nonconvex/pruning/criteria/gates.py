@@ -137,7 +137,7 @@ class Gates:
         inner = [root for root in batch if int(root) in self.inner]
         values = self._without([*gone, *inner]) if inner else base.values
         gated = set().union(*(self.places[int(root)] for root in batch))
-        gate = _Gate(self.trace, batch, base.rows)
+        gate = _Gate(self.trace, batch)
         known = {
             key: gate(key, _tiled(value, copies))
             if key in gated
@@ -202,10 +202,9 @@ class _Base:
 class _Gate:
     """Closes one class of channels in each copy of the samples."""
 
-    def __init__(self, trace, batch, rows):
+    def __init__(self, trace, batch):
         self.trace = trace
         self.batch = np.asarray(batch, dtype=int)
-        self.rows = rows
 
     def __call__(self, key, output):
         x = self.trace.tensors[key]
@@ -214,7 +213,9 @@ class _Gate:
             gate = self.batch[:, None] != roots[None]
             if gate.all():
                 continue
-            gate = gate.repeat(self.rows, axis=0)
+            # Time steps may be samples, too.
+            rows = len(output) // len(self.batch)
+            gate = gate.repeat(rows, axis=0)
             shape = [1] * len(x.shape)
             shape[0], shape[axis] = gate.shape
             output = output * ops.convert_to_tensor(

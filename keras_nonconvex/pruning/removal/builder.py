@@ -162,6 +162,11 @@ class Builder:
         if picked is not None:
             return picked
         args, kwargs = node.arguments.fill_in(tensors)
+        repeated = graph.model_in_time(node)
+        if repeated is not None:
+            return self._over_time(node, repeated, path, tensors)(
+                *args, **kwargs
+            )
         if graph.is_graph(operation):
             given = [tensors[id(t)] for t in graph.entering(node)]
             if id(operation) not in self._built:
@@ -180,6 +185,24 @@ class Builder:
             flat[i] = np.compress(stays, np.asarray(flat[i]), axis=axis)
             args, kwargs = tree.pack_sequence_as((args, kwargs), flat)
         return self._new_call(operation, key, args, kwargs)
+
+    def _over_time(self, node, model, path, tensors):
+        """The new TimeDistributed in place of the one that a model is in."""
+        old = node.operation
+        if id(old) not in self._built:
+            given = tensors[id(node.arguments.keras_tensors[0])]
+            step = (given.shape[0], *given.shape[2:])
+            if id(model) not in self._built:
+                self._built[id(model)] = self._model(
+                    model, (*path, node), [keras.KerasTensor(step, given.dtype)]
+                )
+            self._built[id(old)] = keras.layers.TimeDistributed(
+                self._built[id(model)],
+                name=old.name,
+                trainable=old.trainable,
+                dtype=old.dtype_policy,
+            )
+        return self._built[id(old)]
 
     def _own_variable(self, value):
         """An argument; the new variable in place of an old one."""

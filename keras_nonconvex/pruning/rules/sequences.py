@@ -4,9 +4,11 @@ import numpy as np
 from keras import activations
 from keras import layers
 
+from keras_nonconvex import time_steps
 from keras_nonconvex.pruning.rules import judging
 from keras_nonconvex.pruning.rules.base import CannotFollow
 from keras_nonconvex.pruning.rules.base import Rule
+from keras_nonconvex.pruning.rules.base import Tensor
 from keras_nonconvex.pruning.rules.base import find
 from keras_nonconvex.pruning.rules.base import positions
 from keras_nonconvex.pruning.rules.base import rule
@@ -202,6 +204,25 @@ class TimeDistributedRule(Rule):
 
     def folds_exactly(self, layer):
         return find(layer.layer).folds_exactly(layer.layer)
+
+
+@rule(time_steps.AsSamples)
+class AsSamplesRule(Rule):
+    """Time steps become samples: they have to stay."""
+
+    def channels(self, layer, inputs, walk):
+        (x,) = inputs
+        walk.freeze(
+            x.axes[1], f"'{walk.call.path[-1].operation.name}' goes along them"
+        )
+        return without_time(x)
+
+
+@rule(time_steps.AsSteps)
+class AsStepsRule(Rule):
+    def channels(self, layer, inputs, walk):
+        (x,) = inputs
+        return Tensor(walk.shapes[0], (None, *x.axes))
 
 
 def without_time(x):
