@@ -1,6 +1,7 @@
 """Data for training: three splits, from every source, as streams."""
 
 import json
+import pathlib
 import re
 
 import keras
@@ -15,6 +16,7 @@ from keras_nonconvex.datasets import augmentation
 from keras_nonconvex.datasets import cache
 from keras_nonconvex.datasets import pictures
 
+DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 RNG = np.random.default_rng(0)
 
 
@@ -645,3 +647,18 @@ def test_range_of_streams_and_arrays_is_one(tmp_path, monkeypatch):
     )
     assert [len(part) for part, _ in made] == [8, 8, 4]
     assert ranges.UNIT.high >= made[0][0].max() > 0.5
+
+
+def test_the_page_on_data_is_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "data.md").read_text()
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(code, "data.md", "exec"), names)
+    assert sum(sizes(names["data"])) == 300
+    keys = re.findall(r'^\| `"(\w+)"` \|', text, re.M)
+    assert keys == list(augmentation._CHANGES)
+    # The shares and limits that the page tells.
+    assert datasets.opening.dividing.SHARES == {"test": 0.2, "validation": 0.1}
+    assert cache._IN_MEMORY == 256 * 2**20
+    assert datasets.opening.folder._BROKEN == 0.05
