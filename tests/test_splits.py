@@ -271,17 +271,6 @@ def test_tensorflow_datasets_keep_their_splits(digits, tmp_path, monkeypatch):
         datasets.splits("signs+extra")
 
 
-def test_a_real_one_of_tensorflow_datasets(fashion_mnist):
-    with pytest.raises(ValueError, match="the split 'extra'; it has train"):
-        datasets.splits("fashion_mnist+extra")
-    with pytest.raises(ValueError, match="must be for image classification"):
-        datasets.splits("imdb_reviews")
-    labels = datasets.opening.tfds._labels(
-        datasets.opening.tfds._prepared("fashion_mnist")[0], "test"
-    )
-    assert np.array_equal(labels, fashion_mnist.y_test)
-
-
 # ---- the stream
 
 
@@ -466,6 +455,26 @@ def test_tables_of_yes_or_no_numbers_and_names(tmp_path):
                 data.train.dataset(4, class_weights="balanced")
 
 
+def test_tables_of_splits_have_the_classes_of_the_training(tmp_path):
+    for split, names in (("train", "cab"), ("val", "ba"), ("test", "cc")):
+        for i in range(4):
+            draw(tmp_path / split / f"{i}.png", i)
+        rows = [f"{i}.png,{names[i % len(names)]}" for i in range(4)]
+        text = "\n".join(["file,letter", *rows])
+        (tmp_path / split / "letters.csv").write_text(text)
+    data = datasets.splits(tmp_path)
+    assert data.classes == ("a", "b", "c")
+    assert data.validation.labels.tolist() == [1, 0, 1, 0]
+    assert data.test.labels.tolist() == [2] * 4
+    (tmp_path / "test" / "letters.csv").write_text("file,letter\n0.png,d")
+    refused("must be in the training split.*with 'd'", tmp_path)
+    # By chance these values are zeros and ones.
+    for split, values in (("train", 2), ("val", 1), ("test", 0)):
+        text = f"file,letter\n0.png,{values}\n1.png,1"
+        (tmp_path / split / "letters.csv").write_text(text)
+    assert datasets.splits(tmp_path).kind == "values"
+
+
 def test_masks(tmp_path):
     for i in range(10):
         draw(tmp_path / "images" / f"{i}.jpg", 20 * i, (8, 6))
@@ -587,6 +596,10 @@ def test_arrays_that_cannot_be_trained_on(tmp_path):
         ),
         ("from 0 to 1.*Received: 2", {"x": x, "y": y, "classes": [*"ab"]}),
         ("Targets must be numbers", {"x": x, "y": y.astype(str)}),
+        (
+            "2 names for 3 columns",
+            {"x": x, "y": np.eye(3)[y], "classes": [*"ab"]},
+        ),
         ("must have samples", {"x": x[:0], "y": y[:0]}),
         ("values from 0 to 1,", {"x": 900 * x, "y": y}),
         ("Received: 3 in ", {"x_test": x, "y_test": y + 1}),

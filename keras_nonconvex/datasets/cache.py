@@ -43,7 +43,12 @@ class Stored:
         return np.array(self._mapped("r")[rows])
 
     def __setitem__(self, rows, values):
-        self._mapped("r+")[rows] = values
+        # Written, not mapped: on a full disk a write is an error, a map is
+        # the end of the process.
+        mapped = self._mapped("r")
+        with self.path.open("r+b") as file:
+            file.seek(mapped.offset + rows.start * mapped[0].nbytes)
+            file.write(np.asarray(values, np.uint8).tobytes())
 
     def _mapped(self, mode):
         return np.load(self.path, mmap_mode=mode)
