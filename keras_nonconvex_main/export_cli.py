@@ -10,8 +10,8 @@ from keras_nonconvex_main.choices import PRECISIONS
 
 _DATA_HELP = (
     "images in [0, 1] or uint8: the name of a data set, a folder with one "
-    "folder of pictures for each class, or a file .npy (images) or .npz (x "
-    "and, with labels, y)"
+    "folder of pictures for each class, a file .npy (images) or .npz (x and, "
+    "with labels, y), or a Python function module:function that returns them"
 )
 # How many samples set the ranges of activations, and how many inputs
 # `parity --layers` compares.

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_nonconvex import datasets
+from keras_nonconvex.datasets import tfds
 from keras_nonconvex.datasets.base import spread
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
@@ -62,6 +63,15 @@ def test_sources_with_a_name_are_found():
 def test_fashion_mnist(fashion_mnist):
     check(fashion_mnist, 60_000, 10_000, (28, 28, 1), 10)
     assert fashion_mnist.classes[0] == "T-shirt/top"
+
+
+def test_splits_of_tensorflow_datasets(fashion_mnist):
+    with pytest.raises(ValueError, match="the split 'extra'; it has train"):
+        datasets.splits("fashion_mnist+extra")
+    with pytest.raises(ValueError, match="must be for image classification"):
+        datasets.splits("imdb_reviews")
+    labels = tfds._labels(tfds._prepared("fashion_mnist")[0], "test")
+    assert np.array_equal(labels, fashion_mnist.y_test)
 
 
 def test_unknown_name():

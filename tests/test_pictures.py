@@ -189,7 +189,7 @@ def test_pictures_are_kept_on_disk_until_they_change(
 ):
     folder = tmp_path / "cache"
     made, reasons = cache.kept("train", column, folder)
-    assert isinstance(made, np.memmap)
+    assert isinstance(made, cache.Stored)
     check_kept(made, reasons)
     files = sorted(folder.iterdir())
     assert [file.suffix for file in files] == [".json", ".npy"]

@@ -1,6 +1,7 @@
 """Data for training: three splits, from every source, as streams."""
 
 import json
+import pathlib
 import re
 
 import keras
@@ -15,6 +16,7 @@ from keras_nonconvex.datasets import augmentation
 from keras_nonconvex.datasets import cache
 from keras_nonconvex.datasets import pictures
 
+DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 RNG = np.random.default_rng(0)
 
 
@@ -269,17 +271,6 @@ def test_tensorflow_datasets_keep_their_splits(digits, tmp_path, monkeypatch):
         datasets.splits("signs+extra")
 
 
-def test_a_real_one_of_tensorflow_datasets(fashion_mnist):
-    with pytest.raises(ValueError, match="the split 'extra'; it has train"):
-        datasets.splits("fashion_mnist+extra")
-    with pytest.raises(ValueError, match="must be for image classification"):
-        datasets.splits("imdb_reviews")
-    labels = datasets.opening.tfds._labels(
-        datasets.opening.tfds._prepared("fashion_mnist")[0], "test"
-    )
-    assert np.array_equal(labels, fashion_mnist.y_test)
-
-
 # ---- the stream
 
 
@@ -464,6 +455,26 @@ def test_tables_of_yes_or_no_numbers_and_names(tmp_path):
                 data.train.dataset(4, class_weights="balanced")
 
 
+def test_tables_of_splits_have_the_classes_of_the_training(tmp_path):
+    for split, names in (("train", "cab"), ("val", "ba"), ("test", "cc")):
+        for i in range(4):
+            draw(tmp_path / split / f"{i}.png", i)
+        rows = [f"{i}.png,{names[i % len(names)]}" for i in range(4)]
+        text = "\n".join(["file,letter", *rows])
+        (tmp_path / split / "letters.csv").write_text(text)
+    data = datasets.splits(tmp_path)
+    assert data.classes == ("a", "b", "c")
+    assert data.validation.labels.tolist() == [1, 0, 1, 0]
+    assert data.test.labels.tolist() == [2] * 4
+    (tmp_path / "test" / "letters.csv").write_text("file,letter\n0.png,d")
+    refused("must be in the training split.*with 'd'", tmp_path)
+    # By chance these values are zeros and ones.
+    for split, values in (("train", 2), ("val", 1), ("test", 0)):
+        text = f"file,letter\n0.png,{values}\n1.png,1"
+        (tmp_path / split / "letters.csv").write_text(text)
+    assert datasets.splits(tmp_path).kind == "values"
+
+
 def test_masks(tmp_path):
     for i in range(10):
         draw(tmp_path / "images" / f"{i}.jpg", 20 * i, (8, 6))
@@ -585,6 +596,10 @@ def test_arrays_that_cannot_be_trained_on(tmp_path):
         ),
         ("from 0 to 1.*Received: 2", {"x": x, "y": y, "classes": [*"ab"]}),
         ("Targets must be numbers", {"x": x, "y": y.astype(str)}),
+        (
+            "2 names for 3 columns",
+            {"x": x, "y": np.eye(3)[y], "classes": [*"ab"]},
+        ),
         ("must have samples", {"x": x[:0], "y": y[:0]}),
         ("values from 0 to 1,", {"x": 900 * x, "y": y}),
         ("Received: 3 in ", {"x_test": x, "y_test": y + 1}),
@@ -645,3 +660,18 @@ def test_range_of_streams_and_arrays_is_one(tmp_path, monkeypatch):
     )
     assert [len(part) for part, _ in made] == [8, 8, 4]
     assert ranges.UNIT.high >= made[0][0].max() > 0.5
+
+
+def test_the_page_on_data_is_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "data.md").read_text()
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(code, "data.md", "exec"), names)
+    assert sum(sizes(names["data"])) == 300
+    keys = re.findall(r'^\| `"(\w+)"` \|', text, re.M)
+    assert keys == list(augmentation._CHANGES)
+    # The shares and limits that the page tells.
+    assert datasets.opening.dividing.SHARES == {"test": 0.2, "validation": 0.1}
+    assert cache._IN_MEMORY == 256 * 2**20
+    assert datasets.opening.folder._BROKEN == 0.05

@@ -20,11 +20,45 @@ _IN_MEMORY = 2**28
 _BLOCK = 64
 
 
+class Stored:
+    """A column of bytes in a `.npy` file.
+
+    The file is mapped into memory for each access alone: what was read stays
+    with the operating system, and does not count as memory of the process.
+
+    Args:
+        path: A `pathlib.Path`.
+    """
+
+    dtype = np.dtype("uint8")
+
+    def __init__(self, path):
+        self.path = path
+        self.shape = self._mapped("r").shape
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        return np.array(self._mapped("r")[rows])
+
+    def __setitem__(self, rows, values):
+        # Written, not mapped: on a full disk a write is an error, a map is
+        # the end of the process.
+        mapped = self._mapped("r")
+        with self.path.open("r+b") as file:
+            file.seek(mapped.offset + rows.start * mapped[0].nbytes)
+            file.write(np.asarray(values, np.uint8).tobytes())
+
+    def _mapped(self, mode):
+        return np.load(self.path, mmap_mode=mode)
+
+
 def kept(name, pictures, folder=None):
     """Decodes pictures once, and keeps what fits.
 
-    With a folder they are kept in a memory-mapped file in it, which may take
-    half of the free disk; it is made anew when a picture changes. Without one
+    With a folder they are kept in a file in it, which may take half of the
+    free disk; it is made anew when a picture changes. Without one
     they are kept in memory up to 256 MiB. What does not fit is decoded again
     whenever it is asked for.
 
@@ -59,13 +93,12 @@ def write(path, shape, fill):
         path: A `pathlib.Path` that ends in `-DIGEST.npy`. Files of the same
             name with other digests are removed.
         shape: The shape of the array.
-        fill: A function that fills a uint8 array of that shape, and returns
-            a dict of the rows that are broken -> why.
+        fill: A function that fills a column of that shape, and returns a
+            dict of the rows that are broken -> why.
     """
     with files.replacing(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        broken = fill(array)
-        array.flush()
+        np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        broken = fill(Stored(temporary))
         # Beside it first: where there is the array, there is this.
         files.write_text(path.with_suffix(".json"), json.dumps(broken))
     name, digest = path.stem.rsplit("-", 1)
@@ -80,8 +113,7 @@ def write(path, shape, fill):
 def read(path):
     """What `kept` returns, of a file that `write` made."""
     broken = json.loads(path.with_suffix(".json").read_text())
-    column = np.load(path, mmap_mode="r")
-    return column, {int(row): reason for row, reason in broken.items()}
+    return Stored(path), {int(row): reason for row, reason in broken.items()}
 
 
 def digest(*described):
@@ -102,14 +134,15 @@ def _decoded(pictures, column):
     broken = {}
 
     def block(start):
-        for row in range(start, min(start + _BLOCK, len(pictures))):
+        rows = range(start, min(start + _BLOCK, len(pictures)))
+        made = np.zeros((len(rows), *pictures.shape[1:]), np.uint8)
+        for row in rows:
             try:
-                array = pictures.one(row)
+                made[row - start] = pictures.one(row)
             except Unreadable as error:
                 broken[row] = error.reason
-            else:
-                if column is not None:
-                    column[row] = array
+        if column is not None:
+            column[start : rows.stop] = made
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(block, range(0, len(pictures), _BLOCK)))

@@ -82,6 +82,11 @@ def classes(found, kind):
     if y is None or (kind != outputs.CLASSES and len(y.shape) == 1):
         return names
     if len(y.shape) == 2:
+        if names and len(names) != y.shape[1]:
+            raise ValueError(
+                "There must be a name for each column of targets. Received: "
+                f"{len(names)} names for {y.shape[1]} columns in {found.name}"
+            )
         return names or tuple(map(str, range(y.shape[1])))
     if len(y.shape) > 2:
         return names

@@ -87,7 +87,7 @@ def _listing(folder, train):
     elif names and not files_of(folder):
         listing = _with_classes(folder, train)
     elif tables := _tables(folder):
-        listing = _with_table(folder, tables)
+        listing = _with_table(folder, tables, train)
     else:
         listing = Listing(files_of(folder))
     if not listing.files:
@@ -134,13 +134,13 @@ def _with_classes(folder, train):
     return Listing(listed, outputs.CLASSES, classes, y)
 
 
-def _with_table(folder, tables):
+def _with_table(folder, tables, train):
     if len(tables) > 1:
         raise ValueError(
             "One CSV file of targets must be beside the pictures. Received: "
             f"{str(folder)!r} with {', '.join(t.name for t in tables)}"
         )
-    names, y, classes, kind = targets.table(tables[0])
+    names, y, classes, kind = targets.table(tables[0], train)
     known = _by_name(files_of(folder))
     lost = [name for name in names if name not in known]
     if lost:

@@ -138,6 +138,8 @@ class Split:
             x without targets.
         """
         checks.whole("batch_size", batch_size, 1)
+        checks.whole("seed", seed, 0)
+        checks.whole("epoch", epoch, 0)
         settings = self.check_augment(augment)
         of_class = self.check_class_weights(class_weights)
 

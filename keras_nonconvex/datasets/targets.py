@@ -35,13 +35,15 @@ def class_numbers(y):
     return y.argmax(1) if y.ndim == 2 else y.astype("int64")
 
 
-def table(path):
+def table(path, train=None):
     """Reads a CSV file with a picture and its targets in each row.
 
     The first row names the columns, the first column holds the files.
 
     Args:
         path: A `pathlib.Path`.
+        train: The `Listing` of the training split, whose classes and kind
+            this one has, too. Defaults to `None`: it is that one.
 
     Returns:
         (files, targets, classes, kind): a list of file names; class numbers
@@ -69,15 +71,15 @@ def table(path):
     try:
         values = texts.astype("float32")
     except ValueError:
-        return (names, *_of_texts(path, texts, head))
+        return (names, *_of_texts(path, texts, head, train))
     _check_finite(path, names, values)
-    kind = outputs.VALUES
-    if np.isin(values, (0, 1)).all():
-        kind = outputs.YES_NO
-    return names, values, tuple(head[1:]), kind
+    two = np.isin(values, (0, 1)).all()
+    if two and (train is None or train.kind == outputs.YES_NO):
+        return names, values, tuple(head[1:]), outputs.YES_NO
+    return names, values, tuple(head[1:]), outputs.VALUES
 
 
-def _of_texts(path, texts, head):
+def _of_texts(path, texts, head, train):
     if len(head) != 2:
         bad = next(row for row in texts if not _is_numeric(row))
         raise ValueError(
@@ -86,8 +88,19 @@ def _of_texts(path, texts, head):
             f"{', '.join(map(repr, bad.tolist()))}"
         )
     texts = np.char.strip(texts[:, 0])
-    classes, labels = np.unique(texts, return_inverse=True)
-    return labels.astype("int64"), tuple(classes.tolist()), outputs.CLASSES
+    classes = (
+        tuple(np.unique(texts).tolist()) if train is None else (train.classes)
+    )
+    strange = np.setdiff1d(texts, classes)
+    if len(strange):
+        raise ValueError(
+            "All classes must be in the training split, which has "
+            f"{', '.join(classes[:10])}. Received: {str(path)!r} with "
+            f"{str(strange[0])!r}"
+        )
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers[text] for text in texts.tolist()], "int64")
+    return labels, classes, outputs.CLASSES
 
 
 def _is_numeric(row):

@@ -923,4 +923,30 @@ MUTANTS = [
         "tests/test_recovery.py::"
         "test_with_a_teacher_penalties_and_weights_of_samples_count",
     ),
+    Mutant(
+        "keras_nonconvex/datasets/dividing.py",
+        "count = min(count, len(rows) - 1)",
+        "count = min(count, len(rows))",
+        "tests/test_splits.py::"
+        "test_what_is_missing_is_divided_off_in_each_class_alike",
+    ),
+    Mutant(
+        "keras_nonconvex/datasets/pictures.py",
+        "0, 65535) / 257",
+        "0, 65535) / 256",
+        "tests/test_pictures.py::test_16_bits_become_8",
+    ),
+    Mutant(
+        "keras_nonconvex/datasets/pipeline.py",
+        "number = next(numbers)",
+        "number = passes.epoch",
+        "tests/test_splits.py::"
+        "test_a_training_that_goes_on_sees_what_it_would_have_seen",
+    ),
+    Mutant(
+        "keras_nonconvex/datasets/split.py",
+        "(len(self) / (present",
+        "(1.0 / (present",
+        "tests/test_splits.py::test_class_weights",
+    ),
 ]
