@@ -42,7 +42,7 @@ def usual_optimizer(model, learning_rate, steps, epochs):
         # After the last step it begins anew, so that a later `fit` does not
         # train at a rate of zero.
         rate = keras.optimizers.schedules.CosineDecayRestarts(
-            start, steps * epochs, t_mul=1.0
+            start, max(steps * epochs, 1), t_mul=1.0
         )
     if normalized:
         optimizer = keras.optimizers.SGD(rate, MOMENTUM, nesterov=True)

@@ -897,8 +897,8 @@ MUTANTS = [
     ),
     Mutant(
         "keras_nonconvex/training/descent.py",
-        "start, steps * epochs, t_mul=1.0",
-        "start, steps, t_mul=1.0",
+        "max(steps * epochs, 1)",
+        "steps",
         "tests/test_recovery.py::"
         "test_the_rate_falls_by_a_cosine_over_all_steps[arrays]",
     ),
