@@ -16,7 +16,7 @@ in a process of its own, `--torch-python` names another environment for it.
 - Same training: SGD 0.01 (the rate of Torch-Pruning's own experiments on
   CIFAR) to 0 by a cosine per step, Nesterov momentum 0.9, no decay, and the
   same random batches. Rows at 0.05 show what that choice does.
-- What is looked at before training, on both sides: 2,000 random training
+- What may be looked at before training, on both sides: 2,000 random training
   images, 1,024 of them for Taylor.
 
 A row is written as soon as it is done, and one that is there is not done

@@ -126,11 +126,13 @@ def test_the_table_says_what_is_lost_and_what_is_missing(script, tmp_path):
     out = tmp_path / "rows.json"
     networks = {"resnet20": {"accuracy": 0.9, "params": 100, "macs": 100}}
     here = (*ROW[:3], "group_norm", 0)
-    taught = (*ROW[:3], "taylor_teacher", 0)
+    taught = (*ROW[:3], "output_change_teacher", 0)
     rows = {
         ROW: figures(fine_tuned=0.8, torch_ms=2.0, dense_torch_ms=4.0),
         here: figures(method="group_norm", pruned=0.3, fine_tuned=0.7),
-        taught: figures(method="taylor_teacher", pruned=0.1, fine_tuned=0.85),
+        taught: figures(
+            method="output_change_teacher", pruned=0.1, fine_tuned=0.85
+        ),
     }
     script.write(out, {"epochs": 2, "images": None}, networks, rows)
     text = out.with_suffix(".md").read_text()

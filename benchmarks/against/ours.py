@@ -24,8 +24,9 @@ def row(bench, method, budget, seed):
 
     Args:
         bench: A `Bench`.
-        method: "group_norm" or "taylor", then what else is asked for: "steps",
-            "projections", "teacher", "fast", joined by "_".
+        method: "group_norm", "taylor" or "output_change", then what else is
+            asked for: "steps", "projections", "teacher", "fast", joined by
+            "_".
         budget: The multiply-adds or parameters that may stay, as a dict.
         seed: An int, for the choice of samples and the order of training.
     """
@@ -39,7 +40,7 @@ def row(bench, method, budget, seed):
     dense.compile(loss=_loss())
     start = time.perf_counter()
     if "steps" in method:
-        cut, repaired = _in_steps(dense, budget, x, y, seed)
+        cut, repaired = _in_steps(dense, method, budget, x, y, seed)
     else:
         plan = knc.pruning.plan(
             dense, _criterion(method, x, y, seed), budget, round_to=1
@@ -79,10 +80,12 @@ def _loss():
 def _criterion(method, x, y, seed):
     if method.startswith("group_norm"):
         return criteria.GroupNorm()
-    return criteria.Taylor((x, y), samples=GRADIENT_SAMPLES, seed=seed)
+    if method.startswith("taylor"):
+        return criteria.Taylor((x, y), samples=GRADIENT_SAMPLES, seed=seed)
+    return criteria.OutputChange(x, samples=len(x), seed=seed)
 
 
-def _in_steps(dense, budget, x, y, seed):
+def _in_steps(dense, method, budget, x, y, seed):
     """What is cut at once by the plans of all steps, and what is repaired."""
     (key, limit), *_ = budget.items()
     repaired, plans = knc.pruning.iterative(
@@ -90,7 +93,7 @@ def _in_steps(dense, budget, x, y, seed):
         (x, y),
         steps=ROUNDS,
         budget={key: limit / counts(dense)[key]},
-        criterion=_criterion("taylor", x, y, seed),
+        criterion=_criterion(method, x, y, seed),
         round_to=1,
         epochs=0,
         repair=True,

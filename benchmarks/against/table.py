@@ -11,17 +11,25 @@ METHODS = {
     "tp_magnitude_fast": "Torch-Pruning, magnitude, rate 0.05",
     "group_norm": "here, `group_norm`",
     "taylor": "here, `taylor`",
-    "taylor_fast": "here, `taylor`, rate 0.05",
-    "taylor_teacher": "here, `taylor`, with teacher",
-    "taylor_steps": "here, `taylor`, 3 steps",
-    "taylor_steps_teacher": "here, `taylor`, 3 steps, with teacher",
-    "taylor_projections": "here, `taylor`, 1x1 shortcuts",
+    "output_change": "here, `output_change`",
+    "output_change_fast": "here, `output_change`, rate 0.05",
+    "output_change_teacher": "here, `output_change`, with teacher",
+    "output_change_steps": "here, `output_change`, 3 steps",
+    "output_change_steps_teacher": (
+        "here, `output_change`, 3 steps, with teacher"
+    ),
+    "output_change_projections": "here, `output_change`, 1x1 shortcuts",
     "tfmot": "TFMOT, magnitude (zeros)",
     "keras_l1": "Keras, L1 and magnitude (zeros)",
 }
 # Those that only write zeros, whose budget is about parameters.
 ZEROS = ("tfmot", "keras_l1")
-FIRST = ("tp_magnitude", "tp_taylor", "taylor", "taylor_teacher")
+FIRST = (
+    "tp_magnitude",
+    "tp_taylor",
+    "output_change",
+    "output_change_teacher",
+)
 STAGES = ("pruned", "recalibrated", "repaired", "fine_tuned")
 COLUMNS = (
     "pruner",
