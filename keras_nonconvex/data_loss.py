@@ -8,6 +8,11 @@ from keras_nonconvex import configs
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
 
+# So small that a step changes no weight: on a busy machine TensorFlow may take
+# a weight for the step's own forward pass once it is updated. A power of two
+# keeps all digits of the gradient.
+_RATE = 2.0**-60
+
 
 def compile_settings(model, loss=None, labels=None):
     """The loss to train or judge a model by, as arguments of `compile`.
@@ -118,8 +123,8 @@ def per_batch(
 ):
     """Yields the gradient of the mean loss, batch by batch.
 
-    This way to a gradient is the same on every backend: one step of SGD at
-    rate 1 with momentum, whose first velocity is minus the gradient, on a
+    This way to a gradient is the same on every backend: one step of SGD with
+    momentum, whose first velocity is minus the rate times the gradient, on a
     copy that shares no weight with the model.
 
     Args:
@@ -146,7 +151,7 @@ def per_batch(
     ]
     for variable in copy.weights:
         variable.regularizer = None
-    optimizer = keras.optimizers.SGD(1.0, momentum=0.5)
+    optimizer = keras.optimizers.SGD(_RATE, momentum=0.5)
     run = copy
     if not training:
         # What is frozen has a gradient too.
@@ -172,7 +177,7 @@ def per_batch(
                 momentum.assign(np.zeros(momentum.shape))
             run.train_on_batch(*batch)
             gradients = [
-                -ops.convert_to_numpy(momentum).astype("float64")
+                -ops.convert_to_numpy(momentum).astype("float64") / _RATE
                 for momentum in optimizer.momentums
             ]
             if not all(np.isfinite(gradient).all() for gradient in gradients):

@@ -71,12 +71,18 @@ def test_loss_estimates_are_summed_and_ranked_per_cost(key):
         return [layer.keep for layer in plan.layers]
 
     def by_hand(trace):
-        scores = criteria.combined(trace, criteria.Taylor(data)(trace), "sum")
+        scores = criteria.Taylor(data)(trace)
         return scores / np.maximum(pruning.savings(trace, key), 1)
 
     assert keeps("taylor") == keeps(by_hand)
-    assert keeps("taylor") == keeps("taylor", combine="sum", per=key)
-    assert keeps("taylor", combine="mean", per=None) != keeps("taylor")
+    assert keeps("taylor") == keeps("taylor", per=key)
+
+    def estimate(trace):
+        return criteria.GroupNorm()(trace)
+
+    estimate.estimates_loss = True
+    assert keeps(estimate) == keeps("group_norm", combine="sum", per=key)
+    assert keeps(estimate) != keeps("group_norm")
     plain = keeps("group_norm")
     assert plain == keeps("group_norm", combine="mean", per=None)
     assert plain != keeps("group_norm", per=key)
@@ -379,40 +385,54 @@ def test_greedy_loss_rise_scores_again():
     assert few[rest].min() > few[looked].max()
 
 
-def slope(model, layer, channel, x, y, training=False):
-    """The slope of the mean loss as a channel's weights are scaled."""
-    layer = model.get_layer(layer)
-    old = layer.get_weights()
-    losses = []
+def slopes(values, weights):
+    """The slopes of some numbers as (weight, indices) pairs are scaled."""
+    old = [ops.convert_to_numpy(weight).copy() for weight, _ in weights]
+    found = []
     for scale in (1.0002, 0.9998):
-        # Filters, biases, scales and shifts have channels last.
-        new = [w.copy() for w in old]
-        for values in new[:2]:
-            values[..., channel] *= scale
-        layer.set_weights(new)
-        with graph.without_dropout(model):
-            p = keras.ops.convert_to_numpy(model(x, training=training))
-        chosen = p[np.arange(len(y)), y].astype("float64")
-        losses.append(-np.log(chosen).mean())
-    layer.set_weights(old)
-    return (losses[0] - losses[1]) / 0.0004
+        for (weight, places), array in zip(weights, old, strict=True):
+            new = array.copy()
+            new[places] *= scale
+            weight.assign(new)
+        found.append(np.asarray(values(), "float64"))
+    for (weight, _), array in zip(weights, old, strict=True):
+        weight.assign(array)
+    return (found[0] - found[1]) / 0.0004
+
+
+def mean_loss(model, x, y, training=False):
+    with graph.without_dropout(model):
+        p = ops.convert_to_numpy(model(x, training=training))
+    return -np.log(p[np.arange(len(y)), y].astype("float64")).mean()
+
+
+def reading(model, layer, channel):
+    """What reads a channel of a layer of `models.chain`."""
+    reader = model.get_layer({"a": "b", "c": "d"}[layer])
+    return [(reader.kernel, (..., channel, slice(None)))]
 
 
 def test_taylor_is_the_mean_squared_slope_over_batches():
-    """Along the normalization where there is one, by batch statistics."""
+    """Along the weights that read the channel, by batch statistics."""
     model = models.chain()
     x, y = samples(model)
     trace = Trace(model)
-    found = criteria.combined(trace, criteria.Taylor((x, y), 24, 8)(trace))
-    for layer, makes in (("bn", "a"), ("c", "c")):
-        roots = trace.root_of[trace.made[makes][0]]
+    found = criteria.Taylor((x, y), 24, 8)(trace)
+    for layer in ("a", "c"):
+        roots = trace.root_of[trace.made[layer][0]]
         for channel in (0, 3):
-            slopes = [
-                slope(model, layer, channel, x[i : i + 8], y[i : i + 8], True)
+            expected = [
+                slopes(
+                    lambda i=i: mean_loss(
+                        model, x[i : i + 8], y[i : i + 8], True
+                    ),
+                    reading(model, layer, channel),
+                )
                 for i in (0, 8, 16)
             ]
-            expected = np.mean(np.square(slopes))
-            assert found[roots[channel]] == pytest.approx(expected, 0.08, 1e-9)
+            assert found[roots[channel]] == pytest.approx(
+                np.mean(np.square(expected)), 0.08, 1e-9
+            )
 
 
 def test_fisher_is_the_squared_slope_along_the_filter():
@@ -420,51 +440,65 @@ def test_fisher_is_the_squared_slope_along_the_filter():
     model = models.chain()
     x, y = samples(model)
     trace = Trace(model)
-    fisher = criteria.Fisher((x, y), 24, 8)
-    found = criteria.combined(trace, fisher(trace))
+    found = criteria.Fisher((x, y), 24, 8)(trace)
     for layer in ("a", "c"):
         roots = trace.root_of[trace.made[layer][0]]
         for channel in (2, 3):
-            expected = slope(model, layer, channel, x, y) ** 2
+            weights = model.get_layer(layer).weights
+            places = [(weight, (..., channel)) for weight in weights]
+            expected = slopes(lambda: mean_loss(model, x, y), places) ** 2
             assert found[roots[channel]] == pytest.approx(expected, 0.08, 1e-9)
-
-
-def jacobians(model, layer, channel, x):
-    """The slopes of all outputs as a channel's weights are scaled."""
-    layer = model.get_layer(layer)
-    old = layer.get_weights()
-    found = []
-    for scale in (1.0002, 0.9998):
-        new = [w.copy() for w in old]
-        for values in new[:2]:
-            values[..., channel] *= scale
-        layer.set_weights(new)
-        found.append(ops.convert_to_numpy(model(x)).astype("float64"))
-    layer.set_weights(old)
-    return (found[0] - found[1]) / 0.0004
 
 
 @pytest.mark.parametrize("units,draws,rel", [(1, 1, 0.03), (3, 120, 0.25)])
 def test_output_change_is_the_squared_slope_of_all_outputs(units, draws, rel):
     """Of each sample: exactly for one number, else on average over signs."""
     chain = models.chain()
-    last = layers.Dense(units, name="last")(chain.get_layer("c").output)
+    last = layers.Dense(units, name="d")(chain.get_layer("c").output)
     model = models.randomize(keras.Model(chain.inputs, last), 0)
     model.compile("sgd", "mse")
     x, _ = samples(model, 12)
     rows = np.concatenate([x] * draws)
     change = criteria.OutputChange(rows, len(rows), min(draws, 12))
     trace = Trace(model)
-    found = criteria.combined(trace, change(trace))
-    for layer, makes in (("bn", "a"), ("c", "c")):
-        slopes = [
-            jacobians(model, layer, channel, x)
-            for channel in range(len(trace.made[makes][0]))
+    found = change(trace)
+    for layer in ("a", "c"):
+        jacobians = [
+            slopes(
+                lambda: ops.convert_to_numpy(model(x)),
+                reading(model, layer, channel),
+            )
+            for channel in range(len(trace.made[layer][0]))
         ]
-        expected = np.square(slopes).sum(axis=2).mean(axis=1)
-        scores = found[trace.root_of[trace.made[makes][0]]]
+        expected = np.square(jacobians).sum(axis=2).mean(axis=1)
+        scores = found[trace.root_of[trace.made[layer][0]]]
         best = expected > np.median(expected)
         np.testing.assert_allclose(scores[best], expected[best], rtol=rel)
+
+
+def test_what_reads_a_class_changes_the_outputs_together():
+    """A trunk has several readers; a depthwise layer in between is none."""
+    x = inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, name="stem")(x)
+    first = layers.Conv2D(4, 1, name="first")(x)
+    x = layers.Add()([x, first])
+    x = layers.DepthwiseConv2D(2)(x)
+    second = layers.Dense(1, name="second")(layers.Flatten()(x))
+    model = models.randomize(keras.Model(inputs, second), 0)
+    images, _ = samples(model, 5)
+    trace = Trace(model)
+    found = scores_of(trace, "stem", criteria.OutputChange(images, 5, 1))
+    first, second = (model.get_layer(n).kernel for n in ("first", "second"))
+    for channel in range(4):
+        jacobian = slopes(
+            lambda: ops.convert_to_numpy(model(images)),
+            [
+                (first, (..., channel, slice(None))),
+                (second, slice(channel, None, 4)),
+            ],
+        )
+        expected = np.square(jacobian).mean()
+        assert found[channel] == pytest.approx(expected, 0.02)
 
 
 def test_output_change_looks_behind_a_softmax():
@@ -500,10 +534,10 @@ def test_frozen_weights_have_gradients_too(make):
     model = models.chain()
     data = samples(model)
     trace = Trace(model)
-    expected = criteria.combined(trace, make(data)(trace))
+    expected = make(data)(trace)
     model.trainable = False
     trace = Trace(model)
-    found = criteria.combined(trace, make(data)(trace))
+    found = make(data)(trace)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert not model.trainable
 

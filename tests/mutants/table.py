@@ -769,8 +769,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "criteria/gradients.py",
-        "so_far + part * change\n",
-        "so_far + part * change**2\n",
+        "part * _change(trace, gradients, makers)",
+        "part * _change(trace, gradients, makers) ** 2",
         (
             "tests/test_criteria.py::"
             "test_fisher_is_the_squared_slope_along_the_filter"
@@ -778,8 +778,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "criteria/gradients.py",
-        "(part * part * count, found)",
-        "(part, found)",
+        "part * (part * count) * _change(",
+        "part * count * _change(",
         (
             "tests/test_criteria.py::"
             "test_output_change_is_the_squared_slope_of_all_outputs"

@@ -1,4 +1,4 @@
-"""Criteria that look at gradients of the loss."""
+"""Criteria that look at gradients: of the loss, or of all outputs."""
 
 import dataclasses
 import typing
@@ -10,7 +10,6 @@ from keras import ops
 from keras_nonconvex import data_loss
 from keras_nonconvex import outputs
 from keras_nonconvex.pruning.criteria import drawing
-from keras_nonconvex.pruning.criteria.base import Scored
 from keras_nonconvex.pruning.criteria.base import criterion
 
 __all__ = ["Fisher", "OutputChange", "Taylor"]
@@ -19,13 +18,12 @@ __all__ = ["Fisher", "OutputChange", "Taylor"]
 @criterion("taylor")
 @dataclasses.dataclass(frozen=True)
 class Taylor:
-    """First-order change of the loss: `(sum of w dL/dw)^2` per channel.
+    """First-order change of the loss: `(sum of w dL/dw)^2` per class.
 
-    The weights w are the scale and shift of the channel's normalization where
-    it has one, and its filter and bias otherwise. The score is the mean over
-    batches of random samples, computed as in training. Unless `plan` is told
-    otherwise, the scores of a class are summed and divided by what its
-    removal saves.
+    The weights w are all those that read the class: without them its channels
+    count as zero. The score is the mean over batches of random samples,
+    computed as in training. Unless `plan` is told otherwise, it is divided by
+    what removing the class saves.
 
     Args:
         data: `(x, y)`, arrays, where `x` may be a list or dict of them; or a
@@ -60,8 +58,13 @@ class Taylor:
 
     def __call__(self, trace):
         x, y = drawing.drawn(trace, self.data, self.samples, self.seed)
-        gradients = _gradients(self, trace, x, y, self.loss, training=True)
-        return _mean_squares(trace, gradients)
+        readers = trace.of_role("input", "inner")
+        return sum(
+            part * _change(trace, gradients, readers) ** 2
+            for part, gradients in _gradients(
+                self, trace, x, y, self.loss, training=True
+            )
+        )
 
 
 @criterion("output_change")
@@ -77,8 +80,8 @@ class OutputChange:
 
         E_s (sum of s_i a_i)^2 = sum of a_i^2
 
-    Unless `plan` is told otherwise, the scores of a class are summed and
-    divided by what its removal saves.
+    Unless `plan` is told otherwise, it is divided by what removing the class
+    saves.
 
     Args:
         data: `(x, y)`, or `x` alone, in one of the forms of `Taylor`. Targets
@@ -119,25 +122,25 @@ class OutputChange:
         )
         answers = iter(outputs.of(trace.given))
         loss = keras.tree.map_structure(lambda _: _signed(next(answers)), first)
+        readers = trace.of_role("input", "inner")
         # The mean of n terms, squared, is 1/n of the mean of their squares.
-        gradients = (
-            (part * part * count, found)
-            for part, found in _gradients(
+        return sum(
+            part * (part * count) * _change(trace, gradients, readers) ** 2
+            for part, gradients in _gradients(
                 self, trace, x, signs, loss, training=False
             )
         )
-        return _mean_squares(trace, gradients)
 
 
 @criterion("fisher")
 @dataclasses.dataclass(frozen=True)
 class Fisher:
-    """The slope of the loss along a filter: `(sum of w dL/dw)^2`.
+    """The slope of the loss along filters: `(sum of w dL/dw)^2` per class.
 
-    The weights w are the filter and bias of the channel, dL/dw is the gradient
-    of the mean loss over all samples, and normalizations use their moving
-    statistics. (`Taylor` takes the mean of the squares over batches instead,
-    and looks at the normalization's weights.)
+    The weights w are the filters and biases of the class, dL/dw is the
+    gradient of the mean loss over all samples, and normalizations use their
+    moving statistics. (`Taylor` takes the mean of the squares over batches
+    instead, and looks at the weights that read the class.)
 
     Args:
         data: `(x, y)` in one of the forms of `Taylor`.
@@ -171,14 +174,13 @@ class Fisher:
     def __call__(self, trace):
         x, y = drawing.drawn(trace, self.data, self.samples, self.seed)
         makers = trace.of_role("filter", "bias")
-        total = {}
-        for part, gradients in _gradients(
-            self, trace, x, y, self.loss, training=False
-        ):
-            for key, ids, change in _changes(trace, gradients, makers):
-                _, so_far = total.get(key, (ids, 0.0))
-                total[key] = ids, so_far + part * change
-        return [(Scored(ids), change**2) for ids, change in total.values()]
+        mean = sum(
+            part * _change(trace, gradients, makers)
+            for part, gradients in _gradients(
+                self, trace, x, y, self.loss, training=False
+            )
+        )
+        return mean**2
 
 
 class _Signs:
@@ -217,48 +219,20 @@ def _gradients(settings, trace, x, y, loss, training):
     )
 
 
-def _mean_squares(trace, gradients):
-    """The mean of (sum of w dL/dw)^2, layer by layer.
-
-    The weights w are those of the normalization where there is one.
-
-    Args:
-        trace: A `Trace`.
-        gradients: (weight in the mean, {id of a weight: its gradient}), as
-            `data_loss.per_batch` yields them.
-    """
-    normalized = trace.of_role("scale", "shift")
-    roots = [trace.root_of[use.ids] for use in normalized]
-    roots = np.unique(np.concatenate([*roots, np.zeros(0, int)]))
-    makers = trace.of_role("filter", "bias")
-    total = {}
-    for part, found in gradients:
-        changes = _changes(trace, found, normalized)
-        changes += _changes(trace, found, makers, without=roots)
-        for key, ids, change in changes:
-            _, so_far = total.get(key, (ids, 0.0))
-            total[key] = ids, so_far + part * change**2
-    return [(Scored(ids), scores) for ids, scores in total.values()]
-
-
-def _changes(trace, gradients, uses, without=()):
-    """[(key, ids, sum of w dL/dw per id)] of each layer.
+def _change(trace, gradients, uses):
+    """The sum of w dL/dw over each class; infinite where there is no w.
 
     Args:
         trace: A `Trace`.
         gradients: {id of a weight: its gradient}.
         uses: The weights w, a list of `Use`.
-        without: Roots of classes that do not count, an array. Defaults to
-            `()`.
     """
-    sums = {}
+    change = np.zeros(len(trace))
+    known = np.zeros(len(trace), dtype=bool)
     for use in uses:
-        counts = ~np.isin(trace.root_of[use.ids], without)
-        if id(use.variable) not in gradients or not counts.any():
-            continue
-        product = use.values * gradients[id(use.variable)]
-        change = np.where(counts, use.rows(product).sum(axis=1), 0.0)
-        key = (id(use.layer), use.ids.tobytes())
-        ids, so_far = sums.get(key, (use.ids, 0.0))
-        sums[key] = ids, so_far + change
-    return [(key, ids, change) for key, (ids, change) in sums.items()]
+        if id(use.variable) in gradients:
+            product = use.rows(use.values * gradients[id(use.variable)])
+            roots = trace.root_of[use.ids]
+            np.add.at(change, roots, product.sum(axis=1))
+            known[roots] = True
+    return np.where(known, change, np.inf)
