@@ -71,14 +71,14 @@ def plan(
             criteria that look at samples. Some of them need no targets: `x`
             alone. Defaults to `None`.
         combine: `"mean"`, `"sum"` or `"max"`: how the scores of channels
-            that must go together become one. Defaults to `None`: `"sum"` for
-            criteria that estimate a rise of the loss ("taylor"), `"mean"`
-            for all others.
+            that must go together become one; criteria by gradients look at
+            them at once. Defaults to `None`: `"mean"`, or `"sum"` for a
+            criterion that says `estimates_loss`.
         per: `"macs"` or `"params"`: scores are divided by what removing the
             channel saves of these; None: they are not. Defaults to `"auto"`:
-            criteria that estimate a rise of the loss are divided by what the
-            budget is about ("macs" for "latency", "params" for "size"),
-            others are not.
+            criteria by gradients, and others that say `estimates_loss`, are
+            divided by what the budget is about ("macs" for "latency",
+            "params" for "size"), norms are not.
         ranking: `"global"` ranks the channels of all layers together,
             `"layer"` takes the same fraction of each layer. Defaults to
             `"global"`.
