@@ -145,3 +145,13 @@ def test_channels_read_by_zeros_go_in_groups():
     assert difference(run(model, x), run(small, x)) <= 1e-5
     assert small.get_layer("in").filters == 12
     assert small.get_layer("out").kernel.shape[-2] == 3
+
+
+def test_what_one_layer_makes_in_few_groups_is_read_in_many():
+    inputs = keras.Input((5, 5, 6))
+    x = layers.Conv2D(6, 1, name="stem")(inputs)
+    x = layers.Conv2D(12, 1, groups=2, activation="relu", name="a")(x)
+    x = layers.Conv2D(18, 1, groups=6, activation="relu", name="b")(x)
+    model = headed(inputs, x)
+    plan = pruned(model, criterion="random", budget={"channels": 0.5})
+    assert lost(plan, "a")[0] == 6 and lost(plan, "b")[0] % 6 == 0

@@ -104,7 +104,8 @@ def _tie_balanced(space, part):
     matrices = {}
     for convolution in part:
         for rows in convolution.rows():
-            matrices.setdefault(space.roots(rows).tobytes(), rows)
+            key = rows.shape, space.roots(rows).tobytes()
+            matrices.setdefault(key, rows)
     matrices = list(matrices.values())
     for linked in _linked(space, matrices):
         (first, *others) = linked
