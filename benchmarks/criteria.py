@@ -74,8 +74,8 @@ VARIANTS = {
     "taylor, batch 16 of 4,096": (taylor(16, 4096), {}),
     "taylor, batch 64 of 4,096": (taylor(64, 4096), {}),
     "output_change, batch 64 of 1,024": (change(64, 1024), {}),
-    "output_change, batch 16 of 1,024": (change(16, 1024), {}),
     "output_change, batch 16 of 4,096": (change(16, 4096), {}),
+    "output_change, batch 64 of 4,096": (change(64, 4096), {}),
     "output_change, not per cost": (plainly("output_change"), {"per": None}),
     "group_norm, per MAC": (plainly("group_norm"), {"per": "macs"}),
     "group_norm, sum per MAC": (

@@ -87,8 +87,8 @@ class OutputChange:
         data: `(x, y)`, or `x` alone, in one of the forms of `Taylor`. Targets
             are not looked at.
         samples: How many random samples to look at, an int >= 1. Defaults to
-            `4096`.
-        batch_size: Samples per gradient, an int >= 1. Defaults to `64`.
+            `1024`.
+        batch_size: Samples per gradient, an int >= 1. Defaults to `16`.
         seed: The seed of the choice of samples and of the signs, an int.
             Defaults to `0`.
 
@@ -105,8 +105,8 @@ class OutputChange:
     estimates_loss: typing.ClassVar[bool] = True
 
     data: object
-    samples: int = 4096
-    batch_size: int = 64
+    samples: int = 1024
+    batch_size: int = 16
     seed: int = 0
 
     def __post_init__(self):
