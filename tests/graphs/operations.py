@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 from keras import layers
 from keras import ops
@@ -171,6 +172,11 @@ def op_depth_to_space(x, rng):
     return ops.nn.depth_to_space(x, 2)
 
 
+def typed(x):
+    """Keras 3.15 says that a normalized tensor is of float32, always."""
+    return ops.cast(x, keras.config.floatx())
+
+
 @block(*ANY)
 def op_norm(x, rng):
     """Not added: with as many samples as channels, Keras 3.15 takes what is
@@ -180,8 +186,8 @@ def op_norm(x, rng):
     return pick(
         rng,
         [
-            lambda: ops.normalize(x, axis=-1, order=order),
-            lambda: ops.normalize(x, axis=1, order=order),
+            lambda: typed(ops.normalize(x, axis=-1, order=order)),
+            lambda: typed(ops.normalize(x, axis=1, order=order)),
             lambda: x - ops.norm(x, ord=2, axis=-1, keepdims=True),
             lambda: x - ops.sum(x, axis=-1, keepdims=True),
         ],

@@ -41,8 +41,10 @@ class GroupNorm:
     def __call__(self, trace):
         parts = []
         for use in trace.of_role("filter"):
-            size = np.abs(use.rows().astype("float64"))
-            norms = np.mean(size**self.p, axis=1) ** (1 / self.p)
+            rows = use.rows()
+            size = np.abs if self.p == 1 else np.square
+            powers = size(rows, dtype="float64")
+            norms = np.mean(powers, axis=1) ** (1 / self.p)
             parts.append((use, relative(norms) if self.relative else norms))
         return parts
 

@@ -94,7 +94,7 @@ class Constants:
         scales = [use for use in uses if use.role == "scale"]
         constant = _union([constant, self._zero(scales), dropped])
         for tensor in call.outputs:
-            roots = self.roots(tensor)
+            roots = self.roots(tensor) if len(constant) else _NONE
             yield tensor, roots[np.isin(roots, constant)]
 
     def _passed_on(self, call):
@@ -150,7 +150,8 @@ class Constants:
                 live = ~np.isin(self.trace.root_of[reader.ids], constant)
                 values = values & reader.aligned(live)
             alive.append(self.trace.root_of[use.ids][use.rows(values).any(1)])
-        return np.setdiff1d(self._made(layer), _union(alive))
+        made, alive = self._made(layer), _union(alive)
+        return np.setdiff1d(made, alive, assume_unique=True)
 
     def _weight(self, use):
         """The values that a weight counts as."""
@@ -159,12 +160,14 @@ class Constants:
 
     def _zero(self, uses):
         """Roots of the channels that scales of zero make zero."""
-        alive, known = [], []
+        alive, dead = [], []
         for use in uses:
             roots = self.trace.root_of[use.ids]
-            known.append(roots)
-            alive.append(roots[use.rows(self._weight(use)).any(axis=1)])
-        return np.setdiff1d(_union(known), _union(alive))
+            nonzero = use.rows(self._weight(use)).any(axis=1)
+            alive.append(roots[nonzero])
+            dead.append(roots[~nonzero])
+        dead = _union(dead)
+        return np.setdiff1d(dead, _union(alive)) if len(dead) else dead
 
 
 def _zero_factors(trace, values):
@@ -219,4 +222,5 @@ def unread_classes(trace):
 
 
 def _union(arrays):
-    return np.unique(np.concatenate([_NONE, *arrays]))
+    arrays = [array for array in arrays if len(array)]
+    return np.unique(np.concatenate(arrays)) if arrays else _NONE
