@@ -368,6 +368,19 @@ def test_wrong_weights_of_any_layer_are_set_right():
     }
 
 
+def test_a_model_that_insists_on_its_batches():
+    inputs = keras.Input((5,), batch_size=8)
+    x = keras.ops.reshape(layers.Dense(6, "relu")(inputs), (8, 3, 2))
+    dense = keras.Model(inputs, layers.Dense(2)(x))
+    plan = knc.pruning.plan(dense)
+    small = plan.apply(dense)
+    small.layers[-1].kernel.assign(np.ones((2, 2)))
+    x = RNG(0).normal(size=(53, 5)).astype("float32")
+    repaired, _ = knc.repair(small, plan, dense, x, ridge=1e-9)
+    right, found = (m(x[:8], training=False) for m in (dense, repaired))
+    np.testing.assert_allclose(found, right, rtol=1e-3, atol=1e-3)
+
+
 def test_too_little_memory_takes_longer_and_gives_the_same(monkeypatch):
     model, x = net(), images(200)
     plan = knc.pruning.plan(model, budget={"macs": 0.6}, round_to=1)

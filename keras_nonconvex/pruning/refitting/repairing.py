@@ -20,10 +20,11 @@ from keras_nonconvex.pruning.removal.builder import Builder
 
 # What a pass over either model may remember for the next one, in bytes.
 _REMEMBERED = 2**29
+# With fewer samples there would be less than two to judge by.
+_FEWEST = 2 * HELD_OUT
 # What the rows of a layer may take, and the targets of several, in bytes.
 _ROWS = 2**28
 _TARGETS = 2**28
-_FEWEST = 2 * HELD_OUT
 
 
 def repair(
@@ -74,7 +75,7 @@ def repair(
             ...), a structure of arrays, a `tf.data.Dataset`, `PyDataset` or
             generator, or the name or folder of a data set. Labels are not
             needed.
-        samples: How many of them are looked at, an int >= 1. Defaults to
+        samples: How many of them are looked at, an int >= 20. Defaults to
             `2000`.
         positions: How many random positions of each sample every layer is
             fitted at, an int >= 1. Defaults to `16`.
@@ -94,12 +95,9 @@ def repair(
     >>> small, report = knc.repair(plan.apply(dense), plan, dense, x_train)
     >>> print(report)
     """
-    for name, value in (
-        ("samples", samples),
-        ("positions", positions),
-        ("batch_size", batch_size),
-    ):
-        checks.whole(name, value, 1)
+    checks.whole("samples", samples, _FEWEST)
+    checks.whole("positions", positions, 1)
+    checks.whole("batch_size", batch_size, 1)
     checks.number("ridge", ridge, "a number > 0", lambda v: v > 0)
     trace = Trace(dense, plan.select)
     keep = plan.kept(trace)
@@ -108,10 +106,14 @@ def repair(
     arrays = data.leaves(trace.model, x)
     if len(arrays[0]) < _FEWEST:
         raise ValueError(
-            f"Argument `x` must have at least {_FEWEST} samples, and `samples` "
-            "be as many: one in ten is held out. "
-            f"Received: {len(arrays[0])} samples"
+            f"Argument `x` must have at least {_FEWEST} samples, of which one "
+            f"in ten is held out. Received: {len(arrays[0])} samples"
         )
+    if trace.model.inputs[0].shape[0]:
+        # The model insists on its batches.
+        batch_size = trace.model.inputs[0].shape[0]
+        full = len(arrays[0]) // batch_size * batch_size
+        arrays = [array[:full] for array in arrays]
     flat = graph.flattened(repaired)
     mine = units.Calls(flat.calls, flat.outputs)
     theirs = units.Calls(trace.calls, trace.outputs)
