@@ -207,12 +207,15 @@ def entering(node):
     return tree.flatten(given)
 
 
-def outputs_for(call, inputs):
+def outputs_for(call, inputs, training=None):
     """What a call returns for other inputs than it was recorded with.
 
     Args:
         call: A `Call`. Its other arguments are those of the record.
         inputs: One value per tensor of `call.inputs`, in their order.
+        training: What layers are told in place of the record, as `predict`
+            tells them `False`. Defaults to `None`: what is on record, where
+            augmentation is in training.
 
     Returns:
         A flat list with one value per tensor of `call.outputs`.
@@ -221,6 +224,8 @@ def outputs_for(call, inputs):
     # Keras' record has the tensors of the nested model, a `Call` fresh ones.
     values = zip(map(id, arguments.keras_tensors), inputs, strict=True)
     args, kwargs = arguments.fill_in(dict(values))
+    if training is not None and isinstance(call.operation, keras.Layer):
+        kwargs["training"] = training
     return tree.flatten(call.operation(*args, **kwargs))
 
 

@@ -264,6 +264,12 @@ def _add_prune(commands):
         "1, 2, 4, 8, 16 here (default with a budget: 8)",
     )
     job.add_argument(
+        "--repair",
+        metavar="DATA",
+        help="refit what is left to the model given, by least squares on "
+        f"these inputs; labels are not needed: {export_cli.DATA_HELP}",
+    )
+    job.add_argument(
         "--force", action="store_true", help="replace an existing file"
     )
     job.set_defaults(run=_prune)
@@ -319,7 +325,11 @@ def _prune(options):
     console.print(plan.table())
     if options.dot:
         files.write_text(pathlib.Path(options.dot), plan.dot())
-    files.save_model(plan.apply(model), out)
+    small = plan.apply(model)
+    if options.repair:
+        small, report = knc.repair(small, plan, model, options.repair)
+        console.print(report.table())
+    files.save_model(small, out)
     if not plan.met:
         print(
             "keras-nonconvex: the budget cannot be met; this is the closest.",

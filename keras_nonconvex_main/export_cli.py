@@ -8,7 +8,7 @@ import pathlib
 from keras_nonconvex_main.choices import CALIBRATED
 from keras_nonconvex_main.choices import PRECISIONS
 
-_DATA_HELP = (
+DATA_HELP = (
     "images in [0, 1] or uint8: the name of a data set, a folder with one "
     "folder of pictures for each class, a file .npy (images) or .npz (x and, "
     "with labels, y), or a Python function module:function that returns them"
@@ -50,7 +50,7 @@ def _add_export(commands):
     )
     job.add_argument(
         "--data",
-        help=f"for {' and '.join(CALIBRATED)}, and labels: {_DATA_HELP}",
+        help=f"for {' and '.join(CALIBRATED)}, and labels: {DATA_HELP}",
     )
     job.add_argument(
         "--io",
@@ -149,7 +149,7 @@ def _add_parity(commands):
     job.add_argument(
         "files", nargs="+", metavar="FILE.tflite", help="the files to compare"
     )
-    job.add_argument("--data", required=True, help=_DATA_HELP)
+    job.add_argument("--data", required=True, help=DATA_HELP)
     job.add_argument(
         "--samples", type=int, default=1000, help="inputs (default: 1000)"
     )

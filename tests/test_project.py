@@ -93,7 +93,7 @@ CRITERIA = [
 ]
 UNFOLDING = [{"naming", "recording"}, {"trial"}, {"unfolded"}]
 REFITTING = [
-    {"least_squares", "patches", "stream"},
+    {"least_squares", "patches", "reporting", "stream"},
     {"units"},
     {"fitting"},
     {"repairing"},

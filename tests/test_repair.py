@@ -6,9 +6,13 @@ import pytest
 from keras import layers
 
 import keras_nonconvex as knc
+from keras_nonconvex import graph
+from keras_nonconvex.pruning.refitting import fitting
 from keras_nonconvex.pruning.refitting import patches
-from keras_nonconvex.pruning.refitting.least_squares import Moments
-from keras_nonconvex.pruning.refitting.least_squares import Samples
+from keras_nonconvex.pruning.refitting import repairing
+from keras_nonconvex.pruning.refitting import units
+from keras_nonconvex.pruning.refitting.least_squares import Rows
+from keras_nonconvex_main import cli
 
 RNG = np.random.default_rng
 
@@ -55,6 +59,15 @@ LAYERS = {
         (3, 4, 3),
     ),
     "transposed3d": (layers.Conv3DTranspose(2, 3, 2), (3, 2, 3, 2)),
+    "einsum": (layers.EinsumDense("...x,xy->...y", 4, bias_axes="y"), (6, 5)),
+    "einsum to heads": (
+        layers.EinsumDense("abc,cde->adbe", (2, 6, 3), bias_axes="de"),
+        (6, 4),
+    ),
+    "einsum of heads": (
+        layers.EinsumDense("abcd,cdef->abfce", (6, 3, 2, 5), bias_axes="fce"),
+        (6, 2, 4),
+    ),
 }
 
 
@@ -67,13 +80,21 @@ def test_rows_times_matrix_is_what_the_layer_gives(name):
         weight.assign(RNG(1).normal(size=weight.shape))
     y = keras.ops.convert_to_numpy(layer(x))
     reader = patches.find(layer)
-    picked = np.array(list(np.ndindex(*y.shape[1:-1])))[None]
-    rows = reader.rows(x, np.repeat(picked, 2, axis=0))
-    found = np.moveaxis(rows @ reader.old, 0, 1).reshape(y.shape)
-    bias = keras.ops.convert_to_numpy(layer.bias)
-    np.testing.assert_allclose(found + bias, y, rtol=1e-4, atol=1e-4)
-    kernel = keras.ops.convert_to_numpy(reader.kernel)
-    np.testing.assert_array_equal(reader.unfolded(reader.old), kernel)
+    turned = keras.ops.convert_to_numpy(reader.made(y))
+    picked = np.array(list(np.ndindex(*turned.shape[1:-1])))[None]
+    rows = reader.rows(
+        reader.given(keras.ops.convert_to_tensor(x)),
+        keras.ops.convert_to_tensor(np.repeat(picked, 2, axis=0), "int32"),
+    )
+    rows = keras.ops.convert_to_numpy(rows)
+    found = np.moveaxis(rows @ reader.old[:, None], 0, 2)
+    found = found.reshape(turned.shape) + reader.bias
+    np.testing.assert_allclose(found, turned, rtol=1e-4, atol=1e-4)
+    weights = [np.array(reader.kernel), np.array(layer.bias)]
+    reader.kernel.assign(reader.unfolded(reader.old))
+    reader.set_bias(reader.bias)
+    for before, after in zip(weights, (reader.kernel, layer.bias), strict=True):
+        np.testing.assert_array_equal(after, before)
 
 
 # Least squares.
@@ -86,17 +107,11 @@ def problem(rows, features, groups=2, outputs=3):
     return x, y, rng.normal(size=(groups, features + 1, outputs))
 
 
-@pytest.mark.parametrize("kind", [Moments, Samples])
 @pytest.mark.parametrize("rows, features", [(40, 6), (6, 40)])
 @pytest.mark.parametrize("strength", [1e-3, 10.0])
-def test_ridge_is_the_stacked_least_squares_problem(
-    kind, rows, features, strength
-):
+def test_ridge_is_the_stacked_least_squares_problem(rows, features, strength):
     x, y, toward = problem(rows, features)
-    sums = kind()
-    sums.add(x[:, : rows // 2], y[:, : rows // 2])
-    sums.add(x[:, rows // 2 :], y[:, rows // 2 :])
-    found = sums.ridge(toward, strength)
+    found = Rows(x, y).fitted(toward, strength)
     for g in range(len(x)):
         norms = np.square(x[g]).sum(axis=0)
         root = np.sqrt(strength * norms.mean())
@@ -112,20 +127,36 @@ def test_ridge_is_the_stacked_least_squares_problem(
         np.testing.assert_allclose(found[g], right, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [Moments, Samples])
-def test_sums_of_squares_are_those_of_the_rows(kind):
-    x, y, weights = problem(30, 5)
-    sums = kind()
-    sums.add(x, y)
-    out = x @ weights[:, :-1] + weights[:, -1:]
-    spread = y - y.mean(axis=1, keepdims=True)
-    for found, right in (
-        (sums.error(weights), np.square(out - y).sum(axis=1)),
-        (sums.variation(), np.square(spread).sum(axis=1)),
-        (sums.outputs(weights)[0], out.mean(axis=1)),
-        (sums.outputs(weights)[1], out.var(axis=1)),
-    ):
-        np.testing.assert_allclose(found, right, rtol=1e-5)
+def test_what_a_relu_cuts_off_does_not_count():
+    """The minimum of a convex error: no step in any direction is better."""
+    rng = RNG(1)
+    x, y, toward = problem(300, 6)
+    others = rng.normal(size=y.shape)
+    rows = Rows(x, y, others, low=0.0, high=1.0)
+
+    def objective(weights):
+        p = x @ weights[:, :-1] + weights[:, -1:] + others
+        below, above = np.maximum(p, 0) ** 2, np.minimum(p - 1, 0) ** 2
+        error = np.where(y <= 0, below, np.where(y >= 1, above, (p - y) ** 2))
+        mu = 1e-2 * np.square(x).sum((1, 2), keepdims=True) / 6
+        pull = mu * np.square(weights - toward)[:, :-1]
+        return error.sum() + pull.sum()
+
+    found = rows.fitted(toward, 1e-2, rounds=200)
+    least = objective(found)
+    assert least < 0.98 * objective(Rows(x, y - others).fitted(toward, 1e-2))
+    for _ in range(20):
+        step = 1e-3 * rng.normal(size=found.shape)
+        assert objective(found + step) > least
+    few = objective(rows.fitted(toward, 1e-2))
+    assert few < least + 0.02 * abs(least)
+    p = np.clip(rows.predicted(found), 0, 1)
+    right = np.square(p - np.clip(y, 0, 1)).sum()
+    np.testing.assert_allclose(rows.error(found), right, rtol=1e-6)
+    spread = np.clip(y, 0, 1) - np.clip(y, 0, 1).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        rows.variation(), np.square(spread).sum(), rtol=1e-6
+    )
 
 
 # Models.
@@ -135,7 +166,9 @@ def net(norm=True, activation="relu", data_format="channels_last"):
     """A residual network, with a nested and a shared part."""
     options = {"padding": "same", "data_format": data_format}
     axis = -1 if data_format == "channels_last" else 1
-    shape = (8, 8, 3) if data_format == "channels_last" else (3, 8, 8)
+    # Eager TensorFlow adds a bias to the columns where these are as many as
+    # the filters, with channels first (Keras 3.15): more columns than filters.
+    shape = (5, 10, 3) if data_format == "channels_last" else (3, 5, 10)
 
     def block(x, filters, name):
         x = layers.Conv2D(filters, 3, name=name, **options)(x)
@@ -169,7 +202,7 @@ def duplicated(model, name):
         weight.assign(values)
 
 
-def images(count=400, shape=(8, 8, 3)):
+def images(count=400, shape=(5, 10, 3)):
     return RNG(5).normal(size=(count, *shape)).astype("float32")
 
 
@@ -222,7 +255,7 @@ def test_a_pruned_model_comes_nearer_to_the_dense_one(norm, data_format):
             np.array(repaired(x, training=False))
             - np.array(_without_dropout(repaired)(x, training=True))
         ).max()
-        assert drift < 0.2 * np.abs(right).max()
+        assert drift < 0.25 * np.abs(right).max()
 
 
 def _without_dropout(model):
@@ -260,8 +293,185 @@ def test_two_plans_make_one():
         np.testing.assert_array_equal(a, b)
     assert both.before == first.before and both.after == second.after
     assert found.count_params() == both.after["params"]
+    again = knc.pruning.PruningPlan.from_json(both.to_json())
+    assert again.to_json() == both.to_json()
     with pytest.raises(ValueError, match="`later` must be a plan for the"):
         second.then(first)
+
+
+def kinds():
+    """Every kind of layer that is refitted, each before an output of its own.
+
+    The inputs are of four ranks, and the last one joins last.
+    """
+    relu = keras.activations.relu
+    image = keras.Input((None, None, 4), name="image")
+    row = keras.Input((9, 4), name="row")
+    volume = keras.Input((4, 5, 4, 2), name="volume")
+    tokens = keras.Input((6,), dtype="int32", name="tokens")
+    x = layers.Rescaling(1 / 127.5, -1)(image)
+    x = layers.RandomFlip()(x)
+    y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    y = layers.BatchNormalization()(y)
+    outputs = [
+        layers.Conv2D(6, 3, 2, "same", groups=2)(x),
+        layers.Conv2D(3, 3, dilation_rate=2, dtype="mixed_float16")(x),
+        layers.Conv2DTranspose(3, 3, 2, "same", use_bias=False)(x),
+        layers.SeparableConv2D(5, 3, activation="relu")(x),
+        layers.ReLU(6.0)(y),
+        # Behind no kernel, so on its own.
+        layers.BatchNormalization()(layers.MaxPooling2D()(x)),
+        keras.ops.add(layers.Dense(3)(x), 1.0),
+        layers.Conv1D(3, 3, padding="causal", use_bias=False)(row),
+        layers.EinsumDense("abc,cde->adbe", (2, 9, 3), bias_axes="de")(row),
+        layers.EinsumDense("...x,xy->...y", 3)(row),
+        layers.Conv3D(3, 2, activation=relu)(volume),
+        layers.Conv3DTranspose(2, 2, 2)(volume),
+    ]
+    words = layers.Embedding(7, 5, mask_zero=True)(tokens)
+    words = layers.LSTM(4)(layers.Dense(5)(words))
+    outputs.append(layers.Dense(3)(words))
+    return keras.Model([tokens, volume, row, image], outputs)
+
+
+def test_wrong_weights_of_any_layer_are_set_right():
+    dense = randomized(kinds())
+    plan = knc.pruning.plan(dense)
+    small = plan.apply(dense)
+    rng = RNG(4)
+    for layer in small.layers:
+        known = patches.find(layer)
+        for weight in (known.kernel, *layer.weights[1:2]) if known else ():
+            noise = rng.normal(size=weight.shape, scale=0.3)
+            weight.assign(np.array(weight) + noise)
+    x = {
+        "image": 255 * rng.random((120, 7, 8, 4), "float32"),
+        "row": rng.normal(size=(120, 9, 4)),
+        "volume": rng.normal(size=(120, 4, 5, 4, 2)),
+        "tokens": rng.integers(0, 7, (120, 6)),
+    }
+    repaired, report = knc.repair(
+        small, plan, dense, x, ridge=1e-9, batch_size=50, verbose=False
+    )
+    right, before, after = (
+        m.predict(x, verbose=0) for m in (dense, small, repaired)
+    )
+    for good, bad, found in zip(right, before, after, strict=True):
+        scale = np.abs(good).max()
+        assert np.abs(bad - good).max() > 0.02 * scale
+        few = 0.01 if good.dtype == np.float16 else 1e-3
+        assert np.abs(found - good).max() < few * scale
+    kept = {entry.name: entry.kept for entry in report if entry.kept}
+    assert {text.split(" is")[0] for text in kept.values()} == {
+        "a LSTM",
+        "a Embedding",
+    }
+
+
+def test_a_model_that_insists_on_its_batches():
+    inputs = keras.Input((5,), batch_size=8)
+    x = keras.ops.reshape(layers.Dense(6, "relu")(inputs), (8, 3, 2))
+    dense = keras.Model(inputs, layers.Dense(2)(x))
+    plan = knc.pruning.plan(dense)
+    small = plan.apply(dense)
+    small.layers[-1].kernel.assign(np.ones((2, 2)))
+    x = RNG(0).normal(size=(53, 5)).astype("float32")
+    repaired, _ = knc.repair(small, plan, dense, x, ridge=1e-9)
+    right, found = (m(x[:8], training=False) for m in (dense, repaired))
+    np.testing.assert_allclose(found, right, rtol=1e-3, atol=1e-3)
+
+
+def test_too_little_memory_takes_longer_and_gives_the_same(monkeypatch):
+    model, x = net(), images(200)
+    plan = knc.pruning.plan(model, budget={"macs": 0.6}, round_to=1)
+
+    def repaired():
+        small, _ = knc.repair(
+            plan.apply(model), plan, model, x, positions=2, verbose=False
+        )
+        return small.predict(x, verbose=0)
+
+    right = repaired()
+    # Nothing is remembered, and the targets come layer by layer.
+    monkeypatch.setattr(repairing, "_REMEMBERED", 0)
+    monkeypatch.setattr(repairing, "_TARGETS", 0)
+    np.testing.assert_allclose(repaired(), right, rtol=1e-3, atol=1e-3)
+    (unit, *_) = [u for u in _units(model) if u.name == "first"]
+    each = 4 * 200 * 27
+    for memory, positions in ((0, 1), (5 * each, 5), (99 * each, 16)):
+        fit = fitting.Fit(unit, None, 200, 16, memory)
+        assert fit.positions == positions
+
+
+def _units(model):
+    flat = graph.flattened(model)
+    calls = units.Calls(flat.calls, flat.outputs)
+    return units.find(calls, calls)[0]
+
+
+@pytest.mark.parametrize(
+    "function, low, high",
+    [
+        (keras.activations.relu, 0.0, np.inf),
+        (layers.ReLU(6.0, dtype="mixed_float16"), 0.0, 6.0),
+        (lambda x: keras.ops.clip(x, -1.0, 1.0), -1.0, 1.0),
+        (keras.activations.linear, -np.inf, np.inf),
+        (keras.activations.leaky_relu, -np.inf, np.inf),
+        (keras.activations.softmax, -np.inf, np.inf),
+        (layers.GlobalAveragePooling2D(), -np.inf, np.inf),
+    ],
+)
+def test_where_an_activation_cuts_off(function, low, high):
+    assert units._bounds(function) == (low, high)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda m, s, p, x: (m, p, s, x), "The plan was made for another"),
+        (lambda m, s, p, x: (m, p, m, x), "`small` must be what `plan` leaves"),
+        (lambda m, s, p, x: (s, p, m, x[:, :3]), "`x` must be inputs of shape"),
+        (lambda m, s, p, x: (s, p, m, x[:19]), "at least 20 samples"),
+    ],
+)
+def test_repair_says_what_is_wrong(wrong, message):
+    model = net(norm=False)
+    plan = knc.pruning.plan(model, budget={"macs": 0.6}, round_to=1)
+    small = plan.apply(model)
+    with pytest.raises(ValueError, match=message):
+        knc.repair(*wrong(model, small, plan, images(20)), verbose=False)
+
+
+def test_a_report_of_many_layers_is_short():
+    report = knc.pruning.refitting.reporting.Report(
+        knc.pruning.Refit(f"a_model/with_a_long_name/block_{i}", i / 99, 0.9)
+        for i in range(90)
+    )
+    report += [knc.pruning.Refit(f"lstm{i}", kept="as it is") for i in range(9)]
+    lines = str(report).splitlines()
+    assert len(lines) < 24 and max(map(len, lines)) <= 80
+    assert "block_0" in str(report) and "78 more" in str(report)
+    assert "block_50" not in str(report)
+
+
+def test_the_command_line_repairs(tmp_path, capsys):
+    model, x = net(), RNG(5).random((100, 5, 10, 3), "float32")
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "x.npy", x)
+    right = model.predict(x, verbose=0)
+    errors = []
+    for extra in ([], ["--repair", str(tmp_path / "x.npy")]):
+        out = tmp_path / f"small{len(extra)}.keras"
+        code = cli.main(
+            ["prune", str(tmp_path / "model.keras"), str(out), "--macs", "60%"]
+            + ["--round-to", "1", *extra]
+        )
+        assert code == 0
+        small = keras.saving.load_model(out)
+        found = small.predict(x, verbose=0)
+        errors.append(np.square(found - right).mean())
+    assert errors[1] < 0.5 * errors[0]
+    assert "layers refitted" in capsys.readouterr().out
 
 
 def test_prune_and_iterative_repair():

@@ -12,8 +12,8 @@ from keras_nonconvex.pruning.planning import plan
 from keras_nonconvex.pruning.planning import prune
 from keras_nonconvex.pruning.pruning_plan import LayerPlan
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
-from keras_nonconvex.pruning.refitting.repairing import Refit
 from keras_nonconvex.pruning.refitting.repairing import repair
+from keras_nonconvex.pruning.refitting.reporting import Refit
 from keras_nonconvex.pruning.rules import CannotFollow
 from keras_nonconvex.pruning.rules import Cut
 from keras_nonconvex.pruning.rules import Rule

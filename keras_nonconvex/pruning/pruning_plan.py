@@ -176,6 +176,7 @@ class PruningPlan:
             tied=self.tied,
             max_rise=None,
             rise=None,
+            select=self.select or later.select,
         )
 
     def diff(self):

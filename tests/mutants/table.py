@@ -949,4 +949,22 @@ MUTANTS = [
         "(1.0 / (present",
         "tests/test_splits.py::test_class_weights",
     ),
+    Mutant(
+        f"{PRUNING}refitting/least_squares.py",
+        "np.where(y <= self.low, np.minimum(predicted, self.low), y)",
+        "np.where(y <= self.low, self.low, y)",
+        "tests/test_repair.py::test_what_a_relu_cuts_off_does_not_count",
+    ),
+    Mutant(
+        f"{PRUNING}refitting/units.py",
+        "len(twin.inputs) == len(reader.inputs) > 1",
+        "len(twin.inputs) == len(reader.inputs)",
+        "tests/test_repair.py::test_wrong_weights_of_any_layer_are_set_right",
+    ),
+    Mutant(
+        f"{PRUNING}refitting/stream.py",
+        "graph.outputs_for(call, inputs, training=False)",
+        "graph.outputs_for(call, inputs)",
+        "tests/test_repair.py::test_wrong_weights_of_any_layer_are_set_right",
+    ),
 ]

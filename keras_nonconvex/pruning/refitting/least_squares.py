@@ -1,4 +1,4 @@
-"""Ridge regression towards a known solution, from streamed rows.
+"""Ridge regression towards a known solution, up to what a ReLU cuts off.
 
 Weights are arrays of shape (groups, features + 1, outputs): W, and the
 intercept b as the last row. Groups are independent of each other.
@@ -6,137 +6,183 @@ intercept b as the last row. Groups are independent of each other.
 
 import numpy as np
 
+# Rows that are turned into float64 at once.
+_CHUNK = 4096
+
 
 class Rows:
-    """All that a linear regression knows of its rows.
+    """Rows X, and what X W + b + Z is to be: Y where low < Y < high.
 
-    Attributes:
-        count: How many rows were seen.
+    Elsewhere an activation follows that cuts off there, and all that it cuts
+    off in the same way is as good:
+
+        error(P) = max(P - low, 0)^2    where Y <= low
+                   max(high - P, 0)^2   where Y >= high
+                   (P - Y)^2            elsewhere
+
+    Args:
+        x: X, an array of shape (groups, rows, features).
+        y: Y, an array of shape (groups, rows, outputs).
+        others: Z, an array of that shape. Defaults to `0.0`.
+        low: A number. Defaults to minus infinity.
+        high: A number > `low`. Defaults to infinity.
     """
 
-    count = 0
+    def __init__(self, x, y, others=0.0, low=-np.inf, high=np.inf):
+        self.x = x
+        self.y = y
+        self.others = others
+        self.low = low
+        self.high = high
 
-    def add(self, rows, targets):
-        """Takes in a batch.
+    def predicted(self, weights):
+        """X W + b + Z in float32.
 
         Args:
-            rows: An array X of shape (groups, rows, features).
-            targets: An array Y of shape (groups, rows, outputs).
+            weights: The weights.
         """
-        ones = np.ones((*rows.shape[:2], 1))
-        self.count += rows.shape[1]
-        self._add(np.concatenate([rows, ones], axis=-1), targets)
+        return times(self.x, weights) + self.others
 
-    def ridge(self, toward, strength):
-        """The least squares solution, drawn towards another one.
+    def aim(self, predicted):
+        """The nearest values without an error.
 
-        It minimises ||X W + b - Y||^2 + mu ||W - W0||^2, where mu is
+        Args:
+            predicted: What is given, an array of the shape of Y.
+        """
+        y = self.y
+        if self.low > -np.inf:
+            y = np.where(y <= self.low, np.minimum(predicted, self.low), y)
+        if self.high < np.inf:
+            cut_off = self.y >= self.high
+            y = np.where(cut_off, np.maximum(predicted, self.high), y)
+        return y
+
+    def error(self, weights):
+        """The sum of squares of what the activation does not hide.
+
+        Args:
+            weights: The weights.
+        """
+        missed = self._passed(self.predicted(weights)) - self._passed(self.y)
+        return float(np.square(missed, dtype="float64").sum())
+
+    def variation(self):
+        """The sum of squares of Y around its mean, cut off."""
+        y = self._passed(self.y)
+        spread = y - y.mean(axis=1, keepdims=True, dtype="float64")
+        return float(np.square(spread).sum())
+
+    def _passed(self, values):
+        return np.clip(values, self.low, self.high)
+
+    def fitted(self, toward, strength, judge=None, rounds=6):
+        """The weights of least error, drawn towards others.
+
+        They minimise error(X W + b + Z) + mu ||W - W0||^2, where mu is
         `strength` times the mean squared norm of X's columns. The intercept b
-        is free.
+        is free. Each round solves the linear problem for the aims that the
+        one before left (a majorization), with Nesterov's momentum.
 
         Args:
             toward: The weights W0.
             strength: A number > 0.
+            judge: Other `Rows`. Of `strength` and its multiples by 10, 100
+                and 1000 that one counts with the least error on them, before
+                the rounds. Defaults to `None`: `strength` alone.
+            rounds: How many linear problems follow the first one where
+                something is cut off, an int >= 0. Defaults to `6`.
         """
-        penalty = self._column_norms()[:, :-1].mean(axis=1, keepdims=True)
-        # Where all inputs are zero, the old weights stay.
-        penalty = np.where(penalty > 0, strength * penalty, 1.0)
-        return toward + self._correction(toward, penalty)
-
-    def error(self, weights):
-        """The sum of squares of X W + b - Y, shape (groups, outputs)."""
-        raise NotImplementedError
-
-    def variation(self):
-        """The sum of squares of Y - mean(Y), shape (groups, outputs)."""
-        raise NotImplementedError
-
-    def outputs(self, weights):
-        """Mean and variance of X W + b, each of shape (groups, outputs)."""
-        raise NotImplementedError
-
-
-class Moments(Rows):
-    """X'X, X'Y and Y'Y in float64: for more rows than features."""
-
-    def __init__(self):
-        self._xx = self._xy = self._yy = 0.0
-
-    def _add(self, x, y):
-        x, y = x.astype("float64"), y.astype("float64")
-        turned = np.swapaxes(x, 1, 2)
-        self._xx = self._xx + turned @ x
-        self._xy = self._xy + turned @ y
-        self._yy = self._yy + (y * y).sum(axis=1)
-
-    def _column_norms(self):
-        return np.diagonal(self._xx, axis1=1, axis2=2)
-
-    def _correction(self, toward, penalty):
-        features = self._xx.shape[1]
-        diagonal = np.repeat(penalty, features, axis=1)
-        diagonal[:, -1] = 0
-        matrix = self._xx + diagonal[:, :, None] * np.eye(features)
-        return np.linalg.solve(matrix, self._xy - self._xx @ toward)
-
-    def error(self, weights):
-        squares = (weights * (self._xx @ weights)).sum(axis=1)
-        crossed = (weights * self._xy).sum(axis=1)
-        return np.maximum(self._yy - 2 * crossed + squares, 0)
-
-    def variation(self):
-        # The last feature is the one of the intercept: its products are sums.
-        return np.maximum(self._yy - self._xy[:, -1] ** 2 / self.count, 0)
-
-    def outputs(self, weights):
-        mean = (self._xx[:, -1:] @ weights)[:, 0] / self.count
-        square = (weights * (self._xx @ weights)).sum(axis=1) / self.count
-        return mean, np.maximum(square - mean**2, 0)
-
-
-class Samples(Rows):
-    """The rows themselves: for fewer rows than features."""
-
-    def __init__(self):
-        self._batches = []
-
-    def _add(self, x, y):
-        self._batches.append((x.astype("float32"), y.astype("float32")))
-
-    @property
-    def _all(self):
-        return (
-            np.concatenate(a, axis=1) for a in zip(*self._batches, strict=True)
-        )
-
-    def _column_norms(self):
-        return sum(
-            np.square(x, dtype="float64").sum(axis=1) for x, _ in self._batches
-        )
-
-    def _correction(self, toward, penalty):
-        # With centred rows the intercept drops out, and the correction is
-        # X' (X X' + mu)^-1 (Y - X W0).
-        x, y = self._all
-        left = y - x @ toward
-        middle = x.mean(axis=1, keepdims=True)
-        offset = left.mean(axis=1, keepdims=True)
-        centred = (x - middle).astype("float64")
-        turned = np.swapaxes(centred, 1, 2)
-        matrix = centred @ turned + penalty[:, :, None] * np.eye(self.count)
-        found = turned @ np.linalg.solve(matrix, left - offset)
-        found[:, -1:] = offset - middle[:, :, :-1] @ found[:, :-1]
+        ridge = Ridge(self.x)
+        given = self.predicted(toward)
+        found, solver, least = toward, None, np.inf
+        for factor in (1, 10, 100, 1000) if judge else (1,):
+            other = ridge.solver(factor * strength)
+            tried = toward + other(self.y - given)
+            error = judge.error(tried) if judge else 0.0
+            if not error < least:
+                break
+            found, solver, least = tried, other, error
+        if solver is None or (self.low == -np.inf and self.high == np.inf):
+            return found
+        before = found
+        for i in range(rounds):
+            ahead = found + max(i - 1, 0) / (i + 2) * (found - before)
+            aim = self.aim(self.predicted(ahead))
+            before, found = found, toward + solver(aim - given)
         return found
 
-    def error(self, weights):
-        x, y = self._all
-        return np.square(x @ weights - y).sum(axis=1)
 
-    def variation(self):
-        _, y = self._all
-        return np.square(y - y.mean(axis=1, keepdims=True)).sum(axis=1)
+class Ridge:
+    """Solves min ||X V + b - R||^2 + mu ||V||^2 for several R and mu.
 
-    def outputs(self, weights):
-        x, _ = self._all
-        found = x @ weights
-        return found.mean(axis=1), found.var(axis=1)
+    Args:
+        x: X, an array of shape (groups, rows, features).
+    """
+
+    def __init__(self, x):
+        self.x = x
+        groups, rows, features = x.shape
+        self._mean = x.mean(axis=1, keepdims=True, dtype="float64")
+        self._norms = np.zeros((groups, 1, 1))
+        self._dual = rows < features
+        if self._dual:
+            centred = x - self._mean
+            self._norms[:, 0, 0] = np.square(x, dtype="float64").sum((1, 2))
+            self._matrix = centred @ np.swapaxes(centred, 1, 2)
+        else:
+            self._matrix = np.zeros((groups, features, features))
+            for part in _chunks(rows):
+                chunk = x[:, part].astype("float64")
+                self._norms[:, 0, 0] += np.square(chunk).sum((1, 2))
+                chunk -= self._mean
+                self._matrix += np.swapaxes(chunk, 1, 2) @ chunk
+
+    def solver(self, strength):
+        """A function of R, an array of shape (groups, rows, outputs).
+
+        It returns V, and b as the last row.
+
+        Args:
+            strength: A number: mu by the mean squared norm of X's columns.
+        """
+        penalty = strength / self.x.shape[2] * self._norms
+        # Where all inputs are zero, the old weights stay.
+        penalty[penalty == 0] = 1.0
+        size = self._matrix.shape[-1]
+        inverse = np.linalg.inv(self._matrix + penalty * np.eye(size))
+
+        def solve(r):
+            offset = r.mean(axis=1, keepdims=True, dtype="float64")
+            r = r - offset.astype(r.dtype)
+            if self._dual:
+                found = self._turned_times(inverse @ r)
+            else:
+                found = inverse @ self._turned_times(r)
+            intercept = offset - self._mean @ found
+            return np.concatenate([found, intercept], axis=1)
+
+        return solve
+
+    def _turned_times(self, r):
+        """(X - mean)' R."""
+        total = 0.0
+        for part in _chunks(r.shape[1]):
+            rest = r[:, part].astype(self.x.dtype, copy=False)
+            total = total + np.swapaxes(self.x[:, part], 1, 2) @ rest
+        turned = np.swapaxes(self._mean, 1, 2)
+        return total - turned * r.sum(axis=1, keepdims=True, dtype="float64")
+
+
+def times(x, weights):
+    """X W + b.
+
+    Args:
+        x: X, an array of shape (groups, rows, features).
+        weights: The weights.
+    """
+    weights = weights.astype(x.dtype)
+    return x @ weights[:, :-1] + weights[:, -1:]
+
+
+def _chunks(rows):
+    return (slice(i, i + _CHUNK) for i in range(0, rows, _CHUNK))

@@ -1,10 +1,7 @@
 """`repair`: a small model gives again what the dense one gave."""
 
-import dataclasses
-
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from keras_nonconvex import checks
 from keras_nonconvex import graph
@@ -13,55 +10,21 @@ from keras_nonconvex import terminal
 from keras_nonconvex.pruning.channels.trace import Trace
 from keras_nonconvex.pruning.refitting import patches
 from keras_nonconvex.pruning.refitting import units
+from keras_nonconvex.pruning.refitting.fitting import HELD_OUT
 from keras_nonconvex.pruning.refitting.fitting import Fit
+from keras_nonconvex.pruning.refitting.reporting import Refit
+from keras_nonconvex.pruning.refitting.reporting import Report
 from keras_nonconvex.pruning.refitting.stream import Stream
 from keras_nonconvex.pruning.removal import compiling
 from keras_nonconvex.pruning.removal.builder import Builder
 
 # What a pass over either model may remember for the next one, in bytes.
-MEMORY = 2**29
-
-
-@dataclasses.dataclass
-class Refit:
-    """What `repair` did with one layer.
-
-    Attributes:
-        name: The layer's name; "model/layer" for a layer of a nested model.
-        before: Which share of the variance of its target the layer explained
-            on samples held out: 1 is all, and it may be negative. None where
-            the layer was not looked at.
-        after: The same once it is refitted.
-        kept: Why the layer keeps its weights; "" if it was refitted.
-    """
-
-    name: str
-    before: float | None = None
-    after: float | None = None
-    kept: str = ""
-
-
-class Report(list):
-    """A list of `Refit`, one per layer with weights; prints as a table."""
-
-    def table(self):
-        """The report as a `rich.table.Table`."""
-        table = Table(title="explained variance", title_justify="left")
-        table.add_column("layer")
-        table.add_column("before", justify="right")
-        table.add_column("after", justify="right")
-        table.add_column("keeps its weights")
-        for entry in self:
-            shares = (entry.before, entry.after)
-            table.add_row(
-                entry.name,
-                *("" if s is None else f"{s:.1%}" for s in shares),
-                entry.kept,
-            )
-        return table
-
-    def __str__(self):
-        return terminal.render(self.table(), width=80)
+_REMEMBERED = 2**29
+# With fewer samples there would be less than two to judge by.
+_FEWEST = 2 * HELD_OUT
+# What the rows of a layer may take, and the targets of several, in bytes.
+_ROWS = 2**28
+_TARGETS = 2**28
 
 
 def repair(
@@ -92,12 +55,16 @@ def repair(
     statistics become those of its new input, so training mode agrees with
     inference. For the last layer before a sum Y is the dense sum minus what
     else the small model adds, so that errors do not pile up along a residual
-    network. Every fifth batch is held out: a layer whose refit is not better
-    there keeps its weights.
+    network. Where a ReLU or the like follows, what it cuts off in both models
+    does not count. One sample in ten is held out: mu may be 10, 100 or 1000
+    times as large if that is better there, and a layer whose refit is not
+    better there keeps its weights.
 
-    Memory: each of both models remembers up to 512 MiB of its tensors, and a
-    layer of f features per group needs 2 (f + 1)^2 float64 numbers, or all
-    its rows where these are fewer than f.
+    Memory: beside the samples, each of both models remembers up to 512 MiB of
+    its tensors from one layer to the next. The rows of a layer take up to
+    256 MiB, by looking at fewer positions if need be (one at least), and as
+    much do the targets of the layers at work. A layer of f features per group
+    needs 3 f^2 float64 numbers, at most as many as it has rows instead of f.
 
     Args:
         small: A model from `plan.apply(dense)`, trained further or not; it
@@ -108,11 +75,11 @@ def repair(
             ...), a structure of arrays, a `tf.data.Dataset`, `PyDataset` or
             generator, or the name or folder of a data set. Labels are not
             needed.
-        samples: How many of them are looked at, an int >= 1. Defaults to
+        samples: How many of them are looked at, an int >= 20. Defaults to
             `2000`.
         positions: How many random positions of each sample every layer is
             fitted at, an int >= 1. Defaults to `16`.
-        ridge: A number > 0, see above. Defaults to `1e-4`.
+        ridge: A number > 0: the least mu, see above. Defaults to `1e-4`.
         batch_size: How many samples are computed at once, an int >= 1.
             Defaults to `100`.
         seed: An int, for the choice of positions. Defaults to `0`.
@@ -128,82 +95,136 @@ def repair(
     >>> small, report = knc.repair(plan.apply(dense), plan, dense, x_train)
     >>> print(report)
     """
-    for name, value in (
-        ("samples", samples),
-        ("positions", positions),
-        ("batch_size", batch_size),
-    ):
-        checks.whole(name, value, 1)
+    checks.whole("samples", samples, _FEWEST)
+    checks.whole("positions", positions, 1)
+    checks.whole("batch_size", batch_size, 1)
     checks.number("ridge", ridge, "a number > 0", lambda v: v > 0)
     trace = Trace(dense, plan.select)
+    keep = plan.kept(trace)
+    repaired = _with_biases(small, trace, keep)
     x, _ = data.read(trace.model, x, most=samples, seed=seed)
     arrays = data.leaves(trace.model, x)
-    keep = plan.kept(trace)
-    repaired = _with_biases(small)
+    if len(arrays[0]) < _FEWEST:
+        raise ValueError(
+            f"Argument `x` must have at least {_FEWEST} samples, of which one "
+            f"in ten is held out. Received: {len(arrays[0])} samples"
+        )
+    if trace.model.inputs[0].shape[0]:
+        # The model insists on its batches.
+        batch_size = trace.model.inputs[0].shape[0]
+        full = len(arrays[0]) // batch_size * batch_size
+        arrays = [array[:full] for array in arrays]
     flat = graph.flattened(repaired)
     mine = units.Calls(flat.calls, flat.outputs)
     theirs = units.Calls(trace.calls, trace.outputs)
     found, skipped = units.find(mine, theirs)
+    rng = np.random.default_rng(seed)
+    chance = rng.random((len(arrays[0]), positions), "float32")
     streams = [
         Stream(
             calls.calls,
-            dict(zip(map(id, calls.inputs), arrays, strict=True)),
+            dict(zip(map(id, inputs), arrays, strict=True)),
+            chance,
             batch_size,
-            MEMORY,
+            _REMEMBERED,
         )
-        for calls in (mine, theirs)
+        for calls, inputs in (
+            (mine, graph.functional(repaired).inputs),
+            (theirs, trace.model.inputs),
+        )
     ]
 
-    def stays(tensor, axis):
-        ids = trace.tensors[id(tensor)].axes[axis]
-        return trace.stays(keep, ids)
+    def stays(tensor, axes):
+        kept = np.ones([tensor.shape[axis] for axis in axes], bool)
+        for place, axis in enumerate(axes):
+            ids = trace.tensors[id(tensor)].axes[axis]
+            if ids is not None:
+                gone = ~trace.stays(keep, ids)
+                np.moveaxis(kept, place, 0)[gone] = False
+        return kept.ravel()
 
+    fits = [
+        Fit(unit, stays, len(arrays[0]), positions, _ROWS) for unit in found
+    ]
     report = Report()
     console = Console(stderr=True, quiet=not verbose)
-    with terminal.bar(console, "repairing", len(found)) as update:
-        for i, unit in enumerate(found):
-            rows = len(arrays[0]) * positions
-            fit = Fit(
-                unit, stays, positions, rows, np.random.default_rng([seed, i])
-            )
-            _stream(fit, unit, found[i + 1 :], *streams)
-            before, after = fit.finish(ridge)
-            kept = "" if after > before else "no better on samples held out"
-            report.append(Refit(unit.name, before, after, kept))
-            update(i + 1)
+    with terminal.bar(console, "repairing", len(fits)) as update:
+        for fit in _with_inputs(fits, *streams):
+            before, after, kept = fit.finish(ridge)
+            report.append(Refit(fit.unit.name, before, after, kept))
+            update(len(report))
     report += [Refit(name, kept=why) for name, why in skipped.items()]
     return repaired, report
 
 
-def _stream(fit, unit, later, small, dense):
-    """Gives a fit all batches of a unit."""
-    mine = small.batches(
-        [t for aim in unit.aims for t in aim.mine],
-        [t for u in later for aim in u.aims for t in aim.mine],
-        changing=[aim.call for aim in unit.aims],
-    )
-    theirs = dense.batches(
-        [aim.theirs for aim in unit.aims],
-        [aim.theirs for u in later for aim in u.aims],
-    )
-    for batch, (given, wanted) in enumerate(zip(mine, theirs, strict=True)):
-        given = iter(given)
-        for aim, target in zip(unit.aims, wanted, strict=True):
-            x, *others = (next(given) for _ in aim.mine)
-            fit.add(batch, aim, x, others, target)
+def _with_inputs(fits, small, dense):
+    """Yields each fit once it has all that it needs.
+
+    The dense model is run for several layers at once, as many as the memory
+    takes the targets of; the small one for each anew, since its weights
+    change.
+
+    Args:
+        fits: A list of `Fit`, in order.
+        small: The `Stream` of the small model.
+        dense: That of the dense one.
+    """
+    left = list(fits)
+    while left:
+        sizes = np.cumsum([fit.size for fit in left])
+        count = max(1, int((sizes <= _TARGETS).sum()))
+        now, left = left[:count], left[count:]
+        probes = [fit.targets() for fit in now]
+        for part, values in dense.batches(
+            [probe for each in probes for probe in each],
+            [aim.theirs for fit in left for aim in fit.unit.aims],
+        ):
+            values = iter(values)
+            for fit, each in zip(now, probes, strict=True):
+                fit.add_targets(part, [next(values) for _ in each])
+        while now:
+            fit = now.pop(0)
+            for part, values in small.batches(
+                fit.inputs(),
+                [
+                    t
+                    for later in (*now, *left)
+                    for aim in later.unit.aims
+                    for t in aim.mine
+                ],
+                changing=[aim.call for aim in fit.unit.aims],
+            ):
+                fit.add_inputs(part, values)
+            yield fit
 
 
-def _with_biases(small):
+def _with_biases(small, trace, keep):
     """A copy in which each layer that needs an intercept has a bias."""
-    trace = Trace(small)
-    calls = units.Calls(trace.calls, trace.outputs)
+    mine = Trace(small)
+    _check_small(mine, trace, keep)
+    calls = units.Calls(mine.calls, mine.outputs)
     biases = {}
     for unit in units.find(calls, calls)[0]:
         layer = unit.layer
-        if unit.norm is None and not getattr(layer, "use_bias", True):
-            shape = unit.aims[0].call.outputs[0].shape
-            axis = patches.find(layer).axis(len(shape))
-            biases[id(layer)] = np.zeros(shape[axis])
-    copy = Builder(trace, new_biases=biases).build()
+        has = getattr(layer, "bias", None) is not None
+        if unit.norm is None and not has and hasattr(layer, "kernel"):
+            kernel = patches.find(layer).old
+            biases[id(layer)] = np.zeros(kernel.shape[0] * kernel.shape[2])
+    copy = Builder(mine, new_biases=biases).build()
     compiling.compile_like(copy, small)
     return copy
+
+
+def _check_small(small, dense, keep):
+    """Refuses a small model that the plan has not made of the dense one."""
+    for name, arrays in small.made.items():
+        made = dense.made.get(name)
+        if made is None:
+            continue
+        left = sum(int(dense.stays(keep, ids).sum()) for ids in made)
+        if left != sum(map(len, arrays)):
+            raise ValueError(
+                "Argument `small` must be what `plan` leaves of `dense`: "
+                f"layer '{name}' keeps {left} channels. Received: "
+                f"small={small.model.name!r} with {sum(map(len, arrays))}"
+            )

@@ -1,10 +1,28 @@
-"""Tensors of a model for many samples, in bounded memory."""
+"""Values of a model's tensors for many samples, in bounded memory."""
 
+import dataclasses
+import typing
+
+import keras
 import numpy as np
 from keras import ops
 
 from keras_nonconvex import backends
 from keras_nonconvex import graph
+
+
+@dataclasses.dataclass
+class Probe:
+    """What is wanted of a model for each batch.
+
+    Attributes:
+        tensors: Symbolic tensors of the model, a list.
+        function: Takes their values in a list, and the random numbers of the
+            batch; returns a list of tensors.
+    """
+
+    tensors: list
+    function: typing.Callable
 
 
 class Stream:
@@ -17,12 +35,14 @@ class Stream:
     Args:
         calls: The calls of the model, a list of `keras_nonconvex.graph.Call`.
         arrays: {id of a symbolic input: an array of its samples}.
+        chance: An array with some random numbers for each sample.
         batch_size: The samples per batch.
         memory: How many bytes may be remembered.
     """
 
-    def __init__(self, calls, arrays, batch_size, memory):
-        self.samples = len(next(iter(arrays.values())))
+    def __init__(self, calls, arrays, chance, batch_size, memory):
+        self.samples = len(chance)
+        self.chance = chance
         self.batch_size = batch_size
         self.memory = memory
         self._known = dict(arrays)
@@ -34,51 +54,57 @@ class Stream:
             for t in call.outputs
         }
 
-    def batches(self, wanted, later=(), changing=()):
-        """Yields the values of some tensors, batch by batch.
+    def batches(self, probes, later=(), changing=()):
+        """Yields what is wanted, batch by batch.
 
         Args:
-            wanted: Symbolic tensors of the model.
-            later: Those that later passes will want. Defaults to `()`.
+            probes: A list of `Probe`.
+            later: Symbolic tensors that later passes will want. Defaults to
+                `()`.
             changing: Calls whose weights change before the next pass: nothing
                 that depends on them is remembered. Defaults to `()`.
 
         Yields:
-            A list with one numpy array per tensor wanted.
+            (the samples, a slice; a list with one list of numpy arrays per
+            probe).
         """
-        calls = self._needed(wanted)
+        calls = self._needed([t for probe in probes for t in probe.tensors])
         edge = self._edge(later, calls, changing)
         known = self._known
-        given = [
-            key
-            for key in known
-            if any(key == id(t) for c in calls for t in c.inputs)
-            or any(key == id(t) for t in wanted)
-        ]
+        read = {id(t) for call in calls for t in call.inputs}
+        read |= {id(t) for probe in probes for t in probe.tensors}
+        given = [key for key in known if key in read]
         fresh = [key for key in edge if key not in known]
-        keys = [*map(id, wanted), *fresh]
+        # A mask that comes with a tensor cannot be remembered.
+        masked = []
 
-        def function(values):
-            return _run(calls, dict(zip(given, values, strict=True)), keys)
+        def function(values, chance):
+            values = _run(calls, dict(zip(given, values, strict=True)))
+            masked.extend(key for key in fresh if _has_mask(values[key]))
+            found = [
+                one.function([values[id(t)] for t in one.tensors], chance)
+                for one in probes
+            ]
+            return found, [values[key] for key in fresh]
 
         function = backends.traced(function)
         stored = None
         for start in range(0, self.samples, self.batch_size):
             part = slice(start, start + self.batch_size)
-            found = [
-                ops.convert_to_numpy(value)
-                for value in function(
-                    [ops.convert_to_tensor(known[key][part]) for key in given]
-                )
-            ]
-            new = found[len(wanted) :]
-            if start == 0 and self._fits(edge, new):
+            found, new = keras.tree.map_structure(
+                ops.convert_to_numpy,
+                function(
+                    [ops.convert_to_tensor(known[key][part]) for key in given],
+                    ops.convert_to_tensor(self.chance[part]),
+                ),
+            )
+            if start == 0 and not masked and self._fits(edge, new):
                 stored = [
                     np.empty((self.samples, *v.shape[1:]), v.dtype) for v in new
                 ]
-            for array, value in zip(stored or (), new, strict=True):
+            for array, value in zip(stored or (), new, strict=False):
                 array[part] = value
-            yield found[: len(wanted)]
+            yield part, found
         if stored is not None:
             self._known = {key: known[key] for key in edge if key in known}
             self._known.update(zip(fresh, stored, strict=True))
@@ -115,8 +141,13 @@ class Stream:
         return old + sum(v[0].nbytes * self.samples for v in new) <= self.memory
 
 
-def _run(calls, known, keys):
+def _has_mask(value):
+    return getattr(value, "_keras_mask", None) is not None
+
+
+def _run(calls, known):
     for call in calls:
-        values = graph.outputs_for(call, [known[id(t)] for t in call.inputs])
+        inputs = [known[id(t)] for t in call.inputs]
+        values = graph.outputs_for(call, inputs, training=False)
         known.update(zip(map(id, call.outputs), values, strict=True))
-    return [known[key] for key in keys]
+    return known

@@ -4,11 +4,14 @@ import collections
 import dataclasses
 
 import keras
+import numpy as np
 from keras import layers
+from keras import ops
 
 from keras_nonconvex import graph
 from keras_nonconvex.pruning.refitting import patches
 
+_linear = keras.activations.linear
 # Layers that hand their input on in inference.
 _IDENTITY = (
     layers.ActivityRegularization,
@@ -61,12 +64,17 @@ class Unit:
         layer: The layer of the small model.
         aims: One `Aim` per call of it.
         norm: The batch normalization that alone reads it, or None.
+        low: What an activation that follows cuts off below, minus infinity if
+            it does not.
+        high: The same above.
     """
 
     name: str
     layer: layers.Layer
     aims: list
     norm: layers.Layer | None = None
+    low: float = -np.inf
+    high: float = np.inf
 
 
 class Calls:
@@ -121,13 +129,15 @@ def find(small, dense):
         layer = calls[0].operation
         if id(layer) in merged or not getattr(layer, "weights", None):
             continue
-        twins = [small.twin(call, dense) for call in calls]
-        why = _obstacle(layer, twins)
+        twins = dense.of.get(name, [])
+        why = _obstacle(layer, calls, twins)
         if why:
             skipped[name] = why
             continue
         unit = Unit(name, layer, list(map(Aim, calls, twins)))
-        if len(calls) == 1:
+        if getattr(layer, "activation", _linear) is not _linear:
+            unit.low, unit.high = _bounds(layer.activation)
+        elif len(calls) == 1:
             _widen(unit, small, dense, last)
         if unit.norm is not None:
             merged.add(id(unit.norm))
@@ -135,25 +145,22 @@ def find(small, dense):
     return found, skipped
 
 
-def _obstacle(layer, twins):
+def _obstacle(layer, calls, twins):
     """Why a layer cannot be refitted; "" if it can."""
-    if patches.find(layer) is None:
+    found = patches.find(layer)
+    if found is None:
         return f"a {type(layer).__name__} is not refitted"
     if getattr(layer, "quantization_mode", None):
         return "its kernel is quantized"
     if getattr(layer, "lora_enabled", False):
         return "its kernel has LoRA"
-    if not _scales(layer):
-        return "it has no scale or no shift"
-    if None in twins or type(twins[0].operation) is not type(layer):
+    if found.obstacle:
+        return found.obstacle
+    if not twins or type(twins[0].operation) is not type(layer):
         return "the dense model has no such layer"
+    if len(calls) != len(twins):
+        return "the dense model calls it at other places"
     return ""
-
-
-def _scales(layer):
-    """Whether a layer is anything but a normalization that cannot adapt."""
-    is_norm = isinstance(layer, layers.BatchNormalization)
-    return not is_norm or (layer.scale and layer.center)
 
 
 def _widen(unit, small, dense, last):
@@ -161,8 +168,6 @@ def _widen(unit, small, dense, last):
     (aim,) = unit.aims
     if isinstance(unit.layer, layers.BatchNormalization):
         aim.target = aim.twin.outputs[0]
-    elif unit.layer.activation is not keras.activations.linear:
-        return
     tensor = aim.call.outputs[0]
     reader = small.reader(tensor)
     if reader is not None and _is_norm_of(reader, aim.call, small):
@@ -175,7 +180,35 @@ def _widen(unit, small, dense, last):
         tensor = reader.outputs[0]
         reader = small.reader(tensor)
     if reader is not None and last.get(id(reader)) is aim.call:
-        _aim_at_sum(aim, tensor, reader, small.twin(reader, dense))
+        if _aim_at_sum(aim, tensor, reader, small.twin(reader, dense)):
+            reader = small.reader(reader.outputs[0])
+    if reader is not None and not getattr(reader.operation, "weights", ()):
+        unit.low, unit.high = _bounds(
+            lambda x: graph.outputs_for(reader, [x])[0]
+        )
+
+
+def _bounds(function):
+    """Where an activation cuts off and does nothing else: (low, high).
+
+    It is judged by what it does, whatever its name: ReLU has (0, infinity),
+    ReLU6 (0, 6), and what is no such function minus infinity and infinity.
+    """
+    # Numbers that float16 and bfloat16 have.
+    grid = np.arange(-160, 161, dtype="float32")[None] / 8
+    try:
+        y = function(ops.convert_to_tensor(grid))
+        y = ops.convert_to_numpy(ops.cast(y, "float32"))
+    except Exception:
+        # It takes several inputs, or other shapes.
+        return -np.inf, np.inf
+    low, high = y.min(), y.max()
+    if not np.array_equal(y, np.clip(grid, low, high)):
+        return -np.inf, np.inf
+    return (
+        -np.inf if low == grid.min() else float(low),
+        np.inf if high == grid.max() else float(high),
+    )
 
 
 def _is_norm_of(reader, call, small):
@@ -185,22 +218,28 @@ def _is_norm_of(reader, call, small):
     return (
         type(layer) is layers.BatchNormalization
         and not isinstance(call.operation, layers.BatchNormalization)
-        and _scales(layer)
+        and not patches.find(layer).obstacle
         and len(small.of[graph.name(reader)]) == 1
-        and layer.axis % rank == patches.find(call.operation).axis(rank)
+        and (layer.axis % rank,) == patches.find(call.operation).axes(rank)
     )
 
 
 def _aim_at_sum(aim, tensor, reader, twin):
-    """Takes the dense sum as the target, if the reader is the same sum."""
-    if (
+    """Takes the dense sum as the target, if the reader is the same sum.
+
+    Returns:
+        Whether it is.
+    """
+    same = (
         type(reader.operation).__name__ == "Add"
         and twin is not None
-        and len(twin.inputs) == len(reader.inputs)
+        and len(twin.inputs) == len(reader.inputs) > 1
         and len({tuple(t.shape) for t in reader.inputs}) == 1
-    ):
+    )
+    if same:
         aim.target = twin.outputs[0]
         aim.others = tuple(t for t in reader.inputs if t is not tensor)
+    return same
 
 
 def _last_refitted(calls):
