@@ -68,7 +68,7 @@ VARIANTS = {
     "group_norm": (plainly("group_norm"), {}),
     "bn_importance": (plainly("bn_importance"), {}),
     "geometric_median": (plainly("geometric_median"), {}),
-    "taylor, batch 16 of 1,024": (taylor(16, 1024), {}),
+    "taylor, batch 64 of 1,024": (taylor(64, 1024), {}),
     "taylor, batch 4 of 1,024": (taylor(4, 1024), {}),
     "taylor, batch 1 of 1,024": (taylor(1, 1024), {}),
     "taylor, batch 16 of 4,096": (taylor(16, 4096), {}),
