@@ -215,7 +215,8 @@ def markdown(found):
         "was not. One seed.",
         "- pruned: right after. recalibrated: batch-norm statistics anew from "
         "1,000 images. repaired: `knc.repair` with 1,000 images, no labels.",
-        "- Planning in seconds of a machine that had other work.",
+        "- Planning in seconds of a machine that had other work. What has no "
+        "row, or no number, is still to be measured.",
         *(f"- {text}" for text in dict.fromkeys(r["versions"] for r in rows)),
         *(
             f"- {network}, dense: {100 * found['dense'][network]:.2f}."
