@@ -68,7 +68,7 @@ VARIANTS = {
     "group_norm": (plainly("group_norm"), {}),
     "bn_importance": (plainly("bn_importance"), {}),
     "geometric_median": (plainly("geometric_median"), {}),
-    "taylor, batch 16 of 1,024": (taylor(16, 1024), {}),
+    "taylor, batch 64 of 1,024": (taylor(64, 1024), {}),
     "taylor, batch 4 of 1,024": (taylor(4, 1024), {}),
     "taylor, batch 1 of 1,024": (taylor(1, 1024), {}),
     "taylor, batch 16 of 4,096": (taylor(16, 4096), {}),
@@ -215,7 +215,8 @@ def markdown(found):
         "was not. One seed.",
         "- pruned: right after. recalibrated: batch-norm statistics anew from "
         "1,000 images. repaired: `knc.repair` with 1,000 images, no labels.",
-        "- Planning in seconds of a machine that had other work.",
+        "- Planning in seconds of a machine that had other work. What has no "
+        "row, or no number, is still to be measured.",
         *(f"- {text}" for text in dict.fromkeys(r["versions"] for r in rows)),
         *(
             f"- {network}, dense: {100 * found['dense'][network]:.2f}."

@@ -31,7 +31,7 @@ class Taylor:
             or folder of a data set.
         samples: How many random samples to look at, an int >= 1. Defaults to
             `1024`.
-        batch_size: Samples per gradient, an int >= 1. Defaults to `64`.
+        batch_size: Samples per gradient, an int >= 1. Defaults to `16`.
         loss: A loss as in `compile`. Defaults to `None`: the model's own,
             else the crossentropy that suits its output.
         seed: The seed of the choice of samples, an int. Defaults to `0`.
@@ -49,7 +49,7 @@ class Taylor:
 
     data: object
     samples: int = 1024
-    batch_size: int = 64
+    batch_size: int = 16
     loss: object = None
     seed: int = 0
 
