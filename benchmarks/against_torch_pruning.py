@@ -17,7 +17,7 @@ in a process of its own, `--torch-python` names another environment for it.
   CIFAR) to 0 by a cosine per step, Nesterov momentum 0.9, no decay, and the
   same random batches. Rows at 0.05 show what that choice does.
 - What may be looked at before training, on both sides: 2,000 random training
-  images, 1,024 of them for Taylor.
+  images, 1,024 of them for gradients.
 
 A row is written as soon as it is done, and one that is there is not done
 again, so a run may be stopped and started anew; the most telling rows come

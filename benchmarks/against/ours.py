@@ -82,7 +82,7 @@ def _criterion(method, x, y, seed):
         return criteria.GroupNorm()
     if method.startswith("taylor"):
         return criteria.Taylor((x, y), samples=GRADIENT_SAMPLES, seed=seed)
-    return criteria.OutputChange(x, samples=len(x), seed=seed)
+    return criteria.OutputChange(x, samples=GRADIENT_SAMPLES, seed=seed)
 
 
 def _in_steps(dense, method, budget, x, y, seed):
