@@ -655,11 +655,20 @@ def test_range_of_streams_and_arrays_is_one(tmp_path, monkeypatch):
     np.testing.assert_allclose(data.train.arrays()[0], x / 255, atol=1e-6)
     few, labels = data.train.arrays(5)
     assert len(few) == 5 and len(labels) == 5
-    made = batches(
-        data.train, 8, shuffle=True, augment={"color": 0.1}, repeat=False
-    )
-    assert [len(part) for part, _ in made] == [8, 8, 4]
-    assert ranges.UNIT.high >= made[0][0].max() > 0.5
+    # In a pass each sample once; another pass has another order, and a
+    # training that goes on has its own.
+    options = {"shuffle": True, "augment": {"color": 0.1}}
+    stream = data.train.dataset(8, **options)
+    one, two = (list(stream.as_numpy_iterator()) for _ in range(2))
+    assert [len(part) for part, _ in one] == [8, 8, 4]
+    assert ranges.UNIT.high >= one[0][0].max() > 0.5
+    later = batches(data.train, 8, **options, epoch=1)
+    endless = data.train.dataset(8, **options, repeat=True).take(6)
+    flow = list(endless.as_numpy_iterator())
+    for i in range(3):
+        assert not np.array_equal(one[i][0], two[i][0])
+        assert np.array_equal(two[i][0], later[i][0])
+        assert np.array_equal(two[i][0], flow[3 + i][0])
 
 
 def test_the_page_on_data_is_so(tmp_path, monkeypatch):
