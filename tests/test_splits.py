@@ -500,6 +500,16 @@ def test_masks(tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 4
 
 
+def test_pictures_without_targets(tmp_path):
+    for i in range(10):
+        draw(tmp_path / f"{i}.png", i)
+    data = datasets.splits(tmp_path)
+    assert data.kind is None and data.train.labels is None
+    parts = batches(data.train, 4)
+    assert [part.shape[0] for part in parts] == [4, 3]
+    assert np.array_equal(np.concatenate(parts), data.train.arrays()[0])
+
+
 def test_broken_pictures_are_left_out_up_to_a_share(tmp_path):
     folder = class_folders(tmp_path, {"a": 20, "b": 20})
     (folder / "a" / "07.png").write_text("no picture")
