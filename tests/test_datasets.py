@@ -154,6 +154,20 @@ def test_a_folder_with_a_folder_for_each_class(tmp_path):
     assert data.y_train.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_pictures_are_upright_and_of_8_bits(tmp_path):
+    half = np.zeros((4, 4), "uint16")
+    half[:2] = 128 * 257
+    exif = Image.Exif()
+    # Its left side is the top of what it shows.
+    exif[0x0112] = 5
+    (tmp_path / "a").mkdir()
+    for i in range(5):
+        Image.fromarray(half).save(tmp_path / "a" / f"{i}.png", exif=exif)
+    data = datasets.load(tmp_path)
+    assert np.array_equal(data.x_test[0, :, 2:], np.zeros((4, 2, 3)))
+    np.testing.assert_allclose(data.x_test[0, :, :2], 128 / 255, atol=1e-6)
+
+
 def test_a_folder_with_splits_or_without_classes(tmp_path):
     for split, count in (("train", 3), ("val", 2)):
         for label in "ab":

@@ -83,7 +83,8 @@ DATASETS = [
     {"base", "pictures", "dividing", "targets", "augmentation", "pipeline"},
     {"cache", "listing", "checking"},
     {"digits", "folder", "functions", "npz", "split", "tfds"},
-    {"loading", "opening"},
+    {"loading", "rows", "streams"},
+    {"opening"},
 ]
 CRITERIA = [
     {"base", "drawing", "gates"},

@@ -500,6 +500,16 @@ def test_masks(tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 4
 
 
+def test_pictures_without_targets(tmp_path):
+    for i in range(10):
+        draw(tmp_path / f"{i}.png", i)
+    data = datasets.splits(tmp_path)
+    assert data.kind is None and data.train.labels is None
+    parts = batches(data.train, 4)
+    assert [part.shape[0] for part in parts] == [4, 3]
+    assert np.array_equal(np.concatenate(parts), data.train.arrays()[0])
+
+
 def test_broken_pictures_are_left_out_up_to_a_share(tmp_path):
     folder = class_folders(tmp_path, {"a": 20, "b": 20})
     (folder / "a" / "07.png").write_text("no picture")
@@ -655,11 +665,20 @@ def test_range_of_streams_and_arrays_is_one(tmp_path, monkeypatch):
     np.testing.assert_allclose(data.train.arrays()[0], x / 255, atol=1e-6)
     few, labels = data.train.arrays(5)
     assert len(few) == 5 and len(labels) == 5
-    made = batches(
-        data.train, 8, shuffle=True, augment={"color": 0.1}, repeat=False
-    )
-    assert [len(part) for part, _ in made] == [8, 8, 4]
-    assert ranges.UNIT.high >= made[0][0].max() > 0.5
+    # In a pass each sample once; another pass has another order, and a
+    # training that goes on has its own.
+    options = {"shuffle": True, "augment": {"color": 0.1}}
+    stream = data.train.dataset(8, **options)
+    one, two = (list(stream.as_numpy_iterator()) for _ in range(2))
+    assert [len(part) for part, _ in one] == [8, 8, 4]
+    assert ranges.UNIT.high >= one[0][0].max() > 0.5
+    later = batches(data.train, 8, **options, epoch=1)
+    endless = data.train.dataset(8, **options, repeat=True).take(6)
+    flow = list(endless.as_numpy_iterator())
+    for i in range(3):
+        assert not np.array_equal(one[i][0], two[i][0])
+        assert np.array_equal(two[i][0], later[i][0])
+        assert np.array_equal(two[i][0], flow[3 + i][0])
 
 
 def test_the_page_on_data_is_so(tmp_path, monkeypatch):

@@ -18,9 +18,9 @@ from keras_nonconvex.datasets.base import REGISTRY
 from keras_nonconvex.datasets.base import Part
 from keras_nonconvex.datasets.base import Wanted
 from keras_nonconvex.datasets.base import found_images
+from keras_nonconvex.datasets.rows import Rows
 from keras_nonconvex.datasets.split import Data
-from keras_nonconvex.datasets.split import Rows
-from keras_nonconvex.datasets.split import Stream
+from keras_nonconvex.datasets.streams import Stream
 
 
 def splits(

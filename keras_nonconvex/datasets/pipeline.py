@@ -37,39 +37,30 @@ def of_rows(count, read, passes):
     Args:
         count: An integer: how many there are.
         read: A function of an integer array of places, each below `count`,
-            and perhaps of a random generator, that returns a list of arrays.
+            and perhaps of a random generator `rng`, that returns a list of
+            arrays.
         passes: The `Passes`.
     """
     import tensorflow as tf
 
-    numbers = itertools.count(passes.epoch)
-
-    def order(_):
-        number = next(numbers)
-        places = np.arange(count)
+    def order(number):
         if passes.shuffle:
-            places = passes.rng(number).permutation(count)
-        return np.int64(number), places
+            return passes.rng(number).permutation(count)
+        return np.arange(count)
 
-    def one_pass(start):
-        number, places = tf.numpy_function(
-            order, [start], (tf.int64, tf.int64), stateful=True
-        )
+    def one_pass(number):
+        places = tf.numpy_function(order, [number], tf.int64)
         places.set_shape([count])
-        batches = tf.data.Dataset.from_tensor_slices(places)
-        batches = batches.batch(passes.batch_size)
-        return batches.enumerate().map(lambda i, some: (number, i, some))
+        places = tf.data.Dataset.from_tensor_slices(places)
+        return places.batch(passes.batch_size).map(lambda some: (some,))
 
-    def batch(number, i, places):
-        return read(places, passes.rng(number, i))
-
-    starts = tf.data.Dataset.range(1)
-    data = (starts.repeat() if passes.repeat else starts).flat_map(one_pass)
-    data = _mapped(data, batch, read(np.arange(1)))
+    data = _made(one_pass, read, read(np.arange(1)), passes)
     steps = -(-count // passes.batch_size)
-    if passes.repeat:
-        steps = tf.data.INFINITE_CARDINALITY
-    return data.apply(tf.data.experimental.assert_cardinality(steps))
+    return data.apply(
+        tf.data.experimental.assert_cardinality(
+            tf.data.INFINITE_CARDINALITY if passes.repeat else steps
+        )
+    )
 
 
 def of_stream(samples, finished, passes):
@@ -82,40 +73,59 @@ def of_stream(samples, finished, passes):
             generator `rng`, that returns a list of arrays.
         passes: The `Passes`.
     """
-    import tensorflow as tf
 
-    if passes.shuffle:
-        samples = samples.shuffle(
-            _SHUFFLED, passes.seed, reshuffle_each_iteration=True
-        )
-    if passes.repeat:
-        samples = samples.repeat()
-    batches = samples.batch(passes.batch_size).enumerate()
-
-    def batch(i, *parts):
-        return finished(*parts, rng=passes.rng(passes.epoch, i))
+    def one_pass(number):
+        shuffled = samples
+        if passes.shuffle:
+            shuffled = samples.shuffle(
+                _SHUFFLED,
+                seed=number + passes.seed,
+                reshuffle_each_iteration=False,
+            )
+        return shuffled.batch(passes.batch_size)
 
     first = next(samples.batch(1).as_numpy_iterator())
-    flat = batches.map(lambda i, parts: (i, *parts))
-    data = _mapped(flat, batch, finished(*first))
-    known = batches.cardinality()
-    if known < 0:
-        return data
-    return data.apply(tf.data.experimental.assert_cardinality(known))
+    return _made(one_pass, finished, finished(*first), passes)
 
 
-def _mapped(data, function, example):
-    """A dataset of what a function of arrays makes, some batches ahead."""
+def _made(one_pass, function, example, passes):
+    """The dataset of what a function makes of the batches of each pass.
+
+    Args:
+        one_pass: A function of the number of a pass, a tensor, that returns a
+            dataset of tuples of batches.
+        function: A function of these as arrays, and of a random generator
+            `rng`, that returns a list of arrays.
+        example: What `function` returns.
+        passes: The `Passes`.
+    """
     import tensorflow as tf
 
+    numbers = itertools.count(passes.epoch)
     dtypes = [part.dtype for part in example]
 
+    def numbered(start):
+        number = tf.numpy_function(
+            lambda _: np.int64(next(numbers)), [start], tf.int64
+        )
+        number.set_shape([])
+        batches = one_pass(number).enumerate()
+        return batches.map(lambda i, parts: (number, i, *parts))
+
+    def with_rng(number, i, *parts):
+        return function(*parts, rng=passes.rng(number, i))
+
     def call(*parts):
-        made = tf.numpy_function(function, parts, dtypes)
+        made = tf.numpy_function(with_rng, parts, dtypes)
         for tensor, part in zip(made, example, strict=True):
             tensor.set_shape([None, *part.shape[1:]])
         return tuple(made) if len(made) > 1 else made[0]
 
-    return data.map(
-        call, num_parallel_calls=os.cpu_count(), deterministic=True
-    ).prefetch(_READY)
+    starts = tf.data.Dataset.range(1)
+    starts = starts.repeat() if passes.repeat else starts
+    return (
+        starts.flat_map(numbered)
+        .map(call, num_parallel_calls=os.cpu_count(), deterministic=True)
+        # What waits while the model computes.
+        .prefetch(_READY)
+    )

@@ -938,8 +938,8 @@ MUTANTS = [
     ),
     Mutant(
         "keras_nonconvex/datasets/pipeline.py",
-        "number = next(numbers)",
-        "number = passes.epoch",
+        "np.int64(next(numbers))",
+        "np.int64(passes.epoch)",
         "tests/test_splits.py::"
         "test_a_training_that_goes_on_sees_what_it_would_have_seen",
     ),

@@ -1,0 +1,56 @@
+"""A split of samples that can be had in any order."""
+
+import numpy as np
+
+from keras_nonconvex.datasets import pipeline
+from keras_nonconvex.datasets.base import spread
+from keras_nonconvex.datasets.split import Split
+
+
+class Rows(Split):
+    """Rows of columns: arrays, memory-mapped arrays, or files.
+
+    Args:
+        part: The `Part` of a source that holds the samples.
+        rows: An integer array: the rows of the part that are in this split.
+        *described: What `Split` takes from `holds` on.
+        name: As in `Split`.
+    """
+
+    def __init__(self, part, rows, *described, name):
+        super().__init__(name, part.x.shape[1:], *described)
+        self._part = part
+        self._rows = np.asarray(rows)
+
+    def __len__(self):
+        return len(self._rows)
+
+    @property
+    def labels(self):
+        return self._targets(self._rows)
+
+    @property
+    def keys(self):
+        return [self._part.key(row) for row in self._rows]
+
+    def arrays(self, most=None, seed=0):
+        rows = self._rows[spread(len(self), most, seed)]
+        return self._suited(self._part.x[rows]), self._targets(rows)
+
+    def _stream(self, finished, passes):
+        def read(places, rng=None):
+            rows = self._rows[places]
+            return finished(self._part.x[rows], self._targets(rows), rng=rng)
+
+        return pipeline.of_rows(len(self), read, passes)
+
+    def _has_maps(self):
+        y = self._part.y
+        return y is not None and len(y.shape) >= 3
+
+    def _targets(self, rows):
+        if self._part.y is None:
+            return None
+        y = self._part.y[rows]
+        # Masks are kept in bytes.
+        return y.astype("int32") if y.dtype == np.uint8 else y
