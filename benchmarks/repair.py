@@ -13,12 +13,12 @@ For each row: plan, cut, and measure right after the cut, with the statistics
 of the batch normalizations taken anew, and repaired (`knc.repair`). In a row
 of several steps each step is scored anew on the repaired network of the one
 before; "cut" and "recalibrated" are of the one plan that these steps make.
-The samples that the repair sees are training images without labels.
+Planning and repair see training images without labels, and the criterion is
+the one by default for these, "output_change".
 
-CIFAR-10 networks are ranked by "taylor" and judged by the accuracy on the test
-images. The labels of ImageNet's pictures are not at hand, so MobileNet is
-ranked by "group_norm" and judged by how often its first choice is that of the
-dense network, on CIFAR-10's test images enlarged to its size.
+CIFAR-10 networks are judged by the accuracy on the test images. ImageNet's
+pictures are not at hand, so MobileNet is judged by how often its first choice
+is that of the dense network, on CIFAR-10's test images enlarged to its size.
 
 A row is written as soon as it is done, and one that is there is not done
 again, so a run may be stopped and started anew.
@@ -42,7 +42,6 @@ from rich.console import Console
 import keras_nonconvex as knc
 from keras_nonconvex import datasets
 from keras_nonconvex import files
-from keras_nonconvex.pruning import criteria
 
 MEAN = np.array([0.485, 0.456, 0.406], "float32")
 STD = np.array([0.229, 0.224, 0.225], "float32")
@@ -73,14 +72,9 @@ class Cifar:
     measure = "test accuracy"
 
     def __init__(self, samples, dense):
-        (self.x, self.y), (self.x_test, self.y_test) = (
-            ((x - MEAN) / STD, y) for x, y in shuffled_cifar()
-        )
-        self.samples = self.x[:samples]
-
-    def criterion(self):
-        data = self.x[:1024], self.y[:1024]
-        return criteria.Taylor(data, samples=1024, batch_size=16)
+        (x, _), (x_test, self.y_test) = shuffled_cifar()
+        self.samples = (x[:samples] - MEAN) / STD
+        self.x_test = (x_test - MEAN) / STD
 
     def figure(self, model):
         return share(model, self.x_test, self.y_test)
@@ -97,9 +91,6 @@ class Pictures:
         self.samples = enlarged(x[:samples], size)
         self.x_test = enlarged(x_test[:1000], size)
         self.y_test = top(dense, self.x_test)
-
-    def criterion(self):
-        return "group_norm"
 
     def figure(self, model):
         return share(model, self.x_test, self.y_test)
@@ -160,8 +151,9 @@ def row(dense, task, shares):
     for part in shares:
         start = time.perf_counter()
         budget = {"macs": round(part * full)}
+        data = (task.samples, None)
         plans.append(
-            knc.pruning.plan(repaired, task.criterion(), budget, round_to=1)
+            knc.pruning.plan(repaired, None, budget, round_to=1, data=data)
         )
         whole = functools.reduce(knc.pruning.PruningPlan.then, plans)
         cut = plans[-1].apply(repaired)
@@ -175,6 +167,7 @@ def row(dense, task, shares):
         "params": whole.after["params"] / whole.before["params"],
         "macs": whole.after["macs"] / whole.before["macs"],
         **spent,
+        "criterion": whole.criterion,
         "measure": task.measure,
         "dense": task.figure(dense),
         "cut": task.figure(small),
@@ -202,6 +195,7 @@ def markdown(found):
     models = " ".join(f"{name}={name}.keras" for name in names)
     samples = found["settings"]["samples"]
     notes = dict.fromkeys(f"{e['date']}, {e['versions']}" for e in rows)
+    plans = ", ".join(dict.fromkeys(f'"{e["criterion"]}"' for e in rows))
     measures = {}
     for entry in rows:
         measures.setdefault(entry["measure"], []).append(entry["network"])
@@ -211,8 +205,8 @@ def markdown(found):
         f"    python benchmarks/repair.py --models {models} "
         f"--samples {samples}",
         "",
-        f"- Refitted on {samples:,} training images without labels; no "
-        "training. `round_to=1`; one run each.",
+        f"- Planned with {plans} and refitted on {samples:,} training images "
+        "without labels; no training. `round_to=1`; one run each.",
         *(
             f"- {', '.join(dict.fromkeys(networks))}: {measure}, in percent."
             for measure, networks in measures.items()

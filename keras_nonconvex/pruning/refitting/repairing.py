@@ -65,6 +65,7 @@ def repair(
     256 MiB, by looking at fewer positions if need be (one at least), and as
     much do the targets of the layers at work. A layer of f features per group
     needs 3 f^2 float64 numbers, at most as many as it has rows instead of f.
+    MobileNetV2 at 224x224 took 2.5 GiB in all with 400 samples.
 
     Args:
         small: A model from `plan.apply(dense)`, trained further or not; it
