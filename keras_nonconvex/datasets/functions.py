@@ -29,24 +29,36 @@ def found(name, wanted=None):
             `None`.
     """
     made = _function(str(name))()
+    return given(made, str(name), "A function of data must return", wanted)
+
+
+def given(made, name, must, wanted=None):
+    """The splits of data that is there already.
+
+    Args:
+        made: What a function of `images` returns.
+        name: What the data is called.
+        must: The beginning of the message about anything else.
+        wanted: As of `found`. Defaults to `None`.
+    """
     if isinstance(made, Images):
         return found_images(made)
     gray = wanted is not None and (wanted.shape or ())[2:] == (1,)
     try:
         splits, classes = _splits(made)
         parts = {
-            split: _part(given, gray)
-            for split, given in splits.items()
-            if given is not None
+            split: _part(one, gray)
+            for split, one in splits.items()
+            if one is not None
         }
     except (TypeError, ValueError) as error:
         raise ValueError(
-            "A function of data must return `datasets.Images`, (train, test), "
-            "(train, validation, test) or a dict with these keys, of (x, y) "
-            f"or tf.data datasets. Received: dataset={str(name)!r}, which "
-            f"returns {type(made).__name__} ({error})"
+            f"{must} `datasets.Images`, (train, test), (train, validation, "
+            "test) or a dict with these keys, of (x, y) or tf.data datasets. "
+            f"Received: dataset={name!r} of type {type(made).__name__} "
+            f"({error})"
         ) from error
-    return Found(str(name), parts, classes)
+    return Found(name, parts, classes)
 
 
 def _is_function(name):

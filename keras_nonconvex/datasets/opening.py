@@ -11,6 +11,7 @@ from keras_nonconvex import ranges
 from keras_nonconvex.datasets import checking
 from keras_nonconvex.datasets import dividing
 from keras_nonconvex.datasets import folder
+from keras_nonconvex.datasets import functions
 from keras_nonconvex.datasets import pictures
 from keras_nonconvex.datasets import targets
 from keras_nonconvex.datasets import tfds
@@ -42,7 +43,9 @@ def splits(
         name: A string or path, as `load` takes it; the path of a folder may
             have splits `train`, `validation`, `test`, and instead of class
             folders pictures and a CSV file, or the folders `images` and
-            `masks`.
+            `masks`. Or data that is there already: `Images`, (train, test),
+            (train, validation, test) or a dict with these keys, of (x, y) or
+            `tf.data.Dataset`.
         model: A built model with one input. Pictures get its size, and images
             the range of values that it takes. Defaults to `None`: images in
             [0, 1].
@@ -95,6 +98,8 @@ def splits(
 
 
 def _found(name, wanted):
+    if not isinstance(name, (str, os.PathLike)):
+        return functions.given(name, "given", "Data must be", wanted)
     for source in reversed(REGISTRY.values()):
         if source.takes(name):
             if source.found is not None:

@@ -73,14 +73,16 @@ def of_stream(samples, finished, passes):
             generator `rng`, that returns a list of arrays.
         passes: The `Passes`.
     """
+    import tensorflow as tf
 
     def one_pass(number):
         shuffled = samples
         if passes.shuffle:
+            # The seed of the graph of this function, whatever the user's is;
+            # beside 0, TensorFlow cannot take a tensor for the seed of a step.
+            tf.random.set_seed(passes.seed + 1)
             shuffled = samples.shuffle(
-                _SHUFFLED,
-                seed=number + passes.seed,
-                reshuffle_each_iteration=False,
+                _SHUFFLED, seed=number, reshuffle_each_iteration=False
             )
         return shuffled.batch(passes.batch_size)
 
