@@ -79,3 +79,10 @@ PRECISIONS = Choices(
 CALIBRATED = Choices("int8", "int16x8", registered=_calibrated)
 STRATEGIES = Choices("mirrored", "multi-worker", registered=_strategies)
 RECIPES = _recipes()
+
+# What --data takes.
+DATA = (
+    "images in [0, 1] or uint8: the name of a data set, a folder with one "
+    "folder of pictures for each class, a file .npy (images) or .npz (x and, "
+    "with labels, y), or a Python function module:function that returns them"
+)

@@ -1,19 +1,19 @@
 """The command line: `keras-nonconvex compress | inspect | prune | export ...`.
 
 Each command's arguments stand above the function that runs it, and that
-function imports what it needs: TensorFlow starts with the work. The commands
-about LiteRT files are in `export_cli`.
+function imports what it needs: TensorFlow starts with the work. `compress` is
+in `compress_cli`, what is about LiteRT files in `export_cli`, and what shows a
+run in `phone_cli`.
 """
 
 import argparse
-import dataclasses
 import pathlib
 import sys
 
+from keras_nonconvex_main import compress_cli
 from keras_nonconvex_main import export_cli
+from keras_nonconvex_main import phone_cli
 from keras_nonconvex_main.choices import CRITERIA
-from keras_nonconvex_main.choices import RECIPES
-from keras_nonconvex_main.choices import STRATEGIES
 
 
 def main(arguments=None):
@@ -40,7 +40,7 @@ def main(arguments=None):
         return 2
     except KeyboardInterrupt:
         print("\nkeras-nonconvex: interrupted.", file=sys.stderr)
-        if options.run is _compress:
+        if options.run is compress_cli.compress:
             print(
                 "What is finished is kept, down to the last epoch; the same "
                 "command with --resume, without --force, goes on from there.",
@@ -64,81 +64,12 @@ def _parser():
         "filters, export the small model for phones.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_compress(commands)
+    compress_cli.add_command(commands)
     _add_inspect(commands)
     _add_prune(commands)
     export_cli.add_commands(commands)
+    phone_cli.add_commands(commands)
     return parser
-
-
-def _add_compress(commands):
-    job = commands.add_parser(
-        "compress",
-        help="run a recipe from data to .tflite files and a report",
-        description="Runs a recipe: dense baseline, sparse training, removal, "
-        "fine-tuning, LiteRT files, report.html.",
-    )
-    job.add_argument(
-        "recipe",
-        metavar="RECIPE",
-        help=f"a JSON file, or a recipe that ships: {', '.join(RECIPES)}",
-    )
-    job.add_argument(
-        "--out",
-        help="run folder (default: runs/NAME, with the name in the recipe)",
-    )
-    job.add_argument(
-        "--epochs",
-        type=int,
-        help="epochs of the dense training and of the sparse training "
-        "(default: the recipe's)",
-    )
-    job.add_argument(
-        "--fine-tune-epochs",
-        type=int,
-        help="epochs of fine-tuning the small model (default: the recipe's)",
-    )
-    job.add_argument(
-        "--resume", action="store_true", help="go on with an interrupted run"
-    )
-    job.add_argument(
-        "--force", action="store_true", help="replace an existing run folder"
-    )
-    job.add_argument(
-        "--strategy",
-        choices=STRATEGIES,
-        metavar="STRATEGY",
-        help="train on all GPUs of this machine, or on the machines of "
-        "TF_CONFIG, each of which runs this command (default: one device)",
-    )
-    job.set_defaults(run=_compress)
-
-
-def _compress(options):
-    import keras_nonconvex as knc
-    from keras_nonconvex import terminal
-
-    # Before anything else: a cluster must be known when TensorFlow starts.
-    strategy = options.strategy and knc.distribution.get(options.strategy)
-    recipe = knc.Recipe.load(options.recipe)
-    changes = {
-        key: value
-        for key, value in (
-            ("epochs", options.epochs),
-            ("fine_tune_epochs", options.fine_tune_epochs),
-        )
-        if value is not None
-    }
-    offline = recipe.offline and {**recipe.offline, **changes}
-    knc.compress(
-        dataclasses.replace(recipe, offline=offline, **changes),
-        out=options.out,
-        resume=options.resume,
-        force=options.force,
-        console=terminal.console(),
-        strategy=strategy,
-    )
-    return 0
 
 
 def _add_inspect(commands):
@@ -267,7 +198,7 @@ def _add_prune(commands):
         "--repair",
         metavar="DATA",
         help="refit what is left to the model given, by least squares on "
-        f"these inputs; labels are not needed: {export_cli.DATA_HELP}",
+        f"these inputs; labels are not needed: {export_cli.DATA}",
     )
     job.add_argument(
         "--force", action="store_true", help="replace an existing file"

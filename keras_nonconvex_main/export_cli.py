@@ -6,13 +6,9 @@ As in `cli`, functions that do the work import what it needs.
 import pathlib
 
 from keras_nonconvex_main.choices import CALIBRATED
+from keras_nonconvex_main.choices import DATA
 from keras_nonconvex_main.choices import PRECISIONS
 
-DATA_HELP = (
-    "images in [0, 1] or uint8: the name of a data set, a folder with one "
-    "folder of pictures for each class, a file .npy (images) or .npz (x and, "
-    "with labels, y), or a Python function module:function that returns them"
-)
 # How many samples set the ranges of activations, and how many inputs
 # `parity --layers` compares.
 _REPRESENTATIVE, _COMPARED = 300, 8
@@ -23,8 +19,6 @@ def add_commands(commands):
     _add_export(commands)
     _add_parity(commands)
     _add_benchmark(commands)
-    _add_android(commands)
-    _add_demo_page(commands)
 
 
 def _add_export(commands):
@@ -50,7 +44,7 @@ def _add_export(commands):
     )
     job.add_argument(
         "--data",
-        help=f"for {' and '.join(CALIBRATED)}, and labels: {DATA_HELP}",
+        help=f"for {' and '.join(CALIBRATED)}, and labels: {DATA}",
     )
     job.add_argument(
         "--io",
@@ -74,7 +68,7 @@ def _add_export(commands):
             "one number or one per channel (default: what its first layers "
             f"say, else {default})",
         )
-    _add_force(job, "an existing file")
+    add_force(job, "an existing file")
     job.set_defaults(run=_export)
 
 
@@ -149,7 +143,7 @@ def _add_parity(commands):
     job.add_argument(
         "files", nargs="+", metavar="FILE.tflite", help="the files to compare"
     )
-    job.add_argument("--data", required=True, help=DATA_HELP)
+    job.add_argument("--data", required=True, help=DATA)
     job.add_argument(
         "--samples", type=int, default=1000, help="inputs (default: 1000)"
     )
@@ -271,84 +265,7 @@ def _benchmark(options):
     return 0
 
 
-def _add_android(commands):
-    job = commands.add_parser(
-        "android",
-        help="write an Android Studio project with both networks of a run "
-        "folder",
-    )
-    job.add_argument("folder", metavar="RUN", help="run folder of compress")
-    job.add_argument("--out", help="folder to write (default: RUN/android)")
-    job.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        metavar="PRECISION",
-        help="the files that the app runs (default: int8, else the first "
-        "that both networks have)",
-    )
-    _add_force(job, "an existing project")
-    job.set_defaults(run=_android)
-
-
-def _android(options):
-    from tflite_export import android_project
-
-    out = options.out or pathlib.Path(options.folder) / "android"
-    path = android_project.write(
-        options.folder, out, options.precision, options.force
-    )
-    print(f"Open {path} in Android Studio; its README.md says the rest.")
-    return 0
-
-
-def _add_demo_page(commands):
-    job = commands.add_parser(
-        "demo-page",
-        help="write a web page with both networks of a run folder",
-    )
-    job.add_argument("folder", metavar="RUN", help="run folder of compress")
-    job.add_argument("--out", help="folder to write (default: RUN/page)")
-    job.add_argument(
-        "--precision",
-        nargs="+",
-        help="the files among which the visitor chooses (default: all of the "
-        "run)",
-    )
-    job.add_argument(
-        "--images",
-        type=int,
-        default=200,
-        help="test images on the page (default: 200)",
-    )
-    job.add_argument(
-        "--litert",
-        metavar="NODE_MODULES",
-        help="folder with @litertjs/core (default: npm fetches it once)",
-    )
-    _add_force(job, "an existing page")
-    job.set_defaults(run=_demo_page)
-
-
-def _demo_page(options):
-    from tflite_export import browser_page
-
-    out = options.out or pathlib.Path(options.folder) / "page"
-    path = browser_page.write(
-        options.folder,
-        out,
-        precisions=options.precision,
-        images=options.images,
-        litert=options.litert,
-        force=options.force,
-    )
-    print(
-        f"python -m http.server --directory {path.parent}   # then open "
-        "http://localhost:8000"
-    )
-    return 0
-
-
-def _add_force(job, what):
+def add_force(job, what):
     job.add_argument("--force", action="store_true", help=f"replace {what}")
 
 

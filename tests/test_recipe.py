@@ -90,11 +90,12 @@ def test_bad_recipes(change, message):
     assert "Received:" in str(error.value)
 
 
-@pytest.mark.parametrize("missing", ["name", "regularizers"])
-def test_needed_keys(missing):
-    settings = {k: v for k, v in MINIMAL.items() if k != missing}
-    with pytest.raises(ValueError, match=f"needs the key `{missing}`"):
-        Recipe.from_dict(settings)
+def test_a_recipe_has_a_name_by_its_model_and_data():
+    assert Recipe(model="a/mine.keras", dataset="b/photos/").name == (
+        "mine_photos"
+    )
+    with pytest.raises(ValueError, match="`sparse` stands in place of"):
+        Recipe.from_dict({**MINIMAL, "sparse": "group_lasso"})
 
 
 def test_bad_files(tmp_path):
@@ -121,11 +122,9 @@ def test_the_page_has_every_key_and_its_default():
     rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", PAGE, re.M))
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
     assert rows.keys() == fields.keys()
-    defaults = dataclasses.asdict(Recipe(**MINIMAL))
+    defaults = dataclasses.asdict(Recipe())
     for name, stated in rows.items():
-        if name in MINIMAL:
-            assert stated == "needed"
-        else:
+        if name != "name":
             default = json.loads(re.match("`(.*?)`", stated).group(1))
             assert default == json.loads(json.dumps(defaults[name])), name
 

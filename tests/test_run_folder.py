@@ -13,10 +13,10 @@ def folder(tmp_path):
     return RunFolder(tmp_path / "run")
 
 
-def begun(folder, recipe="{}"):
-    folder.check(recipe, resume=False, force=False)
-    folder.begin(resume=False)
-    folder.paths.recipe.write_text(recipe)
+def begun(folder, recipe="{}", resume=False, force=False):
+    folder.check(recipe, resume, force)
+    with folder.begun(recipe, resume) as works:
+        works()
     return folder
 
 
@@ -29,24 +29,49 @@ def test_it_gets_its_name_when_it_is_complete(folder):
 
 def test_a_resumed_run_keeps_what_is_there(folder):
     begun(folder)
-    folder.check("{}", resume=True, force=False)
-    folder.begin(resume=True)
-    assert folder.paths.recipe.read_text() == "{}"
+    (folder.part / "made").write_text("before")
+    begun(folder, resume=True)
+    assert (folder.part / "made").read_text() == "before"
 
 
 def test_a_new_run_starts_from_nothing(folder):
     begun(folder)
-    folder.check("{}", resume=False, force=True)
-    folder.begin(resume=False)
-    assert not any(folder.part.iterdir())
+    (folder.part / "made").write_text("before")
+    begun(folder, "[2]", force=True)
+    assert not (folder.part / "made").exists()
+    assert folder.paths.recipe.read_text() == "[2]"
+
+
+def test_a_new_run_that_cannot_work_leaves_nothing(folder):
+    folder.check("{}", resume=False, force=False)
+    with pytest.raises(ValueError, match="cannot work"):
+        with folder.begun("{}", resume=False):
+            raise ValueError("cannot work")
+    assert not any(folder.out.parent.iterdir())
+    begun(folder)
+    with pytest.raises(ValueError, match="now"):
+        with folder.begun("{}", resume=True):
+            raise ValueError("now")
+    assert folder.part.is_dir()
+
+
+def test_one_process_owns_a_run_and_others_join(folder):
+    with folder.begun("{}", resume=False) as works:
+        works()
+        for resume in (True, False):
+            with pytest.raises(ValueError, match="use --join to help it"):
+                folder.check("{}", resume, force=False)
+        folder.check("{}", resume=False, force=False, join=True)
+        with folder.begun("{}", resume=False, join=True):
+            pass
+        with pytest.raises(ValueError, match="another recipe"):
+            folder.check("[2]", resume=False, force=False, join=True)
+    folder.check("{}", resume=True, force=False)
 
 
 def test_force_replaces_a_complete_run(folder):
     begun(folder, "[1]").finish()
-    folder.check("[2]", resume=False, force=True)
-    folder.begin(resume=False)
-    folder.paths.recipe.write_text("[2]")
-    folder.finish()
+    begun(folder, "[2]", force=True).finish()
     (name,) = [path.name for path in folder.out.parent.iterdir()]
     assert name == "run"
     assert run_folder.Paths(folder.out).recipe.read_text() == "[2]"
@@ -91,7 +116,7 @@ def test_a_finished_run_has_the_pairs_that_both_networks_have(tmp_path):
     with pytest.raises(ValueError, match="no metrics.json"):
         run_folder.load(tmp_path)
     paths.metrics.write_text("{}")
-    for network in run_folder.NETWORKS:
+    for network in ("dense", "small"):
         paths.tflite(network, "float32").write_bytes(b"")
     paths.tflite("dense", "int8").write_bytes(b"")
     run = run_folder.load(tmp_path)

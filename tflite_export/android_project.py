@@ -7,21 +7,22 @@ from xml.sax import saxutils
 
 from keras_nonconvex import files
 from keras_nonconvex import run_folder
+from tflite_export import flatfile
 from tflite_export import metadata
+from tflite_export import precisions
 from tflite_export import runtime
-from tflite_export.precisions import PRECISIONS
 
 TEMPLATE = pathlib.Path(__file__).parent / "android"
 _MAIN = pathlib.PurePath("app", "src", "main")
 CARD = _MAIN / "assets" / "model.properties"
 _APP_NAME = _MAIN / "res" / "values" / "name.xml"
 
-# The run folder calls the pruned network small.
-_NETWORKS = {"dense": "dense", "pruned": "small"}
+# What the app calls the two networks.
+_NETWORKS = ("dense", "pruned")
 
 
-def write(run, out, precision=None, force=False):
-    """Writes a Gradle project with the networks of a run in its assets.
+def write(run, out, precision=None, network=None, force=False):
+    """Writes a Gradle project with two networks of a run in its assets.
 
     The folder is written whole or not at all.
 
@@ -32,20 +33,68 @@ def write(run, out, precision=None, force=False):
             to `None`: "int8" if both networks have it, else the first of
             `tflite_export.precisions.PRECISIONS` that both have and that has
             no caution.
+        network: str. Which of the run's small networks stands beside the
+            dense one. Defaults to `None`: the one that the run has chosen.
         force: bool. Whether to replace a project that was written before.
             Defaults to `False`.
 
     Returns:
         The path of the project.
     """
-    out, loaded = pathlib.Path(out), run_folder.load(run)
+    loaded = run_folder.load(run, network)
     precision = _precision(loaded, precision)
+    pair = loaded.pairs[precision]
+    models = dict(zip(_NETWORKS, (pair["dense"], pair["small"]), strict=True))
+    card = _card(loaded.recipe["name"], precision, models)
+    for key, stem in zip(_NETWORKS, ("dense", loaded.network), strict=True):
+        file = loaded.metrics.get("tflite", {}).get(models[key].name, {})
+        known = {
+            "accuracy": file.get("accuracy"),
+            "macs": loaded.metrics.get(stem, {}).get("macs"),
+        }
+        for name, value in known.items():
+            if value is not None:
+                card[f"{key}.{name}"] = value
+    return _write(card, models, out, force)
+
+
+def write_files(dense, small, out, name=None, force=False):
+    """Writes a Gradle project with two LiteRT files in its assets.
+
+    Args:
+        dense: str or path. A `.tflite` file that `tflite_export.convert` or
+            another tool wrote, with labels and normalisation in its metadata.
+        small: str or path. Another one for the same images and classes.
+        out: str or path. The folder to write.
+        name: str. What the app is called. Defaults to `None`: the name of the
+            small file.
+        force: bool. Whether to replace a project that was written before.
+            Defaults to `False`.
+
+    Returns:
+        The path of the project.
+    """
     models = {
-        network: loaded.pairs[precision][stem]
-        for network, stem in _NETWORKS.items()
+        key: pathlib.Path(path)
+        for key, path in zip(_NETWORKS, (dense, small), strict=True)
     }
-    name = " ".join(loaded.recipe["name"].split())
-    card = _card(name, precision, models, loaded.metrics)
+    for argument, path in zip(("dense", "small"), models.values(), strict=True):
+        if not path.is_file():
+            raise ValueError(
+                f"No such file. Received: {argument}={str(path)!r}"
+            )
+    name = name or models["pruned"].name.removesuffix(".tflite")
+    precision = " / ".join(
+        dict.fromkeys(
+            precisions.recognised(flatfile.read(path))
+            for path in models.values()
+        )
+    )
+    return _write(_card(name, precision, models), models, out, force)
+
+
+def _write(card, models, out, force):
+    out = pathlib.Path(out)
     with files.new_folder(out, CARD, force) as project:
         shutil.copytree(
             TEMPLATE,
@@ -57,17 +106,21 @@ def write(run, out, precision=None, force=False):
         )
         assets = (project / CARD).parent
         assets.mkdir()
-        for model in models.values():
-            shutil.copyfile(model, assets / model.name)
+        for network, model in models.items():
+            shutil.copyfile(model, assets / card[f"{network}.file"])
         files.write_text(project / CARD, _properties(card))
-        files.write_text(project / _APP_NAME, _app_name(name))
+        files.write_text(project / _APP_NAME, _app_name(card["name"]))
     return out
 
 
 def _precision(run, asked):
-    preferred = [name for name, one in PRECISIONS.items() if not one.caution]
+    preferred = [
+        name for name, one in precisions.PRECISIONS.items() if not one.caution
+    ]
     # Integer arithmetic is mostly the fastest; the sort is stable.
-    preferred.sort(key=lambda name: PRECISIONS[name].activations != "int8")
+    preferred.sort(
+        key=lambda name: precisions.PRECISIONS[name].activations != "int8"
+    )
     for precision in preferred if asked is None else [asked]:
         if precision in run.pairs:
             return precision
@@ -78,7 +131,7 @@ def _precision(run, asked):
     )
 
 
-def _card(name, precision, models, metrics):
+def _card(name, precision, models):
     """What the app must know of the networks, as keys and values."""
     facts = {network: _facts(path) for network, path in models.items()}
     if facts["dense"] != facts["pruned"]:
@@ -89,7 +142,7 @@ def _card(name, precision, models, metrics):
         )
     (_, height, width, channels), said = facts["dense"]
     card = {
-        "name": name,
+        "name": " ".join(name.split()),
         "precision": precision,
         "height": height,
         "width": width,
@@ -102,18 +155,13 @@ def _card(name, precision, models, metrics):
     card["labels"] = len(said.labels)
     for index, label in enumerate(said.labels):
         card[f"label.{index}"] = label
+    # Two files of one name, from two folders, need names of their own.
+    same = models["dense"].name == models["pruned"].name
     for network, path in models.items():
-        card[f"{network}.file"] = path.name
+        card[f"{network}.file"] = (
+            f"{network}.{path.name}" if same else path.name
+        )
         card[f"{network}.bytes"] = path.stat().st_size
-        known = {
-            "accuracy": metrics.get("tflite", {})
-            .get(path.name, {})
-            .get("accuracy"),
-            "macs": metrics.get(_NETWORKS[network], {}).get("macs"),
-        }
-        for key, value in known.items():
-            if value is not None:
-                card[f"{network}.{key}"] = value
     return card
 
 

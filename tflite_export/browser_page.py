@@ -39,7 +39,15 @@ _LITERT_FILES = {
 }
 
 
-def write(run, out, precisions=None, images=200, litert=None, force=False):
+def write(
+    run,
+    out,
+    precisions=None,
+    images=200,
+    litert=None,
+    network=None,
+    force=False,
+):
     """Writes a folder for any static web server: dense beside pruned.
 
     The page runs both networks of a run with LiteRT.js on test images and
@@ -56,6 +64,8 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
         litert: str or path. A `node_modules` folder with @litertjs/core.
             Defaults to `None`: npm fetches the pinned version into the user's
             cache, once.
+        network: str. Which of the run's small networks stands beside the
+            dense one. Defaults to `None`: the one that the run has chosen.
         force: bool. Whether to replace a page that exists. Defaults to
             `False`.
 
@@ -64,7 +74,7 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
     """
     out = pathlib.Path(out)
     checks.whole("images", images, 1)
-    loaded = run_folder.load(run)
+    loaded = run_folder.load(run, network)
     metrics, pairs = loaded.metrics, _pairs(loaded, precisions)
     first = next(iter(pairs.values()))["dense"]
     (source,) = runtime.interpreter(first).get_input_details()
@@ -83,8 +93,8 @@ def write(run, out, precisions=None, images=200, litert=None, force=False):
         "shape": list(data.input_shape),
         "labels": data.y_test[chosen].tolist(),
         "networks": {
-            name: {key: metrics[name][key] for key in ("params", "macs")}
-            for name in ("dense", "small")
+            name: {key: metrics[stem][key] for key in ("params", "macs")}
+            for name, stem in (("dense", "dense"), ("small", loaded.network))
         },
         "files": entries,
     }
@@ -120,8 +130,9 @@ def _pairs(run, precisions):
     wanted = list(run.pairs) if precisions is None else list(precisions)
     if not wanted or not set(wanted) <= set(run.pairs):
         raise ValueError(
-            "The run must hold dense.PRECISION.tflite and small.PRECISION."
-            f"tflite for each precision; it does for: {', '.join(run.pairs)}. "
+            f"The run must hold dense.PRECISION.tflite and {run.network}."
+            "PRECISION.tflite for each precision; it does for: "
+            f"{', '.join(run.pairs)}. "
             f"Received: precisions={precisions!r}"
         )
     return {name: run.pairs[name] for name in wanted}

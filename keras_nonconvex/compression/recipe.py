@@ -11,18 +11,38 @@ import keras
 from keras_nonconvex import checks
 from keras_nonconvex import models
 from keras_nonconvex import regularizers
+from keras_nonconvex import solvers
+from keras_nonconvex.compression import points
 from keras_nonconvex.pruning import planning
 from tflite_export.precisions import PRECISIONS
 
-# {key: its least value}
+# {key: (what it must be, whether a value is that)}
 _WHOLE_NUMBERS = {
+    "size": 1,
     "epochs": 1,
+    "patience": 1,
     "batch_size": 1,
     "latency_runs": 1,
     "representative_samples": 1,
+    "total_epochs": 1,
     "fine_tune_epochs": 0,
+    "qat_epochs": 0,
     "seed": 0,
 }
+_BOOLEANS = (
+    *("train", "repair", "teacher", "keep_zeros", "long_baseline"),
+    "mixed_precision",
+)
+_NUMBERS = {
+    "learning_rate": ("a number > 0", lambda v: v > 0),
+    "target": ("a number in (0, 1)", lambda v: 0 < v < 1),
+    "within": ("a number >= 0", lambda v: v >= 0),
+}
+_OBJECTS = (
+    *("augment", "offline", "regularizers", "solver", "optimizer", "plan"),
+    "fine_tune",
+)
+_TEXTS = ("name", "model", "dataset", "fit", "criterion", "sparse")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,73 +50,135 @@ class Recipe:
     """The settings of a compression run, from data to exports.
 
     It converts to JSON and back. The keys of the JSON object are these
-    arguments; only `name` and `regularizers` are needed.
+    arguments; without any, a LeNet-5 is trained on Fashion-MNIST.
 
     Args:
         name: A string without a slash: the name of the run, and of its folder
-            by default.
-        regularizers: A dict. Its keys are patterns of layer names such as
-            `"conv*"`; its values are regularizers, as
-            `{"name": "sparse_group_tl1", "strength": 1e-5}` with the
-            arguments of the class, or `None`. The first pattern that matches
-            a layer counts, as in `attach`. They act in the sparse training.
-        dataset: A string that `datasets.load` takes: the name of a data set
-            with labels and class names. Defaults to `"fashion_mnist"`.
-        offline: A dict of recipe keys, `"dataset"` among them, that replace
-            those given here if `dataset` is neither prepared on this machine
-            nor reachable; the run says so. Defaults to `None`: the run then
-            ends with an error.
+            by default. Defaults to `None`: the names of the model and of the
+            data.
         model: A string: the name of a network in `models`, or the path of a
             `.keras` file. The network takes images with values in `[0, 1]`,
             or in the range that its first layers say (`Rescaling`,
             `Normalization`), and returns probabilities or logits of the
             classes, or of the second one where there are two. Defaults to
             `"lenet5"`.
+        size: An integer >= 1: the height and width of the images of a network
+            with a name. Defaults to `None`: those of the data.
+        dataset: A string that `datasets.splits` takes: a folder of pictures,
+            a file, or the name of a data set with labels and class names.
+            Defaults to `"fashion_mnist"`.
+        fit: A string: how pictures of other proportions get the shape of the
+            model's input, `"stretch"`, `"crop"` or `"pad"`. Defaults to
+            `"stretch"`.
+        augment: A dict of random changes of the training images, such as
+            `{"flip": "horizontal", "crop": 4}`, as `Split.dataset` takes it.
+            Defaults to `None`: only those that the model makes itself.
+        class_weights: `"balanced"`, or a dict of classes to numbers, as
+            `Split.dataset` takes it. Defaults to `None`.
+        offline: A dict of recipe keys, `"dataset"` among them, that replace
+            those given here if `dataset` is neither prepared on this machine
+            nor reachable; the run says so. Defaults to `None`: the run then
+            ends with an error.
+        train: A boolean: whether the dense network is trained first. Defaults
+            to `None`: a network with a name is, that of a file is not.
+        regularizers: A dict. Its keys are patterns of layer names such as
+            `"conv*"`; its values are regularizers, as
+            `{"name": "sparse_group_tl1", "strength": 1e-5}` with the
+            arguments of the class, or `None`. The first pattern that matches
+            a layer counts, as in `attach`. They act in the sparse training.
+            Defaults to `None`: there is no sparse training, and what goes is
+            chosen in the dense network.
+        sparse: A string: the name of a regularizer for all kernels in place
+            of `regularizers`. Its strength is found: training starts from a
+            small part of `strength_max`, and adapts it to `target`. Defaults
+            to `None`.
+        target: A number in (0, 1): the fraction of the filters that the
+            sparse training makes zero; all strengths are adapted together
+            after each epoch. Defaults to `None`: with `regularizers`
+            strengths stay as they are; with `sparse` it is what the smallest
+            budget asks for, or a half.
+        solver: A dict: the `"name"` of a solver, and its arguments, for the
+            sparse training. Defaults to `None`: proximal gradient steps.
         optimizer: A dict: the `"name"` of a Keras optimizer, and its
-            arguments but the learning rate. Defaults to
+            arguments but the learning rate, for the dense and the sparse
+            training. Defaults to
             `{"name": "sgd", "momentum": 0.9, "nesterov": True}`.
-        learning_rate: A number > 0: the learning rate at the start of each
-            training. It falls to zero along a cosine. Defaults to `0.05`.
+        learning_rate: A number > 0: the learning rate at the start of these
+            trainings. It falls to zero along a cosine. Defaults to `0.05`.
         batch_size: An integer >= 1: the images per training step. Defaults to
             `128`.
         epochs: An integer >= 1: the epochs of the dense training, and again
             of the sparse training. Defaults to `10`.
-        fine_tune_epochs: An integer >= 0: the epochs in which the small
-            network is trained without a penalty. Defaults to `5`.
+        patience: An integer >= 1: a training ends after so many epochs
+            without a better validation loss, and its best weights count.
+            Defaults to `None`: all epochs are trained, and the last weights
+            count.
         criterion: A string: what chooses the channels to remove, one of the
             criteria of `pruning.plan`. Defaults to `None`: exact zeros
             without a budget, `"output_change"` with one.
         budget: A dict: what may remain, such as
-            `{"params": 0.1, "macs": "35%"}`, as in `pruning.plan`. Defaults
-            to `None`: only exact zeros are removed.
+            `{"params": 0.1, "macs": "35%"}`, as in `pruning.plan`; or a list
+            of such dicts, each of which leads to a small network of its own.
+            Defaults to `None`: only exact zeros are removed.
         round_to: An integer >= 1: the channels of each layer are rounded up
             to a multiple of it. Defaults to `None`: 1 without a budget, 8
             with one.
+        plan: A dict of further arguments of `pruning.plan`, such as
+            `{"exclude": ["head*"]}`. Defaults to `None`.
+        repair: A boolean: whether what is left is refitted to the dense
+            network, as `repair` does it, before it is trained. Defaults to
+            `None`: with a budget.
+        fine_tune_epochs: An integer >= 0: the epochs in which each small
+            network is trained without a penalty. Defaults to `5`.
+        total_epochs: An integer >= 1: the epochs of all trainings together,
+            to which `epochs` and `fine_tune_epochs` are scaled. Defaults to
+            `None`: they count as they are.
+        fine_tune: A dict of further arguments of `fine_tune`, such as
+            `{"teacher_weight": 0.5}`. Defaults to `None`.
+        teacher: A boolean: whether the dense network is the teacher of the
+            small one in the fine-tuning. Defaults to `True`.
         keep_zeros: A boolean: whether single zero weights stay zero in the
             fine-tuning. Defaults to `False`.
         long_baseline: A boolean: whether to train another dense network for
             `epochs + fine_tune_epochs`, to compare with. Defaults to `False`.
+        within: A number >= 0: of several small networks the one with the
+            fewest multiply-adds counts whose validation accuracy is less than
+            so many percentage points below that of the dense network.
+            Defaults to `1.0`.
         precisions: A list of strings, precisions of `tflite_export.convert`
             with `"float32"` among them: those of the LiteRT files of the
-            dense and the small network. Defaults to
+            dense and the small networks. Defaults to
             `("float32", "float16", "dynamic", "int8")`.
+        qat_epochs: An integer >= 0: the epochs of training under quantization
+            before an int8 file is written (`tflite_export.qat`). Defaults to
+            `0`: it is quantized after training.
         representative_samples: An integer >= 1: how many training images set
             the ranges of quantized files. Defaults to `300`.
         latency_runs: An integer >= 1: how often every LiteRT file is timed.
             Defaults to `1000`.
+        mixed_precision: A boolean: whether networks are trained in float16
+            where that is safe (`keras.mixed_precision`). Defaults to `False`.
         seed: An integer >= 0: the seed of everything random. Defaults to `0`.
 
     Example:
-    >>> recipe = knc.Recipe("mine", {"*": {"name": "group_lasso"}}, epochs=2)
+    >>> recipe = knc.Recipe(model="mine.keras", budget={"macs": 0.5})
     >>> knc.Recipe.from_dict(json.loads(recipe.to_json())) == recipe
     True
     """
 
-    name: str
-    regularizers: dict
-    dataset: str = "fashion_mnist"
-    offline: dict | None = None
+    name: str | None = None
     model: str = "lenet5"
+    size: int | None = None
+    dataset: str = "fashion_mnist"
+    fit: str = "stretch"
+    augment: dict | None = None
+    class_weights: str | dict | None = None
+    offline: dict | None = None
+    train: bool | None = None
+    regularizers: dict | None = None
+    sparse: str | None = None
+    target: float | None = None
+    solver: dict | None = None
     optimizer: dict = dataclasses.field(
         default_factory=lambda: {
             "name": "sgd",
@@ -107,37 +189,37 @@ class Recipe:
     learning_rate: float = 0.05
     batch_size: int = 128
     epochs: int = 10
-    fine_tune_epochs: int = 5
+    patience: int | None = None
     criterion: str | None = None
-    budget: dict | None = None
+    budget: dict | list | None = None
     round_to: int | None = None
+    plan: dict | None = None
+    repair: bool | None = None
+    fine_tune_epochs: int = 5
+    total_epochs: int | None = None
+    fine_tune: dict | None = None
+    teacher: bool = True
     keep_zeros: bool = False
     long_baseline: bool = False
+    within: float = 1.0
     precisions: tuple = ("float32", "float16", "dynamic", "int8")
+    qat_epochs: int = 0
     representative_samples: int = 300
     latency_runs: int = 1000
+    mixed_precision: bool = False
     seed: int = 0
 
     def __post_init__(self):
-        for field, least in _WHOLE_NUMBERS.items():
-            number = checks.whole(field, getattr(self, field), least)
-            object.__setattr__(self, field, number)
-        for field in ("keep_zeros", "long_baseline"):
-            self._require(field, lambda v: isinstance(v, bool), "true or false")
-        for field in ("dataset", "model"):
-            self._require(field, lambda v: isinstance(v, str), "a name")
+        self._check_kinds()
+        if self.name is None:
+            parts = pathlib.PurePath(self.model), pathlib.PurePath(self.dataset)
+            name = "_".join(part.stem for part in parts)
+            object.__setattr__(self, "name", name)
         self._require(
             "name",
-            lambda v: isinstance(v, str) and v and "/" not in v,
+            lambda v: v and "/" not in v,
             "a name that can be a folder's",
         )
-        self._require(
-            "learning_rate",
-            lambda v: isinstance(v, (int, float)) and v > 0,
-            "a number > 0",
-        )
-        for field in ("regularizers", "optimizer"):
-            self._require(field, lambda v: isinstance(v, dict), "an object")
         self._require(
             "precisions",
             lambda v: (
@@ -147,20 +229,69 @@ class Recipe:
             ),
             f"a list of {', '.join(PRECISIONS)} that has 'float32'",
         )
-        planning.check(self.criterion, self.budget, self.round_to)
         object.__setattr__(self, "precisions", tuple(self.precisions))
+        if self.sparse and self.regularizers is not None:
+            raise ValueError(
+                "Recipe key `sparse` stands in place of `regularizers`: give "
+                f"one of them. Received: sparse={self.sparse!r}"
+            )
+        self._scale_epochs()
+        for point in self.points:
+            planning.check(self.criterion, point.budget, self.round_to)
         if self.offline is not None:
             self._require(
                 "offline",
-                lambda v: isinstance(v, dict) and "dataset" in v,
+                lambda v: "dataset" in v,
                 "a dict of recipe keys, `dataset` among them",
             )
             self.when_offline()
         # Wrong names show now, not after an hour of training.
         self.rules()
+        self.make_solver()
         self.make_optimizer(1)
-        if not self.model.endswith(".keras"):
+        if not self.own_model:
             models.get(self.model)
+
+    def _check_kinds(self):
+        optional = {
+            field.name
+            for field in dataclasses.fields(self)
+            if field.default is None
+        }
+        for field in dataclasses.fields(self):
+            key, value = field.name, getattr(self, field.name)
+            if value is None and key in optional:
+                continue
+            if key in _WHOLE_NUMBERS:
+                number = checks.whole(key, value, _WHOLE_NUMBERS[key])
+                object.__setattr__(self, key, number)
+            elif key in _NUMBERS:
+                object.__setattr__(
+                    self, key, checks.number(key, value, *_NUMBERS[key])
+                )
+            elif key in _BOOLEANS:
+                self._require(
+                    key, lambda v: isinstance(v, bool), "true or false"
+                )
+            elif key in _OBJECTS:
+                self._require(key, lambda v: isinstance(v, dict), "an object")
+            elif key in _TEXTS:
+                self._require(key, lambda v: isinstance(v, str), "a text")
+
+    def _scale_epochs(self):
+        """Makes the epochs of all trainings together what was asked for."""
+        if self.total_epochs is None:
+            return
+        often = self.trains + self.is_sparse, len(self.points)
+        each = self.epochs, self.fine_tune_epochs
+        whole = sum(n * epochs for n, epochs in zip(often, each, strict=True))
+        scale = self.total_epochs / max(whole, 1)
+        for key, epochs in zip(
+            ("epochs", "fine_tune_epochs"), each, strict=True
+        ):
+            scaled = max(int(epochs * scale), 1) if epochs else 0
+            object.__setattr__(self, key, scaled)
+        object.__setattr__(self, "total_epochs", None)
 
     def _require(self, field, legal, expected):
         value = getattr(self, field)
@@ -170,12 +301,45 @@ class Recipe:
                 f"Received: {field}={value!r}"
             )
 
+    @property
+    def own_model(self):
+        """Whether the model is that of a file."""
+        return self.model.endswith(".keras")
+
+    @property
+    def points(self):
+        """The small networks of the run, a list of `points.Point`."""
+        return points.of(self.budget)
+
+    @property
+    def trains(self):
+        """Whether the dense network is trained."""
+        return not self.own_model if self.train is None else self.train
+
+    @property
+    def is_sparse(self):
+        """Whether a network is trained with a penalty."""
+        return bool(self.regularizers or self.sparse)
+
+    @property
+    def repairs(self):
+        """Whether small networks are refitted."""
+        return self.budget is not None if self.repair is None else self.repair
+
     def rules(self):
         """The regularizers by layer name pattern, for `attach`."""
+        if self.sparse:
+            return {"*": regularizers.get(self.sparse)}
         return {
             pattern: settings and regularizers.get(settings)
-            for pattern, settings in self.regularizers.items()
+            for pattern, settings in (self.regularizers or {}).items()
         }
+
+    def make_solver(self):
+        """A new solver, or None for the usual one."""
+        if self.solver is None:
+            return None
+        return solvers.get(self.solver)
 
     def when_offline(self):
         """The recipe with its `offline` settings in place."""
@@ -231,12 +395,6 @@ class Recipe:
                     f"A recipe has no key `{key}`.{hint} Known keys: "
                     f"{', '.join(known)}. Received: {key}={settings[key]!r}"
                 )
-        for key in ("name", "regularizers"):
-            if key not in settings:
-                raise ValueError(
-                    f"A recipe needs the key `{key}`. "
-                    f"Received: keys {', '.join(settings) or 'none'}"
-                )
         return cls(**settings)
 
     @staticmethod
@@ -252,27 +410,45 @@ class Recipe:
             source: A string or path: a JSON file, or the name of a recipe
                 that ships, one of `Recipe.shipped()`.
         """
-        path = pathlib.Path(source)
-        if path.suffix == "" and not path.exists():
-            shipped = _shipped()
-            if str(source) not in shipped:
-                raise ValueError(
-                    "No such recipe: give a JSON file or one of "
-                    f"{', '.join(shipped)}. Received: {str(source)!r}"
-                )
-            path = shipped[str(source)]
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(
-                f"Cannot read the recipe ({error.strerror}). "
-                f"Received: {str(source)!r}"
-            ) from error
-        except ValueError as error:
-            raise ValueError(
-                f"The recipe is not JSON ({error}). Received: {str(source)!r}"
-            ) from error
-        return cls.from_dict(settings)
+        return cls.from_dict(settings(source, models_too=False))
+
+
+def settings(source, models_too=True):
+    """The keys of a recipe as they are written, a dict.
+
+    Args:
+        source: A string or path: a JSON file or the name of a recipe that
+            ships; or a model, for a recipe of that model alone: a `.keras`
+            file or the name of a network of `models`.
+        models_too: Whether the source may be a model. Defaults to `True`.
+    """
+    path = pathlib.Path(source)
+    shipped = _shipped()
+    if str(source) in shipped and not path.exists():
+        path = shipped[str(source)]
+    elif path.suffix == ".keras" and models_too:
+        return {"model": str(source)}
+    elif path.suffix == "" and not path.exists():
+        if models_too and str(source) in models.NETWORKS:
+            return {"model": str(source)}
+        known = ", ".join(shipped)
+        if models_too:
+            known += f"; a .keras file; or one of {', '.join(models.NETWORKS)}"
+        raise ValueError(
+            f"No such recipe: give a JSON file or one of {known}. "
+            f"Received: {str(source)!r}"
+        )
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"Cannot read the recipe ({error.strerror}). "
+            f"Received: {str(source)!r}"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"The recipe is not JSON ({error}). Received: {str(source)!r}"
+        ) from error
 
 
 def _shipped():

@@ -31,6 +31,8 @@ class Taught(keras.Model):
         self.pair = pair
         self.weight = weight
         self.temperature = temperature
+        # Its parts are, so callbacks may save and load its weights.
+        self.built = True
 
     def call(self, inputs, training=None):
         return self.student(inputs, training=training)

@@ -1,0 +1,186 @@
+"""What the steps of a run share: settings, data, models, measurements."""
+
+import keras
+
+from keras_nonconvex import counts
+from keras_nonconvex import datasets
+from keras_nonconvex import files
+from keras_nonconvex import models
+from keras_nonconvex import outputs
+from keras_nonconvex import terminal
+from keras_nonconvex.compression.records import Records
+
+# The images of a step of inference.
+BATCH = 500
+
+
+class Job:
+    """One run in its folder.
+
+    Args:
+        recipe: The `Recipe`.
+        paths: The `run_folder.Paths` of the run.
+        console: A `rich.console.Console`.
+        strategy: A `tf.distribute` strategy, or None.
+        callbacks: Keras callbacks for all trainings.
+        model: The dense network, where the recipe does not say it.
+        data: What `datasets.splits` takes, where the recipe does not say it.
+
+    Attributes:
+        recipe: The recipe; with its `offline` settings in place where the
+            data set cannot be had.
+        data: The `datasets.Data`.
+        output: The `outputs.Output` of all of its networks.
+        records: The `Records`.
+    """
+
+    def __init__(
+        self,
+        recipe,
+        paths,
+        console,
+        strategy=None,
+        callbacks=(),
+        model=None,
+        data=None,
+    ):
+        self.recipe = recipe
+        self._given_model = model
+        self._given_data = data
+        self.paths = paths
+        self.console = console
+        self.strategy = strategy
+        self.callbacks = list(callbacks)
+        self.records = Records(paths.steps)
+        self.data = self._load_data()
+        if not self.data.kind:
+            raise ValueError(
+                "The data of a recipe must have labels. "
+                f"Received: dataset={self.data.name!r} without them"
+            )
+        self.data.train.check_augment(recipe.augment)
+        self.data.train.check_class_weights(recipe.class_weights)
+        self.output = self._classifier(self.new_model())
+
+    # ---- data
+
+    def _load_data(self):
+        with terminal.bar(self.console, f"Data: {self.recipe.dataset}"):
+            try:
+                return self._read_data()
+            except datasets.NotAvailable as error:
+                if self.recipe.offline is None:
+                    raise
+                self.recipe = self.recipe.when_offline()
+                terminal.say(
+                    self.console,
+                    f"{error} Using '{self.recipe.dataset}' instead.",
+                    "yellow",
+                )
+                return self._read_data()
+
+    def _read_data(self):
+        data, model = self._given_data, self._own_model()
+        size = self.recipe.size
+        return datasets.splits(
+            self.recipe.dataset if data is None else data,
+            model=model,
+            shape=(size, size, 3) if size and model is None else None,
+            fit=self.recipe.fit,
+            seed=self.recipe.seed,
+            cache=self.paths.pictures,
+            lists=self.paths.splits if self.paths.splits.exists() else None,
+        )
+
+    def training_data(self, step):
+        """The training images of a step, from the epoch where it goes on.
+
+        Args:
+            step: The name of the step.
+        """
+        recipe = self.recipe
+        return self.data.train.dataset(
+            recipe.batch_size,
+            shuffle=True,
+            seed=recipe.seed,
+            augment=recipe.augment,
+            class_weights=recipe.class_weights,
+            epoch=len(self.records.rows(step)),
+        )
+
+    def validation_data(self):
+        """The validation images, for `fit`."""
+        return self.data.validation.dataset(BATCH)
+
+    # ---- models
+
+    def _own_model(self):
+        """The user's model, or None where the recipe names a network."""
+        if self._given_model is not None:
+            if not self.paths.given.exists():
+                files.save_model(self._given_model, self.paths.given)
+            return files.load_model(self.paths.given)
+        if self.recipe.own_model:
+            return files.load_model(self.recipe.model)
+        return None
+
+    def new_model(self):
+        """The dense network before any training of this run."""
+        # Every step starts from the same weights, resumed or not.
+        keras.utils.set_random_seed(self.recipe.seed)
+        model = self._own_model()
+        if model is not None:
+            return model
+        return models.get(self.recipe.model)(
+            input_shape=self.data.train.shape, classes=len(self.data.classes)
+        )
+
+    def load(self, network):
+        """The network of a step that is done.
+
+        Args:
+            network: `"dense"`, `"sparse"` or the name of a point.
+        """
+        return files.load_model(self.paths.model(network))
+
+    def _classifier(self, model):
+        """The one output of a model, which must answer with the classes."""
+        classes = len(self.data.classes)
+        found = outputs.of(model)
+        answers = [(output.kind, output.shape[1:]) for output in found]
+        legal = [(outputs.CLASSES, (classes,))]
+        if classes == 2:
+            legal.append((outputs.YES_NO, (1,)))
+        if len(found) != 1 or answers[0] not in legal:
+            raise ValueError(
+                f"The model must give probabilities or logits of {classes} "
+                "classes, or of one unit for two; compile it with its loss "
+                "where its last layer does not tell. Received: "
+                + ", ".join(f"{kind} of shape {s}" for kind, s in answers)
+                + f" in {self.recipe.model!r}"
+            )
+        return found[0]
+
+    # ---- measurements
+
+    def measure(self, model):
+        """Accuracy on test and validation images, parameters and MACs."""
+        return {
+            "accuracy": self._accuracy(model, self.data.test),
+            "validation_accuracy": self._accuracy(model, self.data.validation),
+            **self.size(model),
+        }
+
+    def size(self, model):
+        """Parameters and MACs, a dict."""
+        return {
+            "params": model.count_params(),
+            "macs": counts.summary(model).macs,
+        }
+
+    def predict(self, model, split):
+        """The outputs for all images of a split, in order."""
+        return model.predict(split.dataset(BATCH), verbose=0)
+
+    def _accuracy(self, model, split):
+        return self.output.accuracy(self.predict(model, split), split.labels)

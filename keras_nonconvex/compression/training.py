@@ -1,0 +1,127 @@
+"""The trainings of a run: epochs on record, backed up, on several devices."""
+
+import contextlib
+import math
+import signal
+import threading
+
+import keras
+
+from keras_nonconvex import terminal
+from keras_nonconvex.training.attachment import attach
+
+
+def fit(job, step, model, epochs, callbacks=(), solver=None):
+    """Trains a model in place, from the last backup if there is one.
+
+    Args:
+        job: The `Job`.
+        step: The name of the step.
+        model: A Keras model.
+        epochs: An integer: how many epochs the whole step has.
+        callbacks: Keras callbacks that come before the recording.
+        solver: A solver for a `ProximalModel`, or None.
+    """
+    recipe = job.recipe
+    steps = math.ceil(len(job.data.train) / recipe.batch_size) * epochs
+    with replicated(job.strategy, model) as replica:
+        keras.utils.set_random_seed(recipe.seed)
+        more = {} if solver is None else {"solver": solver}
+        replica.compile(
+            optimizer=recipe.make_optimizer(steps),
+            loss=job.output.usual_loss(),
+            metrics=job.output.metrics(),
+            **more,
+        )
+        announce(job, step, replica, epochs)
+        replica.fit(
+            job.training_data(step),
+            validation_data=job.validation_data(),
+            epochs=epochs,
+            verbose=0,
+            callbacks=[*callbacks, *recording(job, step)],
+        )
+
+
+def announce(job, step, model, epochs):
+    """Prints what is trained now, and for how long."""
+    job.console.print(
+        f"[bold]{step}[/]: {model.count_params():,} parameters, "
+        f"{epochs} epoch{'s' * (epochs != 1)}"
+    )
+
+
+def recording(job, step):
+    """The callbacks with which every training of a run is resumed and seen.
+
+    Args:
+        job: The `Job`.
+        step: The name of the step.
+
+    Returns:
+        A list of Keras callbacks.
+    """
+    record = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: job.records.record(step, epoch, logs)
+    )
+    early = []
+    if job.recipe.patience:
+        early = [
+            keras.callbacks.EarlyStopping(
+                patience=job.recipe.patience, restore_best_weights=True
+            )
+        ]
+    return [
+        *early,
+        # Before the backup: an epoch that is backed up has its row, and one
+        # that is done again replaces its row.
+        record,
+        terminal.Epochs(job.console, step),
+        *job.callbacks,
+        _Backup(str(job.paths.backups / step), double_checkpoint=True),
+    ]
+
+
+@contextlib.contextmanager
+def replicated(strategy, model):
+    """Yields the model, or one on several devices with its weights.
+
+    Args:
+        strategy: A `tf.distribute` strategy, or None.
+        model: A Keras model, which gets the weights that are trained.
+    """
+    if strategy is None:
+        yield model
+        return
+    with strategy.scope():
+        # A ProximalModel, since it trains on several workers too.
+        replica = attach(keras.models.clone_model(model), {})
+        replica.set_weights(model.get_weights())
+        yield replica
+    model.set_weights(replica.get_weights())
+
+
+class _Backup(keras.callbacks.BackupAndRestore):
+    """Keras' backup, which a Ctrl-C cannot leave half-written."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        with uninterrupted():
+            super().on_epoch_end(epoch, logs)
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Holds a Ctrl-C back until its block is complete."""
+    handler = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not callable(handler):
+        yield
+        return
+    held = []
+    signal.signal(signal.SIGINT, lambda *received: held.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        handler(*held[0])
