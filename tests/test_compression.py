@@ -627,7 +627,7 @@ def test_a_strength_is_found_that_makes_the_wanted_filters_zero(tmp_path):
         tmp_path / "run",
         sparse="group_lasso",
         target=0.5,
-        epochs=12,
+        epochs=8,
         learning_rate=0.02,
         fine_tune_epochs=0,
         precisions=["float32"],

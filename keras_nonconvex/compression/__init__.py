@@ -1,7 +1,7 @@
 """Compression: the main job, from data to LiteRT files and a report.
 
-`run` goes through the stages of a recipe. `trainer` trains, `litert` exports,
-`report` draws the page, and `state` keeps what an interrupted run needs.
+`run` goes through the steps of the `stages`, `steps` does each of them once,
+`records` keeps what they measured, and `report` draws the page.
 """
 
 from keras_nonconvex.compression.recipe import Recipe

@@ -167,15 +167,15 @@ class Recipe:
     """
 
     name: str | None = None
+    regularizers: dict | None = None
+    dataset: str = "fashion_mnist"
     model: str = "lenet5"
     size: int | None = None
-    dataset: str = "fashion_mnist"
     fit: str = "stretch"
     augment: dict | None = None
     class_weights: str | dict | None = None
     offline: dict | None = None
     train: bool | None = None
-    regularizers: dict | None = None
     sparse: str | None = None
     target: float | None = None
     solver: dict | None = None

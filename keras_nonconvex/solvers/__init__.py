@@ -2,7 +2,7 @@
 
 from keras_nonconvex.solvers.admm import ADMM
 from keras_nonconvex.solvers.base import Solver
-from keras_nonconvex.solvers.lookup import get
+from keras_nonconvex.solvers.lookup import get as get
 from keras_nonconvex.solvers.proximal import ProximalGradient
 from keras_nonconvex.solvers.splitting import VariableSplitting
 from keras_nonconvex.solvers.subgradient import Subgradient
@@ -13,5 +13,4 @@ __all__ = [
     "Solver",
     "Subgradient",
     "VariableSplitting",
-    "get",
 ]

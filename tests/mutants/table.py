@@ -800,11 +800,30 @@ MUTANTS = [
     ),
     Mutant(
         RUN_FOLDER,
-        "self.part.exists() and not resume",
+        "self.part.exists() and not (resume or join)",
         "self.part.exists()",
         FOLDER,
     ),
     Mutant(RUN_FOLDER, "force and not known", "not known", FOLDER),
+    Mutant(
+        "keras_nonconvex/compression/steps.py",
+        "if other.name in step.needs]",
+        "if other.name in step.needs[1:]]",
+        "tests/test_steps.py",
+    ),
+    Mutant(
+        "keras_nonconvex/compression/steps.py",
+        "            if not _done(step, records):",
+        "            if True:",
+        "tests/test_steps.py",
+    ),
+    Mutant(
+        "keras_nonconvex/compression/front.py",
+        "within / 100",
+        "within",
+        "tests/test_compression.py::"
+        "test_the_smallest_network_that_is_near_enough_is_chosen",
+    ),
     Mutant(
         PARITY, "spread = float(expected.std()) or 1.0", "spread = 1.0", NUMBERS
     ),
