@@ -144,7 +144,7 @@ class Epochs(keras.callbacks.Callback):
         self._stack.close()
         parts = [f"loss {logs['loss']:.4f}"]
         if "val_accuracy" in logs:
-            parts.append(f"test accuracy {logs['val_accuracy']:.4f}")
+            parts.append(f"validation accuracy {logs['val_accuracy']:.4f}")
         for key in ("zero_filters", "zero_weights"):
             if key in logs:
                 parts.append(f"{key.replace('_', ' ')} {logs[key]:,}")

@@ -95,11 +95,15 @@ class Job:
     def training_data(self, step):
         """The training images of a step, from the epoch where it goes on.
 
+        What is left for a last, smaller batch waits for another epoch:
+        oneDNN's gradients of small convolutions have crashed on batches of
+        odd sizes (TensorFlow 2.21).
+
         Args:
             step: The name of the step.
         """
         recipe = self.recipe
-        return self.data.train.dataset(
+        images = self.data.train.dataset(
             recipe.batch_size,
             shuffle=True,
             seed=recipe.seed,
@@ -107,6 +111,12 @@ class Job:
             class_weights=recipe.class_weights,
             epoch=len(self.records.rows(step)),
         )
+        return images.take(self.steps)
+
+    @property
+    def steps(self):
+        """The steps of an epoch of training."""
+        return max(len(self.data.train) // self.recipe.batch_size, 1)
 
     def validation_data(self):
         """The validation images, for `fit`."""

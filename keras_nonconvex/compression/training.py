@@ -1,7 +1,6 @@
 """The trainings of a run: epochs on record, backed up, on several devices."""
 
 import contextlib
-import math
 import signal
 import threading
 
@@ -23,7 +22,7 @@ def fit(job, step, model, epochs, callbacks=(), solver=None):
         solver: A solver for a `ProximalModel`, or None.
     """
     recipe = job.recipe
-    steps = math.ceil(len(job.data.train) / recipe.batch_size) * epochs
+    steps = job.steps * epochs
     with replicated(job.strategy, model) as replica:
         keras.utils.set_random_seed(recipe.seed)
         more = {} if solver is None else {"solver": solver}
@@ -38,6 +37,8 @@ def fit(job, step, model, epochs, callbacks=(), solver=None):
             job.training_data(step),
             validation_data=job.validation_data(),
             epochs=epochs,
+            # The data shuffles itself.
+            shuffle=False,
             verbose=0,
             callbacks=[*callbacks, *recording(job, step)],
         )

@@ -39,6 +39,7 @@ def _recover(job, point):
                 teacher=job.load("dense") if recipe.teacher else None,
                 keep_zeros=recipe.keep_zeros,
                 validation_data=job.validation_data(),
+                shuffle=False,
                 verbose=0,
                 callbacks=training.recording(job, step),
                 **(recipe.fine_tune or {}),

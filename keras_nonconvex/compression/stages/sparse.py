@@ -40,13 +40,12 @@ def _sparse(job, path):
     model = attach(job.new_model(), rules)
     more = [callbacks.SparsityMonitor()]
     if target is not None:
-        steps = math.ceil(len(job.data.train) / recipe.batch_size)
-        looks = min(_LOOKS, steps)
+        looks = min(_LOOKS, job.steps)
         more.append(
             callbacks.TargetSparsity(
                 target,
                 speed=_FIRST ** (-2 / (looks * recipe.epochs)),
-                every=steps // looks,
+                every=job.steps // looks,
             )
         )
     training.fit(
