@@ -50,12 +50,12 @@ SETTINGS = {
         "conv*": {
             "name": "sparse_group_tl1",
             "strength": 1e-4,
-            "group_strength": 1.5e-3,
+            "group_strength": 2e-3,
         },
         "dense1": {
             "name": "sparse_group_tl1",
             "strength": 3e-5,
-            "group_strength": 3e-4,
+            "group_strength": 5e-4,
         },
     },
     "learning_rate": 0.02,
