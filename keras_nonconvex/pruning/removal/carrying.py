@@ -37,7 +37,8 @@ class Reading:
         size: The greatest magnitude of each.
         kinds: One int per place: those of one kind are multiples of each
             other, and read by the same filters. It is -1 for what is zero
-            or not finite.
+            , not finite, or
+            another one at another size.
 
     Args:
         trace: A `Trace`.
@@ -73,12 +74,32 @@ class Reading:
         self.size = np.maximum(np.abs(low), np.abs(high))
         with np.errstate(invalid="ignore"):
             self.uniform = high - low <= EQUAL * self.size
+        self._stable = self._same_at_all_sizes(arrival)
         self.kinds = self._kinds()
+
+    def _same_at_all_sizes(self, arrival):
+        """One bool per place: no size that was tried changes its range.
+
+        What changes with the size may be a multiple of another constant at
+        the sizes that were tried, and not at others.
+        """
+        stable = np.ones(len(self.places), dtype=bool)
+        for at_sizes in arrival.images:
+            found = [
+                rows(array, self.axis)[self.places].astype("float64")
+                for array, *_ in at_sizes
+            ]
+            for bound in (np.min, np.max):
+                ends = np.stack([bound(each, axis=1) for each in found])
+                with np.errstate(invalid="ignore"):
+                    stable &= np.ptp(ends, axis=0) <= EQUAL * self.size
+        return stable
 
     def _kinds(self):
         kinds = np.full(len(self.places), -1)
         group = self.places // (len(self.use.ids) // self.use.groups)
-        left = np.flatnonzero(np.isfinite(self.size) & (self.size > 0))
+        able = np.isfinite(self.size) & (self.size > 0) & self._stable
+        left = np.flatnonzero(able)
         while len(left):
             first = left[0]
             rest = self._signals[left] - (
