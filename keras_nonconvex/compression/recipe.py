@@ -29,10 +29,7 @@ _WHOLE_NUMBERS = {
     "qat_epochs": 0,
     "seed": 0,
 }
-_BOOLEANS = (
-    *("train", "repair", "teacher", "keep_zeros", "long_baseline"),
-    "mixed_precision",
-)
+_BOOLEANS = (*("train", "repair", "teacher", "keep_zeros", "long_baseline"),)
 _NUMBERS = {
     "learning_rate": ("a number > 0", lambda v: v > 0),
     "target": ("a number in (0, 1)", lambda v: 0 < v < 1),
@@ -156,8 +153,6 @@ class Recipe:
             the ranges of quantized files. Defaults to `300`.
         latency_runs: An integer >= 1: how often every LiteRT file is timed.
             Defaults to `1000`.
-        mixed_precision: A boolean: whether networks are trained in float16
-            where that is safe (`keras.mixed_precision`). Defaults to `False`.
         seed: An integer >= 0: the seed of everything random. Defaults to `0`.
 
     Example:
@@ -206,7 +201,6 @@ class Recipe:
     qat_epochs: int = 0
     representative_samples: int = 300
     latency_runs: int = 1000
-    mixed_precision: bool = False
     seed: int = 0
 
     def __post_init__(self):
