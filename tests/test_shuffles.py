@@ -94,6 +94,16 @@ def test_shuffles_in_other_words_are_exact(shuffle, groups, each):
     assert sizes(model, "in") == [groups] * each
 
 
+def test_zeros_among_channels_of_one_position_are_no_channel():
+    inputs = keras.Input((1, 1, 3))
+    x = layers.Conv2D(6, 1, activation="relu", name="a")(inputs)
+    x = layers.Permute((2, 1))(layers.Reshape((1, 6))(x))
+    x = layers.Permute((2, 1))(layers.ZeroPadding1D(2)(x))
+    x = layers.Reshape((1, 1, 10))(x)
+    model = headed(inputs, x)
+    assert lost(pruned(model, budget={"channels": 0.5}), "a")[0] > 0
+
+
 @pytest.mark.parametrize("groups", [4, 6, 8, 12])
 def test_a_shufflenet_is_pruned_exactly(groups):
     """Its first group has channels of the stem and others, as in the paper."""

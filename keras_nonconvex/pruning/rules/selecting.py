@@ -42,8 +42,9 @@ def pick_of(calls, x, key, entry, axis):
         return None
     along = [1] * len(shape)
     along[place] = -1
-    numbers = np.arange(shape[place], dtype="int32").reshape(along)
-    every = np.arange(math.prod(shape), dtype="int32").reshape(shape)
+    # From 1 on: a zero is what a padding puts in.
+    numbers = np.arange(1, shape[place] + 1, dtype="int32").reshape(along)
+    every = np.arange(1, math.prod(shape) + 1, dtype="int32").reshape(shape)
     found, moved = [np.broadcast_to(numbers, shape)], [every]
     try:
         for call in calls:
@@ -53,7 +54,10 @@ def pick_of(calls, x, key, entry, axis):
     (found,), (moved,) = found, moved
     if found.ndim <= axis:
         return None
-    indices = np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1)[:, 0]
+    numbers = np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1)[:, 0]
+    if not numbers.all():
+        return None
+    indices = numbers - 1
     if not np.array_equal(moved, np.take(every[key], indices, axis=axis)):
         return None
     return Pick(key, entry, axis, x.axes[place], indices, calls[0])
