@@ -45,6 +45,7 @@ from against import theirs
 from against import zeros
 from augmentation import BATCH
 from augmentation import SHIFT
+from prune_resnet import named
 from rich.console import Console
 
 import keras_nonconvex as knc
@@ -158,15 +159,6 @@ def measured(row, lab, dense):
         "day": datetime.date.today().isoformat(),
         "total_seconds": time.perf_counter() - start,
     }
-
-
-def named(text):
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(
-            f"must be NAME=FILE.keras. Received: {text!r}"
-        )
-    return name, path
 
 
 def parsed(arguments=None):

@@ -28,15 +28,14 @@ import argparse
 import datetime
 import functools
 import json
-import os
 import pathlib
-import platform
 import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
+from prune_resnet import named
+from prune_resnet import versions
 from rich.console import Console
 
 import keras_nonconvex as knc
@@ -179,15 +178,6 @@ def row(dense, task, shares):
     }
 
 
-def versions():
-    return (
-        f"keras-nonconvex {knc.__version__}, Keras {keras.__version__}, "
-        f"TensorFlow {tf.__version__}, NumPy {np.__version__}, "
-        f"Python {platform.python_version()}; {platform.machine()}, "
-        f"{os.cpu_count()} cores"
-    )
-
-
 def markdown(found):
     """The table as text, with what it was made by on top."""
     rows = found["rows"]
@@ -256,12 +246,11 @@ def write(out, settings, rows):
     files.write_text(out.with_suffix(".md"), markdown(found))
 
 
-def named(text):
-    name, equals, path = text.partition("=")
-    if name not in ROWS or not (equals and path):
+def known(text):
+    name, path = named(text)
+    if name not in ROWS:
         raise argparse.ArgumentTypeError(
-            f"must be NAME=FILE.keras, with a name of {', '.join(ROWS)}. "
-            f"Received: {text!r}"
+            f"must have a name of {', '.join(ROWS)}. Received: {text!r}"
         )
     return name, path
 
@@ -274,7 +263,7 @@ def parsed():
     parser.add_argument(
         "--models",
         nargs="+",
-        type=named,
+        type=known,
         required=True,
         metavar="NAME=FILE.keras",
         help=f"saved models of the names {', '.join(ROWS)}",

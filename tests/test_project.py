@@ -60,7 +60,7 @@ PRUNING = [
     {"channels"},
     {"removal", "selection", "carriers"},
     {"costs", "criteria"},
-    {"candidates"},
+    {"candidates", "options"},
     {"pruning_plan"},
     {"refitting", "reasons", "rise"},
     {"planning"},
@@ -107,7 +107,7 @@ RULES = [
 ]
 
 COMPRESSION = [
-    {"distribution", "front", "points", "records"},
+    {"distribution", "front", "points", "reading", "records"},
     {"recipe", "steps"},
     {"job"},
     {"report", "training"},

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import importlib.resources
 import json
 import pathlib
 
@@ -13,7 +12,8 @@ from keras_nonconvex import models
 from keras_nonconvex import regularizers
 from keras_nonconvex import solvers
 from keras_nonconvex.compression import points
-from keras_nonconvex.pruning import planning
+from keras_nonconvex.compression import reading
+from keras_nonconvex.pruning import options
 from tflite_export.precisions import PRECISIONS
 
 # {key: (what it must be, whether a value is that)}
@@ -231,7 +231,7 @@ class Recipe:
             )
         self._scale_epochs()
         for point in self.points:
-            planning.check(self.criterion, point.budget, self.round_to)
+            options.check(self.criterion, point.budget, self.round_to)
         if self.offline is not None:
             self._require(
                 "offline",
@@ -394,7 +394,7 @@ class Recipe:
     @staticmethod
     def shipped():
         """The names of the recipes that ship, as a list."""
-        return list(_shipped())
+        return list(reading.shipped())
 
     @classmethod
     def load(cls, source):
@@ -404,53 +404,4 @@ class Recipe:
             source: A string or path: a JSON file, or the name of a recipe
                 that ships, one of `Recipe.shipped()`.
         """
-        return cls.from_dict(settings(source, models_too=False))
-
-
-def settings(source, models_too=True):
-    """The keys of a recipe as they are written, a dict.
-
-    Args:
-        source: A string or path: a JSON file or the name of a recipe that
-            ships; or a model, for a recipe of that model alone: a `.keras`
-            file or the name of a network of `models`.
-        models_too: Whether the source may be a model. Defaults to `True`.
-    """
-    path = pathlib.Path(source)
-    shipped = _shipped()
-    if str(source) in shipped and not path.exists():
-        path = shipped[str(source)]
-    elif path.suffix == ".keras" and models_too:
-        return {"model": str(source)}
-    elif path.suffix == "" and not path.exists():
-        if models_too and str(source) in models.NETWORKS:
-            return {"model": str(source)}
-        known = ", ".join(shipped)
-        if models_too:
-            known += f"; a .keras file; or one of {', '.join(models.NETWORKS)}"
-        raise ValueError(
-            f"No such recipe: give a JSON file or one of {known}. "
-            f"Received: {str(source)!r}"
-        )
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"Cannot read the recipe ({error.strerror}). "
-            f"Received: {str(source)!r}"
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"The recipe is not JSON ({error}). Received: {str(source)!r}"
-        ) from error
-
-
-def _shipped():
-    """{name: path} of the recipes that ship."""
-    folder = importlib.resources.files(__package__) / "recipes"
-    paths = sorted(folder.iterdir(), key=lambda path: path.name)
-    return {
-        path.name.removesuffix(".json"): path
-        for path in paths
-        if path.name.endswith(".json")
-    }
+        return cls.from_dict(reading.settings(source, models_too=False))

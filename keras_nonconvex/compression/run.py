@@ -10,10 +10,10 @@ import tflite_export
 from keras_nonconvex import files
 from keras_nonconvex import run_folder
 from keras_nonconvex.compression import distribution
+from keras_nonconvex.compression import reading
 from keras_nonconvex.compression import stages
 from keras_nonconvex.compression.job import Job
 from keras_nonconvex.compression.recipe import Recipe
-from keras_nonconvex.compression.recipe import settings as read_settings
 from keras_nonconvex.compression.steps import carry_out
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
 from keras_nonconvex.run_folder import Paths
@@ -160,7 +160,7 @@ def _understood(recipe, data, settings):
     elif isinstance(recipe, Recipe):
         recipe = dataclasses.asdict(recipe)
     elif not isinstance(recipe, dict):
-        recipe = read_settings(recipe)
+        recipe = reading.settings(recipe)
     if isinstance(data, (str, pathlib.Path)):
         settings, data = {"dataset": str(data), **settings}, None
     elif data is not None:
