@@ -550,6 +550,10 @@ def test_the_table_of_a_front_says_what_nothing_beats(fronts):
         assert (row["unbeaten_by_bytes"] == "True") == (not better)
     page = (fronts.folder / "report.html").read_text()
     assert "The front" in page and "macs60" in page
+    # Each mark says its name, in each of the three figures.
+    for row in rows:
+        name = f"{row['network']}.{row['precision']}"
+        assert page.count(f"<title>{name}</title>") == 3
 
 
 def test_the_app_and_the_page_show_any_network_of_a_front(fronts, tmp_path):

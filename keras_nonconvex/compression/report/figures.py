@@ -1,6 +1,7 @@
 """The figures of the page, as SVG text."""
 
 import io
+import re
 
 import matplotlib
 import matplotlib.figure
@@ -84,7 +85,15 @@ def fronts(rows):
     Returns:
         A list of SVG texts. Points that nothing beats are filled.
     """
-    return [_svg(_front(rows, cost)) for cost in COSTS]
+    # A browser shows the title of what the pointer is at.
+    return [
+        re.sub(
+            rf'<g id="({cost}:([^"]+))">',
+            r'<g id="\1"><title>\2</title>',
+            _svg(_front(rows, cost)),
+        )
+        for cost in COSTS
+    ]
 
 
 def _front(rows, cost):
