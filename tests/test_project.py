@@ -31,7 +31,7 @@ LAYERS = [
     {"sparsity"},
     {"callbacks"},
     {"training"},
-    {"compression"},
+    {"compression", "experiments"},
     {"__main__"},
 ]
 REGULARIZERS = [

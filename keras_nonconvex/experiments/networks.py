@@ -1,0 +1,32 @@
+"""Networks as the papers feed them."""
+
+import keras
+import numpy as np
+
+
+def normalized(model, mean, std):
+    """A network of images in [0, 1] that subtracts a mean first.
+
+    The layers of the model are built anew, behind
+    `keras.layers.Normalization`: `(x - mean) / std`.
+
+    Args:
+        model: A functional model whose weights are not trained yet.
+        mean: A tuple: the mean of each channel.
+        std: A tuple: its standard deviation.
+
+    Returns:
+        A functional model with the same layer names.
+    """
+    inputs = keras.Input(model.input_shape[1:], name=model.input.name)
+    x = keras.layers.Normalization(
+        mean=mean, variance=np.square(std), name="normalization"
+    )(inputs)
+
+    def call(layer, *args, **kwargs):
+        args = keras.tree.map_structure(lambda a: x if a is inputs else a, args)
+        return layer(*args, **kwargs)
+
+    return keras.models.clone_model(
+        model, input_tensors=inputs, call_function=call
+    )

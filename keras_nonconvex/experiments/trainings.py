@@ -1,0 +1,118 @@
+"""One training of an experiment, which goes on where it was stopped."""
+
+import json
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+
+from keras_nonconvex import files
+from keras_nonconvex import terminal
+
+EVALUATED = 256
+
+
+def drops(rate, factor, at, epochs, steps):
+    """A learning rate that falls in steps.
+
+    Args:
+        rate: The rate at the start.
+        factor: What it is multiplied by at each drop.
+        at: A sequence of numbers in (0, 1): the share of the training after
+            which each drop comes.
+        epochs: An integer: the epochs of the training.
+        steps: An integer: the steps of an epoch. Drops come between epochs.
+
+    Returns:
+        A `keras.optimizers.schedules.PiecewiseConstantDecay`.
+    """
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [round(share * epochs) * steps for share in at],
+        [rate * factor**i for i in range(len(at) + 1)],
+    )
+
+
+def trained(
+    path,
+    make,
+    split,
+    epochs,
+    batch_size,
+    seed=0,
+    augment=None,
+    validation=None,
+    callbacks=(),
+):
+    """The network that a training leaves, from a file if it was trained.
+
+    An interrupted training goes on after its last complete epoch. It trains
+    in whole batches: what is left of an epoch waits for another one.
+
+    Args:
+        path: A string or path: the `.keras` file of the trained network.
+        make: A function without arguments that returns a compiled model.
+        split: A `datasets.Split`: the images to train on.
+        epochs: An integer >= 1.
+        batch_size: An integer >= 1.
+        seed: An integer: everything random depends on it. Defaults to `0`.
+        augment: A dict of random changes, as `Split.dataset` takes it.
+            Defaults to `None`.
+        validation: A `datasets.Split` that is measured after each epoch.
+            Defaults to `None`.
+        callbacks: A sequence of Keras callbacks. Defaults to `()`.
+
+    Returns:
+        The trained model.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        return files.load_model(path)
+    keras.utils.set_random_seed(seed)
+    model = make()
+    backups = path.with_suffix(".backup")
+    console = terminal.console()
+    steps = max(len(split) // batch_size, 1)
+    images = split.dataset(
+        batch_size,
+        shuffle=True,
+        seed=seed,
+        augment=augment,
+        epoch=_epochs_done(backups),
+    )
+    model.fit(
+        images.take(steps),
+        validation_data=validation and validation.dataset(EVALUATED),
+        epochs=epochs,
+        # The data shuffles itself.
+        shuffle=False,
+        verbose=0,
+        callbacks=[
+            *callbacks,
+            terminal.Epochs(console, path.stem),
+            keras.callbacks.BackupAndRestore(
+                str(backups), double_checkpoint=True, delete_checkpoint=False
+            ),
+        ],
+    )
+    files.save_model(model, path)
+    shutil.rmtree(backups, ignore_errors=True)
+    return model
+
+
+def _epochs_done(backups):
+    """The number of epochs that a backup holds."""
+    found = backups / "training_metadata.json"
+    return json.loads(found.read_text())["epoch"] if found.is_file() else 0
+
+
+def accuracy(model, split):
+    """The share of the images whose class is the model's first choice.
+
+    Args:
+        model: A Keras model of class scores.
+        split: A `datasets.Split`.
+    """
+    x, y = split.arrays()
+    found = model.predict(x, batch_size=EVALUATED, verbose=0).argmax(-1)
+    return float((found == np.ravel(y)).mean())

@@ -1,0 +1,122 @@
+"""Experiments: rows that add up, trainings that go on, data as papers do it."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_nonconvex as knc
+from keras_nonconvex import experiments
+
+
+def table(path):
+    return experiments.Table(
+        path,
+        "A table",
+        {
+            "penalty": lambda rows: rows[0]["penalty"],
+            "error": lambda rows: experiments.spread(rows, "error"),
+        },
+        ["what a reader has to know"],
+    )
+
+
+def test_rows_are_made_once_and_their_seeds_share_a_line(tmp_path):
+    made = []
+
+    def row(penalty, seed, error):
+        made.append((penalty, seed))
+        return {"error": error}
+
+    for _ in range(2):
+        for penalty, seed, error in (
+            ("l1", 0, 1.0),
+            ("tl1", 0, 3.0),
+            ("l1", 1, 2.0),
+        ):
+            settings = {"penalty": penalty, "seed": seed}
+            found = table(tmp_path / "x.json").row(
+                settings,
+                lambda p=penalty, s=seed, e=error: row(p, s, e),
+            )
+            assert found["error"] == error
+    assert made == [("l1", 0), ("tl1", 0), ("l1", 1)]
+    rows = json.loads((tmp_path / "x.json").read_text())
+    assert [row["error"] for row in rows] == [1.0, 3.0, 2.0]
+    text = (tmp_path / "x.md").read_text()
+    assert "| l1 | 1.50 (1.00 to 2.00) |" in text
+    assert "| tl1 | 3.00 |" in text
+    assert "- what a reader has to know" in text
+
+
+def test_the_rate_drops_at_its_shares_of_the_training():
+    rate = experiments.drops(1.0, 0.1, (0.5, 0.75), epochs=8, steps=3)
+    steps = np.asarray([rate(step) for step in (0, 12, 13, 18, 19)])
+    np.testing.assert_allclose(steps, [1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
+
+
+def test_a_normalized_network_is_the_network_of_normalized_images():
+    model = knc.models.lenet5()
+    made = experiments.normalized(model, (0.3,), (0.5,))
+    assert [layer.name for layer in made.layers[2:]] == [
+        layer.name for layer in model.layers[1:]
+    ]
+    made.set_weights(made.get_weights()[:-8] + model.get_weights())
+    x = np.random.default_rng(0).uniform(size=(3, 28, 28, 1)).astype("float32")
+    np.testing.assert_allclose(
+        made.predict(x, verbose=0),
+        model.predict((x - 0.3) / 0.5, verbose=0),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+class Stop(Exception):
+    """What a test is stopped by."""
+
+
+def test_a_stopped_training_ends_as_if_it_had_not_been(tmp_path):
+    data = knc.datasets.splits("digits")
+
+    def make():
+        inputs = keras.Input((28, 28, 1))
+        x = keras.layers.Flatten()(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(10)(x))
+        model.compile(
+            keras.optimizers.SGD(0.01, momentum=0.9),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        return model
+
+    def train(name, callbacks=()):
+        return experiments.trained(
+            tmp_path / name,
+            make,
+            data.train,
+            epochs=3,
+            batch_size=256,
+            augment={"crop": 2},
+            callbacks=callbacks,
+        )
+
+    def stop(epoch, logs):
+        if epoch == 2:
+            raise Stop
+
+    stopping = keras.callbacks.LambdaCallback(on_epoch_begin=stop)
+    with pytest.raises(Stop):
+        train("stopped.keras", [stopping])
+    assert not (tmp_path / "stopped.keras").exists()
+    whole, stopped = train("whole.keras"), train("stopped.keras")
+    for a, b in zip(whole.get_weights(), stopped.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert sorted(f.name for f in tmp_path.iterdir()) == [
+        "stopped.keras",
+        "whole.keras",
+    ]
+    again = train("whole.keras", [stopping])
+    assert experiments.accuracy(again, data.test) == experiments.accuracy(
+        whole, data.test
+    )
+    assert experiments.accuracy(again, data.test) > 0.5
