@@ -220,3 +220,35 @@ def test_a_channel_that_one_of_two_kernels_does_not_read_goes(weight):
     plan = pruned(model, criterion=None, budget=None)
     (row,) = [row for row in plan.layers if row.name == "a"]
     assert row.keep == [True, False, True, False, True]
+
+
+def test_what_a_layer_without_a_rule_mixes_is_not_constant():
+    """Its outputs are tied with its inputs where both are added up."""
+    inputs = keras.Input((5,))
+    x = layers.EinsumDense("ab,byz->ayz", (2, 2), bias_axes="yz", name="front")(
+        inputs
+    )
+    x = layers.Add()([x, ops.roll(x, 1, axis=-1)])
+    x = layers.GlobalMaxPooling1D()(layers.Conv1D(3, 1, name="back")(x))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    models.randomize(model, 0)
+    front, back = model.get_layer("front"), model.get_layer("back")
+    front.kernel.assign(np.array(front.kernel) * [0.0, 1.0])
+    back.kernel.assign(np.array(back.kernel) * [[1.0], [0.0]])
+    pruned(model, budget=None)
+
+
+def test_constants_of_several_inputs_of_a_layer_are_told_apart():
+    """The first channel of the query and that of the value are two."""
+    inputs = keras.Input((5, 3))
+    query = layers.Dense(4, name="query")(inputs)
+    value = layers.Dense(4, name="value")(inputs)
+    attention = layers.MultiHeadAttention(2, 3, use_bias=False, name="a")
+    model = keras.Model(inputs, layers.Dense(2)(attention(query, value)))
+    models.randomize(model, 0)
+    for name in ("query", "value"):
+        layer = model.get_layer(name)
+        layer.kernel.assign(np.array(layer.kernel) * [0.0, 1.0, 1.0, 1.0])
+    plan = pruned(model, budget=None)
+    for name in ("query", "value"):
+        assert kept(plan, name) == (4, 4)

@@ -723,3 +723,32 @@ def test_models_without_a_graph_are_refused():
         pruning.plan(model)
     with pytest.raises(ValueError, match="must be a keras.Model"):
         pruning.plan("model.keras")
+
+
+def test_one_channel_of_a_layer_is_enough_in_whichever_set_of_classes():
+    """A concatenation that a convolution in groups reads has three sets."""
+    inputs = keras.Input((6, 6, 3))
+    parts = [
+        layers.Conv2D(5, 1, name="first")(inputs),
+        layers.Conv2D(4, 1, name="second")(inputs),
+    ]
+    x = layers.ReLU()(layers.Concatenate()(parts))
+    x = layers.Conv2D(6, 1, groups=3, name="grouped")(x)
+    x = layers.Dense(2)(layers.GlobalMaxPooling2D()(x))
+    model = models.randomize(keras.Model(inputs, x), 0)
+    # The set in the middle has two channels of one and one of the other.
+    for name, strong in (("first", [3, 4]), ("second", [0])):
+        kernel = np.array(model.get_layer(name).kernel)
+        kernel[..., strong] *= 10
+        model.get_layer(name).kernel.assign(kernel)
+    plan = pruning.plan(model, "group_norm", {"params": 1e-9}, 1)
+    kept = {layer.name: layer.keep for layer in plan.layers}
+    assert kept["first"] == [False, False, False, True, True]
+    assert kept["second"] == [True, False, False, False]
+    assert kept["grouped"] == [False, False, True, True, False, False]
+    np.testing.assert_allclose(
+        run(plan.apply(model), x0 := images(model))[0],
+        run(plan.mask(model), x0)[0],
+        rtol=1e-4,
+        atol=1e-5,
+    )

@@ -1,5 +1,6 @@
 """Selection: which classes go, given scores and what is allowed."""
 
+import collections
 import math
 
 import numpy as np
@@ -48,6 +49,8 @@ class Selection:
         }
         # Groups of classes of which at least one has to stay.
         self.groups = []
+        if min_channels == 1 and max_ratio == 1.0:
+            self._share_the_least()
         # Classes that stay whatever their scores are.
         self.held = np.arange(0)
         ranks = scores if ranking == "global" else self._ranks_in_blocks()
@@ -76,6 +79,19 @@ class Selection:
                 others = {name: fixed[name] for name in names}
                 blocks.append(Block(names, roots, sizes, others))
         return blocks
+
+    def _share_the_least(self):
+        """One channel of a layer is enough, in whichever of its blocks."""
+        made = collections.defaultdict(list)
+        for block in self.blocks:
+            for name in block.names:
+                made[name].append(block.roots)
+        for i, block in enumerate(self.blocks):
+            if not block.fixed and all(len(made[n]) > 1 for n in block.names):
+                self.emptied.add(i)
+        some = [np.concatenate(roots) for roots in made.values() if roots[1:]]
+        # No layer stays for a superfluous channel alone.
+        self.groups = [r for r in some if not self.superfluous[r].all()]
 
     def _ranks_in_blocks(self):
         ranks = np.full(len(self.trace), np.inf)

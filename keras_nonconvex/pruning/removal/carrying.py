@@ -36,9 +36,8 @@ class Reading:
         uniform: One bool per place, whether a bias could be the constant.
         size: The greatest magnitude of each.
         kinds: One int per place: those of one kind are multiples of each
-            other, and read by the same filters. It is -1 for what is zero
-            , not finite, or
-            another one at another size.
+            other, and read by the same filters. It is -1 for what is zero,
+            not finite, or another one at another size.
 
     Args:
         trace: A `Trace`.

@@ -83,6 +83,9 @@ class Constants:
         if (id(call.node), call.path) in self._in_training:
             # Noise, and what a batch has in common.
             constant = dropped = _NONE
+        elif id(call.operation) in self.trace.not_followed:
+            # Its outputs may have been tied with what enters it.
+            constant = _NONE
         elif any(use.role == "filter" for use in uses):
             constant = self._without_weights(call.operation, call.inputs)
         elif mixes and not (

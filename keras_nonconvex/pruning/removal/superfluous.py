@@ -79,7 +79,7 @@ class Superfluous:
             carrying.Reading(self.trace, self.constants, use, arrival)
             for use in arrival.uses
         ]
-        levels = {}
+        held = []
         for level in arriving.levels(
             self.trace, self.constant, arrival.calls, arrival.images
         ):
@@ -87,14 +87,15 @@ class Superfluous:
                 can and self.on_constant == "fold" and level.foldable
             )
             if not level.zero and not bias and _read(level, readings):
-                levels[level.axis, level.place] = level
+                held.append(level)
+        at = {(level.axis, level.place) for level in held}
         cells, carried = [], set()
         carries = self.on_constant == "carry" and rule.sums_channels(layer)
         for reading in readings if carries else ():
             if reading.axis is None:
                 continue
             needs = np.array(
-                [(reading.axis, place) in levels for place in reading.places],
+                [(reading.axis, place) in at for place in reading.places],
                 dtype=bool,
             )
             name = self.trace.names[id(layer)]
@@ -109,8 +110,9 @@ class Superfluous:
             for root in cell.needs.tolist()
             if cell.carriers.tolist() == [root]
         }
-        for key, level in levels.items():
-            if key not in carried or level.root in alone:
+        for level in held:
+            by_others = (level.axis, level.place) in carried
+            if not by_others or level.root in alone:
                 reasons[level.root] = level.reason(layer, can)
         return cells
 
