@@ -82,7 +82,27 @@ def cnn4(input_shape=(28, 28, 1), classes=10, dropout=0.5, name="cnn4"):
     return keras.Model(inputs, x, name=name)
 
 
-def vgg16(input_shape=(32, 32, 3), classes=10, name="vgg16"):
+def vgg11(input_shape=(32, 32, 3), classes=10, width=1.0, name="vgg11"):
+    """VGG-11 with batch normalisation: 9,228,362 trainable parameters.
+
+    The same as `vgg19`, with 1, 1, 2, 2, 2 convolutions. Simonyan, Zisserman
+    2015.
+
+    Args:
+        input_shape: The shape of an image, (height, width, channels).
+            Defaults to `(32, 32, 3)`.
+        classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        width: A number above 0, the factor on the filters of all
+            convolutions. Defaults to `1.0`.
+        name: A string, the name of the model. Defaults to `"vgg11"`.
+
+    Returns:
+        A functional `keras.Model` that gives probabilities.
+    """
+    return _vgg((1, 1, 2, 2, 2), width, input_shape, classes, name)
+
+
+def vgg16(input_shape=(32, 32, 3), classes=10, width=1.0, name="vgg16"):
     """VGG-16 with batch normalisation: 14,724,042 trainable parameters.
 
     The same as `vgg19`, with 2, 2, 3, 3, 3 convolutions. Simonyan, Zisserman
@@ -92,15 +112,17 @@ def vgg16(input_shape=(32, 32, 3), classes=10, name="vgg16"):
         input_shape: The shape of an image, (height, width, channels).
             Defaults to `(32, 32, 3)`.
         classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        width: A number above 0, the factor on the filters of all
+            convolutions. Defaults to `1.0`.
         name: A string, the name of the model. Defaults to `"vgg16"`.
 
     Returns:
         A functional `keras.Model` that gives probabilities.
     """
-    return _vgg((2, 2, 3, 3, 3), input_shape, classes, name)
+    return _vgg((2, 2, 3, 3, 3), width, input_shape, classes, name)
 
 
-def vgg19(input_shape=(32, 32, 3), classes=10, name="vgg19"):
+def vgg19(input_shape=(32, 32, 3), classes=10, width=1.0, name="vgg19"):
     """VGG-19 with batch normalisation: 20,035,018 trainable parameters.
 
     Five blocks of 2, 2, 4, 4, 4 times conv 3x3 (no bias) - BN - ReLU with 64,
@@ -112,12 +134,14 @@ def vgg19(input_shape=(32, 32, 3), classes=10, name="vgg19"):
         input_shape: The shape of an image, (height, width, channels).
             Defaults to `(32, 32, 3)`.
         classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        width: A number above 0, the factor on the filters of all
+            convolutions. Defaults to `1.0`.
         name: A string, the name of the model. Defaults to `"vgg19"`.
 
     Returns:
         A functional `keras.Model` that gives probabilities.
     """
-    return _vgg((2, 2, 4, 4, 4), input_shape, classes, name)
+    return _vgg((2, 2, 4, 4, 4), width, input_shape, classes, name)
 
 
 def resnet(
@@ -314,6 +338,7 @@ def mobilenet_v1(
 NETWORKS = {
     "lenet5": lenet5,
     "cnn4": cnn4,
+    "vgg11": vgg11,
     "vgg16": vgg16,
     "vgg19": vgg19,
     "resnet18": resnet18,
@@ -332,8 +357,8 @@ def get(name):
     """The function that builds a network, by the network's name.
 
     Args:
-        name: A string, a key of `NETWORKS`: `"lenet5"`, `"cnn4"`, `"vgg16"`,
-            `"vgg19"`, `"resnet18"`, `"resnet20"`, `"resnet56"`,
+        name: A string, a key of `NETWORKS`: `"lenet5"`, `"cnn4"`, `"vgg11"`,
+            `"vgg16"`, `"vgg19"`, `"resnet18"`, `"resnet20"`, `"resnet56"`,
             `"resnet110"`, `"resnet164"`, `"densenet40"`, `"wrn28_10"`,
             `"wrn40_1"` or `"mobilenet_v1"`.
 
@@ -393,9 +418,10 @@ def _classifier(inputs, x, classes, name):
     return keras.Model(inputs, x, name=name)
 
 
-def _vgg(depths, input_shape, classes, name):
+def _vgg(depths, width, input_shape, classes, name):
+    checks.number("width", width, "a number above 0", lambda v: v > 0.0)
     x = inputs = keras.Input(input_shape, name="image")
-    widths = (64, 128, 256, 512, 512)
+    widths = [max(1, round(n * width)) for n in (64, 128, 256, 512, 512)]
     for block, (n, filters) in enumerate(zip(depths, widths, strict=True), 1):
         if block > 1:
             x = layers.MaxPooling2D(name=f"pool{block - 1}")(x)

@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 import keras_nonconvex as knc
+from keras_nonconvex.flops import slimming_flops
 
 
 def test_lenet5():
@@ -16,6 +17,36 @@ def test_lenet5():
     assert found.filters == 580
     assert found.zero_filters == 0
     assert "431,080" in str(found)
+
+
+def test_flops_of_the_slimming_papers_by_hand():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    x = layers.BatchNormalization()(layers.MaxPooling2D(2)(x))
+    x = keras.ops.relu(layers.ReLU()(x))
+    x = layers.GlobalAveragePooling2D()(layers.Concatenate()([x, x]))
+    model = keras.Model(inputs, layers.Dense(5, use_bias=False)(x))
+    conv = 64 * 4 * (2 * 27 + 1 + 1)
+    pooled = 16 * 4 * (4 + 2 + 1 + 1)
+    assert slimming_flops(model) == conv + pooled + 16 * 8 + 2 * 8 * 5
+    # Called twice, a model counts twice.
+    again = keras.Input((8, 8, 3))
+    twice = keras.Model(again, [model(again), model(again)])
+    assert slimming_flops(twice) == 2 * slimming_flops(model)
+
+
+def test_flops_of_an_unknown_layer_are_refused():
+    class Own(layers.Layer):
+        def build(self, shape):
+            self.matrix = self.add_weight((shape[-1], 2), name="matrix")
+
+        def call(self, x):
+            return keras.ops.matmul(x, self.matrix)
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Own(name="own")(inputs))
+    with pytest.raises(ValueError, match="Received: layer 'own'"):
+        slimming_flops(model)
 
 
 def test_macs_against_tensorflow_profiler():

@@ -13,12 +13,16 @@ from helpers import run
 from keras import layers
 
 import keras_nonconvex as knc
+from keras_nonconvex import graph
 from keras_nonconvex import models as networks
+from keras_nonconvex.flops import call_flops
+from keras_nonconvex.flops import slimming_flops
 
 # Trainable parameters with 10 and with 100 classes.
 PARAMS = {
     "lenet5": (431_080, 476_170),
     "cnn4": (1_087_010, 1_177_100),
+    "vgg11": (9_228_362, 9_274_532),
     "vgg16": (14_724_042, 14_770_212),
     "vgg19": (20_035_018, 20_081_188),
     "resnet18": (11_173_962, 11_220_132),
@@ -61,25 +65,6 @@ def layers_of(model, kind):
 
 def bn_channels(model):
     return size(bn.gamma for bn in layers_of(model, layers.BatchNormalization))
-
-
-def flops(layer):
-    """FLOPs of one layer by the counter of the slimming papers."""
-    entries = math.prod(layer.output.shape[1:])
-    match layer:
-        case layers.Conv2D():
-            return 2 * math.prod(layer.kernel.shape[:3]) * entries
-        case layers.Dense():
-            return (2 * layer.kernel.shape[0] + 1) * entries
-        case layers.BatchNormalization():
-            return 2 * entries
-        case layers.ReLU():
-            return entries
-        case layers.MaxPooling2D() | layers.AveragePooling2D():
-            return math.prod(layer.pool_size) * entries
-        case layers.GlobalAveragePooling2D():
-            return math.prod(layer.input.shape[1:])
-    return 0
 
 
 def test_every_network_is_counted():
@@ -126,10 +111,24 @@ def test_bn_channels(name):
 def test_flops(name):
     model = built(name)
     total, twice_macs, unseen = FLOPS[name]
-    seen = [layer for layer in model.layers if layer.name not in unseen]
-    assert len(seen) == len(model.layers) - len(unseen)
-    assert sum(flops(layer) for layer in seen) == total
+    counted = {c.operation.name: call_flops(c) for c in graph.calls(model)}
+    assert all(counted[name] > 0 for name in unseen)
+    assert sum(counted.values()) == slimming_flops(model)
+    assert slimming_flops(model) - sum(map(counted.get, unseen)) == total
     assert 2 * knc.summary(model).macs == twice_macs
+
+
+def test_a_narrow_vgg_has_the_same_layers_with_fewer_filters():
+    narrow, wide = networks.vgg11(width=0.25), built("vgg11")
+    assert [v.name for v in narrow.layers] == [v.name for v in wide.layers]
+    for ours, full in zip(narrow.layers, wide.layers, strict=True):
+        if isinstance(ours, layers.Conv2D):
+            assert 4 * ours.filters == full.filters
+    # 9 (3 16 + 16 32 + 32 64 + 64 64 + 64 128 + 3 128 128), two for each of
+    # 688 scales, and a dense layer of 10 units.
+    assert size(narrow.trainable_weights) == 576_432 + 1376 + 1290
+    with pytest.raises(ValueError, match="above 0. Received: width=0$"):
+        networks.vgg11(width=0)
 
 
 @pytest.mark.parametrize("name", NEURONS)
@@ -209,7 +208,7 @@ def test_mobilenet_stem(side, strides):
     "build",
     [
         networks.cnn4,
-        networks.vgg16,
+        functools.partial(networks.vgg11, width=0.25),
         functools.partial(networks.resnet, 8),
         functools.partial(networks.resnet, 8, shortcut="conv"),
         functools.partial(networks.resnet_v2, 11),

@@ -26,7 +26,7 @@ LAYERS = [
     {"data_loss"},
     {"penalties", "layouts", "constraints"},
     {"regularizers", "macs"},
-    {"counts"},
+    {"counts", "flops"},
     {"solvers", "pruning"},
     {"sparsity"},
     {"callbacks"},
