@@ -101,6 +101,13 @@ CASES = {
         ),
         rate=0.2,
     ),
+    # The same problem as that of the splitting.
+    "ProximalSlimming": Case(
+        make=lambda: knc.solvers.ProximalSlimming(beta=2.0),
+        answer=lambda reg, w0: reg.proximal(w0, 1.0 + 1.0 / 2.0),
+        zeros="after fit",
+        refused=(lambda: knc.solvers.ProximalSlimming(beta=0.0),),
+    ),
     "ADMM": Case(
         make=lambda: knc.solvers.ADMM(
             knc.constraints.MaxNonzero(7), rho=2.0, stage=100

@@ -46,7 +46,7 @@ SOLVERS = [
     {"state", "step_size", "half_space", "batches"},
     {"base"},
     {"proximal"},
-    {"splitting", "admm", "subgradient"},
+    {"splitting", "admm", "slimming", "subgradient"},
 ]
 CALLBACKS = [{"state", "freeze"}]
 COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]

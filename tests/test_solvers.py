@@ -196,6 +196,80 @@ def test_splitting_moves_groups_where_there_is_no_elementwise_term():
     np.testing.assert_allclose(found[:, 0], w0[:, 0], atol=1e-6)
 
 
+# ---- proximal slimming
+
+
+def test_slimming_takes_the_papers_two_steps():
+    """gamma <- (alpha gamma + beta xi) / (alpha + beta), and so on."""
+    strength, beta, rate, momentum = 0.3, 2.0, 0.1, 0.9
+    model, x, y, w0 = least_squares(
+        knc.Elementwise(knc.penalties.L1(), strength)
+    )
+    solver = knc.solvers.ProximalSlimming(beta, "learning_rate", "gamma")
+    optimizer = keras.optimizers.SGD(rate, momentum=momentum)
+    with pytest.warns(UserWarning, match="step='learning_rate'"):
+        model.compile(optimizer, "mse", solver=solver)
+    alpha = 1.0 / rate
+    gamma = np.array(kernel_of(model))
+    xi, velocity = gamma, 0.0
+    fit_full_batches(model, x, y, 7)
+    for _ in range(7):
+        velocity = momentum * velocity - rate * (gamma - w0)
+        gamma = (alpha * (gamma + velocity) + beta * xi) / (alpha + beta)
+        xi = (alpha * xi + beta * gamma) / (alpha + beta)
+        xi = soft(xi, strength / (alpha + beta))
+    np.testing.assert_allclose(kernel_of(model), gamma, rtol=1e-5)
+    copy = model.solver_state.like("xi", model.layers[-1].kernel)
+    np.testing.assert_allclose(np.array(copy), xi, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer, step, weight, penalise",
+    [
+        ("momentum", "auto", 1.0, knc.GroupLasso),
+        # As theirs: the data loss weighs 1 / (1 - momentum) times as much.
+        ("momentum", "learning_rate", 10, None),
+        ("adam", "auto", 1.0, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:step='learning_rate'")
+def test_slimming_reaches_the_minimiser_of_the_split_problem(
+    optimizer, step, weight, penalise
+):
+    # weight ||gamma - W0||^2 / 2 + r(xi) + beta / 2 ||gamma - xi||^2.
+    beta = 3.0
+    reach = 1.0 / weight + 1.0 / beta
+    reg = knc.Elementwise(knc.penalties.TransformedL1(), 0.13 / reach)
+    if penalise:
+        reg = penalise(0.6 / reach)
+    model, x, y, w0 = least_squares(reg)
+    solver = knc.solvers.ProximalSlimming(beta, step, "gamma")
+    model.compile(OPTIMIZERS[optimizer](), "mse", solver=solver)
+    fit_full_batches(model, x, y, 900)
+    xi = keras.ops.convert_to_numpy(reg.proximal(w0, reach))
+    gamma = (weight * w0 + beta * xi) / (weight + beta)
+    np.testing.assert_allclose(kernel_of(model), gamma, atol=1e-5)
+    copy = np.array(model.solver_state.like("xi", model.layers[-1].kernel))
+    np.testing.assert_allclose(copy, xi, atol=1e-5)
+    np.testing.assert_array_equal(copy == 0, xi == 0)
+    assert (xi == 0).any() and (xi != 0).any()
+    # xi takes the place of gamma at the end, if asked.
+    with model.solver.finished(model):
+        np.testing.assert_allclose(kernel_of(model), gamma, atol=1e-5)
+    model.solver.return_ = "xi"
+    with model.solver.finished(model):
+        np.testing.assert_array_equal(kernel_of(model), copy)
+
+
+def test_slimming_starts_from_weights_that_came_after_compiling():
+    model, x, y, w0 = least_squares(REGULARIZERS["l1"]())
+    model.compile("sgd", "mse", solver=knc.solvers.ProximalSlimming(1e6))
+    model.set_weights([w0])
+    fit_full_batches(model, x, y, 1)
+    # A stale copy would have pulled the weights back to their first values.
+    np.testing.assert_allclose(kernel_of(model), w0, atol=0.01)
+
+
 # ---- ADMM
 
 

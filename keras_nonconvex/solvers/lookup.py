@@ -4,12 +4,19 @@ from keras_nonconvex.regularizers import lookup
 from keras_nonconvex.solvers.admm import ADMM
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.proximal import ProximalGradient
+from keras_nonconvex.solvers.slimming import ProximalSlimming
 from keras_nonconvex.solvers.splitting import VariableSplitting
 from keras_nonconvex.solvers.subgradient import Subgradient
 
 REGISTRY = {
     cls.__name__: cls
-    for cls in (ADMM, ProximalGradient, Subgradient, VariableSplitting)
+    for cls in (
+        ADMM,
+        ProximalGradient,
+        ProximalSlimming,
+        Subgradient,
+        VariableSplitting,
+    )
 }
 
 

@@ -184,13 +184,9 @@ class ProximalGradient(Solver):
 
     def _own_proxes(self, model, targets, before, reach, lr, updated):
         """The new values of the weights that have a penalty of their own."""
-        points, steps = [], []
-        for (variable, reg), old in zip(targets, before.values, strict=True):
-            point, step = self._point_and_step(
-                model.optimizer, variable, reg, old, reach, lr
-            )
-            points.append(point)
-            steps.append(step)
+        points, steps = self._points_and_steps(
+            model, targets, before, reach, lr
+        )
         return self._prox(
             [reg for _, reg in targets],
             points,
@@ -244,6 +240,17 @@ class ProximalGradient(Solver):
         last = model.coupled.last([read(v) for v in variables])
         if last is not None:
             assign(variables, last)
+
+    def _points_and_steps(self, model, targets, before, reach, lr):
+        """Where each prox is taken, and its step: two lists."""
+        points, steps = [], []
+        for (variable, reg), old in zip(targets, before.values, strict=True):
+            point, step = self._point_and_step(
+                model.optimizer, variable, reg, old, reach, lr
+            )
+            points.append(point)
+            steps.append(step)
+        return points, steps
 
     def _point_and_step(self, optimizer, variable, reg, old, reach, lr):
         now = read(variable)

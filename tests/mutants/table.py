@@ -390,6 +390,21 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        SOLVERS + "slimming.py",
+        "(1.0 - way) * xi + way * gamma",
+        "(1.0 - way) * gamma + way * xi",
+        "tests/test_solvers.py::test_slimming_takes_the_papers_two_steps",
+    ),
+    Mutant(
+        SOLVERS + "slimming.py",
+        "if epoch == 0:",
+        "if epoch < 0:",
+        (
+            "tests/test_solvers.py::"
+            "test_slimming_starts_from_weights_that_came_after_compiling"
+        ),
+    ),
+    Mutant(
         SOLVERS + "splitting.py",
         "1.0 / (self._beta_of(reg) * rise)",
         "1.0 / (self._beta_of(reg) + 0.0 * rise)",
