@@ -72,6 +72,68 @@ def test_a_normalized_network_is_the_network_of_normalized_images():
     )
 
 
+def test_columns_are_settings_shares_in_percent_and_the_number_of_seeds():
+    columns = experiments.columns(["penalty"], ["left"])
+    rows = [{"penalty": "l1", "left": left} for left in (0.25, 0.75)]
+    cells = {heading: cell(rows) for heading, cell in columns.items()}
+    assert cells == {
+        "penalty": "l1",
+        "left, %": "50.0 (25.0 to 75.0)",
+        "seeds": "2",
+    }
+
+
+def test_each_setting_has_a_file_of_its_own(tmp_path):
+    settings = {"penalty": "l1/2", "strength": 1e-4, "seed": 0}
+    path = experiments.file_of(tmp_path, settings)
+    assert path.parent == tmp_path and path.suffix == ".keras"
+    others = [{**settings, key: 7} for key in settings]
+    files = {experiments.file_of(tmp_path, other) for other in others}
+    assert len({path, *files}) == 4
+
+
+def test_the_command_can_be_run_again(monkeypatch, tmp_path):
+    (tmp_path / "scripts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    script = str(tmp_path / "scripts" / "slim.py")
+    monkeypatch.setattr("sys.argv", [script, "--penalty", "l1", "two words"])
+    text = "python scripts/slim.py --penalty l1 'two words'"
+    assert experiments.command() == text
+
+
+def test_a_part_has_fewer_training_images_and_all_others():
+    data = knc.datasets.splits("digits")
+    assert experiments.part(data, None) is data
+    assert experiments.part(data, 10**6) is data
+    part = experiments.part(data, 100)
+    for found, whole in ((part.test, data.test), (part.train, data.train)):
+        assert found.shape == whole.shape
+    assert len(part.train) == 100 and len(part.classes) == 10
+    for x, y in zip(part.test.arrays(), data.test.arrays(), strict=True):
+        np.testing.assert_array_equal(x, y)
+    whole = {x.tobytes() for x in data.train.arrays()[0]}
+    assert {x.tobytes() for x in part.train.arrays()[0]} <= whole
+
+
+def test_curves_go_through_the_means_over_seeds(tmp_path):
+    rows = [
+        {"penalty": p, "percent": x, "seed": seed, "pruned": y + seed}
+        for p in ("l1", "tl1")
+        for x, y in ((0.7, 1.0), (0.3, 2.0))
+        for seed in (0, 1)
+    ]
+    path = tmp_path / "figures" / "curves.svg"
+    figure = experiments.curves(
+        path, rows, ["penalty"], ("percent", "gone"), ["pruned", "seed"]
+    )
+    assert "<svg" in path.read_text()
+    pruned, _ = figure.axes
+    assert [line.get_label() for line in pruned.lines] == ["l1", "tl1"]
+    np.testing.assert_array_equal(
+        pruned.lines[0].get_xydata(), [[0.3, 2.5], [0.7, 1.5]]
+    )
+
+
 class Stop(Exception):
     """What a test is stopped by."""
 

@@ -1,21 +1,33 @@
 """Experiments in many sittings: the commands of the papers are made of this."""
 
+from keras_nonconvex.experiments.commands import command
 from keras_nonconvex.experiments.commands import parser
+from keras_nonconvex.experiments.figures import curves
+from keras_nonconvex.experiments.networks import STATISTICS
 from keras_nonconvex.experiments.networks import normalized
+from keras_nonconvex.experiments.parts import part
 from keras_nonconvex.experiments.table import Table
+from keras_nonconvex.experiments.table import columns
 from keras_nonconvex.experiments.table import over_seeds
 from keras_nonconvex.experiments.table import spread
 from keras_nonconvex.experiments.trainings import accuracy
 from keras_nonconvex.experiments.trainings import drops
+from keras_nonconvex.experiments.trainings import file_of
 from keras_nonconvex.experiments.trainings import trained
 
 __all__ = [
+    "STATISTICS",
     "Table",
     "accuracy",
+    "columns",
+    "command",
+    "curves",
     "drops",
+    "file_of",
     "normalized",
     "over_seeds",
     "parser",
+    "part",
     "spread",
     "trained",
 ]

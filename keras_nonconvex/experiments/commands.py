@@ -2,6 +2,8 @@
 
 import argparse
 import pathlib
+import shlex
+import sys
 
 
 def parser(text, datasets, networks, penalties, epochs, out):
@@ -77,6 +79,19 @@ def parser(text, datasets, networks, penalties, epochs, out):
         "stopped goes on from (default: %(default)s)",
     )
     return made
+
+
+def command():
+    """The command line by which this process was started.
+
+    Returns:
+        A string that a shell takes, from the name of the script on.
+    """
+    script = pathlib.Path(sys.argv[0])
+    folders = pathlib.Path.cwd()
+    if script.resolve().is_relative_to(folders):
+        script = script.resolve().relative_to(folders)
+    return shlex.join(["python", str(script), *sys.argv[1:]])
 
 
 def _whole(text):

@@ -3,6 +3,12 @@
 import keras
 import numpy as np
 
+_CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+_SVHN = ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
+# Name of a data set -> mean and standard deviation of its channels, as the
+# code of most papers has them.
+STATISTICS = {"cifar10": _CIFAR, "cifar100": _CIFAR, "svhn_cropped": _SVHN}
+
 
 def normalized(model, mean, std):
     """A network of images in [0, 1] that subtracts a mean first.

@@ -100,6 +100,31 @@ class Table:
         return keys[: keys.index("seed")]
 
 
+def columns(settings, shares):
+    """The columns of a table: settings, shares in percent, and the seeds.
+
+    Args:
+        settings: The keys of settings, a sequence.
+        shares: The keys of measured numbers in [0, 1], a sequence: the mean
+            over seeds with the smallest and largest value, in percent.
+
+    Returns:
+        A dict for `Table`.
+    """
+
+    def setting(key):
+        return lambda rows: str(rows[0][key])
+
+    def share(key):
+        return lambda rows: spread(rows, key, "{:.1f}", 100.0)
+
+    return {
+        **{key: setting(key) for key in settings},
+        **{f"{key}, %": share(key) for key in shares},
+        "seeds": lambda rows: str(len(rows)),
+    }
+
+
 def over_seeds(rows, keys):
     """Groups of rows that have the same values of some keys.
 

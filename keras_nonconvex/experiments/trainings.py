@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import keras
@@ -30,6 +31,22 @@ def drops(rate, factor, at, epochs, steps):
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         [round(share * epochs) * steps for share in at],
         [rate * factor**i for i in range(len(at) + 1)],
+    )
+
+
+def file_of(folder, settings):
+    """The file of the network that was trained by some settings.
+
+    Args:
+        folder: A string or path.
+        settings: A dict of strings, numbers and None.
+
+    Returns:
+        A path, the same for the same settings.
+    """
+    name = "-".join(map(str, settings.values()))
+    return (
+        pathlib.Path(folder) / f"{re.sub(r'[^-+=.A-Za-z0-9]', '_', name)}.keras"
     )
 
 
