@@ -36,6 +36,7 @@ OPTIONS = {
     "wrap": st.sampled_from(["none", "root", "square"]),
     "grouping": st.sampled_from(["feature", "neuron"]),
     "norm": st.sampled_from(["l2", "l1"]),
+    "layer_weight": st.sampled_from([None, "sqrt"]),
     "decay": st.just(0.0) | STRENGTHS,
 }
 

@@ -197,6 +197,17 @@ class Regularizer(keras.regularizers.Regularizer):
             return self
         return type(self).from_config({**self.get_config(), "groups": needed})
 
+    def for_layer(self, layer):
+        """Returns the same regularizer, told the layer that it acts on.
+
+        Most do not need to know: the kernel is enough. A `ProximalModel`
+        calls it when it is compiled.
+
+        Args:
+            layer: A built layer.
+        """
+        return self
+
     def get_config(self):
         config = {"strength": self.strength}
         # A subclass of a user may have no such argument.

@@ -10,13 +10,15 @@ anew.
 import keras
 
 from keras_nonconvex import layouts
+from keras_nonconvex import regularizers
 
 
 def fit(places):
-    """Fits groups to kernels that get them by an argument of an outer layer.
+    """Fits regularizers to the layers that they act on.
 
-    Such an argument serves kernels of several layouts, so nobody can write
-    the axes there.
+    An argument of an outer layer serves kernels of several layouts, so nobody
+    can write the axes of groups there. And some look at more of their layer
+    than the kernel.
 
     Args:
         places: Those of a model or layer, as `layouts.places` returns them.
@@ -30,6 +32,10 @@ def fit(places):
             slot.variable.regularizer = regularizer
             slot.variable.constraint = layouts.fitted(
                 slot.variable.constraint, slot
+            )
+        if isinstance(slot.variable.regularizer, regularizers.Regularizer):
+            slot.variable.regularizer = slot.variable.regularizer.for_layer(
+                layer
             )
 
 

@@ -390,6 +390,12 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "keras_nonconvex/regularizers/orthogonality.py",
+        "math.sqrt(rows) if",
+        "rows if",
+        "tests/test_orthogonality.py",
+    ),
+    Mutant(
         SOLVERS + "slimming.py",
         "(1.0 - way) * xi + way * gamma",
         "(1.0 - way) * gamma + way * xi",
