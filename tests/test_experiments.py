@@ -73,11 +73,13 @@ def test_a_normalized_network_is_the_network_of_normalized_images():
 
 
 def test_columns_are_settings_shares_in_percent_and_the_number_of_seeds():
-    columns = experiments.columns(["penalty"], ["left"])
-    rows = [{"penalty": "l1", "left": left} for left in (0.25, 0.75)]
+    columns = experiments.columns(["penalty", "images"], ["left"])
+    row = {"penalty": "l1", "images": None}
+    rows = [{**row, "left": left} for left in (0.25, 0.75)]
     cells = {heading: cell(rows) for heading, cell in columns.items()}
     assert cells == {
         "penalty": "l1",
+        "images": "-",
         "left, %": "50.0 (25.0 to 75.0)",
         "seeds": "2",
     }

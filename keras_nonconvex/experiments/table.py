@@ -104,7 +104,7 @@ def columns(settings, shares):
     """The columns of a table: settings, shares in percent, and the seeds.
 
     Args:
-        settings: The keys of settings, a sequence.
+        settings: The keys of settings, a sequence; None is shown as "-".
         shares: The keys of measured numbers in [0, 1], a sequence: the mean
             over seeds with the smallest and largest value, in percent.
 
@@ -113,7 +113,7 @@ def columns(settings, shares):
     """
 
     def setting(key):
-        return lambda rows: str(rows[0][key])
+        return lambda rows: "-" if rows[0][key] is None else str(rows[0][key])
 
     def share(key):
         return lambda rows: spread(rows, key, "{:.1f}", 100.0)
