@@ -117,7 +117,7 @@ def test_the_page_on_training_names_every_solver_and_callback():
         assert hasattr(knc, name), name
 
 
-PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

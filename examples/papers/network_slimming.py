@@ -129,8 +129,8 @@ def main():
     args = arguments()
     data = experiments.part(knc.datasets.splits(args.dataset), args.images)
     keys = ("dataset", "network", "images", "solver", "strength", "epochs")
-    own = ("penalty", "fine_tune", "percent")
-    columns = experiments.columns((*keys, *own), MEASURED)
+    keys_of_row = (*keys, "penalty", "fine_tune", "percent")
+    columns = experiments.columns(keys_of_row, MEASURED)
     note = f"`{experiments.command()}`"
     table = experiments.Table(args.out, "Network slimming", columns, [note])
     runs = itertools.product(args.seeds, args.penalty, args.percent)
@@ -141,7 +141,8 @@ def main():
             {"fine_tune": args.fine_tune, "percent": percent, **settings},
             functools.partial(measured, data, args, settings, percent),
         )
-    lines, x = ("penalty", "solver"), ("percent", "share of channels that go")
+    lines = ("penalty", "strength", "solver")
+    x = ("percent", "share of the channels that goes")
     path = args.out.with_suffix(".svg")
     experiments.curves(path, table.rows, lines, x, ACCURACIES[1:])
 
