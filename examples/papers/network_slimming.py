@@ -13,8 +13,8 @@ Test accuracies: trained with the penalty; pruned; refitted after that by
 What differs from the authors' code: a tenth of the training images is set
 aside, and the last epoch counts, not the best one on the test images; SVHN
 trains without its "extra" images; convolutions start from N(0, 2 / fan-in); a
-layer keeps one channel at least; channels whose scale is exactly zero leave
-their constant to the next layer; MCP and SCAD become flat at scales of 1.
+layer keeps one channel; channels of scale zero leave their constant to the
+next layer; MCP and SCAD become flat at scales of 1.
 """
 
 import functools
@@ -81,10 +81,10 @@ def fitted(data, args, settings, make, epochs, scales=None):
     """The network that a training with decay on all weights leaves."""
     steps = len(data.train) // BATCH
     decay = keras.regularizers.L2(DECAY / 2)
-    rules = {"*/gamma": scales or decay, "*/beta": decay, "*/bias": decay}
 
     def compiled():
-        model = knc.attach(make(), {**rules, "*": decay})
+        rules = dict.fromkeys(("*/beta", "*/bias", "*"), decay)
+        model = knc.attach(make(), {"*/gamma": scales or decay, **rules})
         rate = experiments.drops(RATE, 0.1, (0.5, 0.75), epochs, steps)
         sgd = keras.optimizers.SGD(rate, momentum=0.9)
         solver = SOLVERS[args.solver](args.beta)
@@ -129,8 +129,8 @@ def main():
     args = arguments()
     data = experiments.part(knc.datasets.splits(args.dataset), args.images)
     keys = ("dataset", "network", "images", "solver", "strength", "epochs")
-    keys_of_row = (*keys, "penalty", "fine_tune", "percent")
-    columns = experiments.columns(keys_of_row, MEASURED)
+    own = (*keys, "penalty", "fine_tune", "percent")
+    columns = experiments.columns(own, MEASURED)
     note = f"`{experiments.command()}`"
     table = experiments.Table(args.out, "Network slimming", columns, [note])
     runs = itertools.product(args.seeds, args.penalty, args.percent)
@@ -141,10 +141,9 @@ def main():
             {"fine_tune": args.fine_tune, "percent": percent, **settings},
             functools.partial(measured, data, args, settings, percent),
         )
-    lines = ("penalty", "strength", "solver")
-    x = ("percent", "share of the channels that goes")
-    path = args.out.with_suffix(".svg")
-    experiments.curves(path, table.rows, lines, x, ACCURACIES[1:])
+    lines, x = ("penalty", "strength", "solver"), ("percent", "share gone")
+    svg = args.out.with_suffix(".svg")
+    experiments.curves(svg, table.rows, lines, x, ACCURACIES[1:])
 
 
 if __name__ == "__main__":
