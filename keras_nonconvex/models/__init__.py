@@ -14,8 +14,10 @@ from keras_nonconvex.models.densenet import densenet40
 from keras_nonconvex.models.lookup import NETWORKS
 from keras_nonconvex.models.lookup import get
 from keras_nonconvex.models.mobilenet import mobilenet_v1
+from keras_nonconvex.models.plain import alexnet
 from keras_nonconvex.models.plain import cnn4
 from keras_nonconvex.models.plain import lenet5
+from keras_nonconvex.models.plain import vgg_a
 from keras_nonconvex.models.preactivation import resnet_v2
 from keras_nonconvex.models.preactivation import wide_resnet
 from keras_nonconvex.models.residual import resnet
@@ -26,6 +28,7 @@ from keras_nonconvex.models.vgg import vgg19
 
 __all__ = [
     "NETWORKS",
+    "alexnet",
     "cnn4",
     "densenet40",
     "get",
@@ -37,5 +40,6 @@ __all__ = [
     "vgg11",
     "vgg16",
     "vgg19",
+    "vgg_a",
     "wide_resnet",
 ]

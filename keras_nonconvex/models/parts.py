@@ -4,6 +4,8 @@ import keras
 from keras import initializers
 from keras import layers
 
+from keras_nonconvex import checks
+
 
 def conv(x, filters, kernel, name, strides=1, padding="same"):
     """A convolution without bias."""
@@ -71,3 +73,9 @@ def blocks_per_stage(depth, step, others):
             f"Received: depth={depth!r}"
         )
     return blocks
+
+
+def widened(widths, width):
+    """Numbers of filters times the argument `width` of a network."""
+    checks.number("width", width, "a number above 0", lambda v: v > 0.0)
+    return [max(1, round(n * width)) for n in widths]

@@ -44,32 +44,61 @@ def resnet(
     return _resnet((16, 32, 64), n, shortcut, input_shape, classes, name)
 
 
-def resnet18(input_shape=(32, 32, 3), classes=10, name="resnet18"):
-    """ResNet-18 for CIFAR: 11,173,962 trainable parameters.
+def resnet18(
+    input_shape=(32, 32, 3),
+    classes=10,
+    width=1.0,
+    stem="small",
+    name="resnet18",
+):
+    """ResNet-18: 11,173,962 trainable parameters for CIFAR.
 
-    conv 3x3 - BN - ReLU, then four stages of two basic blocks with 64, 128,
-    256, 512 filters, conv 1x1 - BN as shortcut where the width doubles;
-    average pool - dense, softmax. He et al. 2016, with a stem for small images.
+    A stem, then four stages of two basic blocks with 64, 128, 256, 512
+    filters, conv 1x1 - BN as shortcut where the width doubles; average pool -
+    dense, softmax. He et al. 2016. `"resnet18_thin"` is the network of
+    Mitsuno, Miyao, Kurita 2020: an eighth of the width and the stem for large
+    images have 177,362 trainable parameters.
 
     Args:
         input_shape: The shape of an image, (height, width, channels).
             Defaults to `(32, 32, 3)`.
         classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        width: A number above 0, the factor on the filters of all
+            convolutions. Defaults to `1.0`.
+        stem: What comes before the stages. `"small"`, for small images, is
+            conv 3x3 - BN - ReLU; `"large"` is conv 7x7 with stride 2 - BN -
+            ReLU - maxpool 3 with stride 2. Defaults to `"small"`.
         name: A string, the name of the model. Defaults to `"resnet18"`.
 
     Returns:
         A functional `keras.Model` that gives probabilities.
+
+    Example:
+    >>> model = knc.models.resnet18(width=0.25)
     """
-    widths = (64, 128, 256, 512)
-    return _resnet(widths, 2, "conv", input_shape, classes, name)
+    widths = parts.widened((64, 128, 256, 512), width)
+    return _resnet(widths, 2, "conv", input_shape, classes, name, stem)
 
 
-def _resnet(widths, blocks, shortcut, input_shape, classes, name):
+def _resnet(widths, blocks, shortcut, input_shape, classes, name, stem="small"):
+    checks.choice("stem", stem, _STEMS)
     block = functools.partial(_basic_block, shortcut=_SHORTCUTS[shortcut])
     inputs = keras.Input(input_shape, name="image")
-    x = parts.conv_bn_relu(inputs, widths[0], 3, "conv1")
+    x = _STEMS[stem](inputs, widths[0])
     x = parts.stages(x, widths, blocks, block)
     return parts.classifier(inputs, x, classes, name)
+
+
+def _small_stem(x, filters):
+    return parts.conv_bn_relu(x, filters, 3, "conv1")
+
+
+def _large_stem(x, filters):
+    x = parts.conv_bn_relu(x, filters, 7, "conv1", strides=2)
+    return layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
+
+
+_STEMS = {"small": _small_stem, "large": _large_stem}
 
 
 def _basic_block(x, filters, strides, name, shortcut):

@@ -3,7 +3,6 @@
 import keras
 from keras import layers
 
-from keras_nonconvex import checks
 from keras_nonconvex.models import parts
 
 
@@ -70,9 +69,8 @@ def vgg19(input_shape=(32, 32, 3), classes=10, width=1.0, name="vgg19"):
 
 
 def _vgg(depths, width, input_shape, classes, name):
-    checks.number("width", width, "a number above 0", lambda v: v > 0.0)
     x = inputs = keras.Input(input_shape, name="image")
-    widths = [max(1, round(n * width)) for n in (64, 128, 256, 512, 512)]
+    widths = parts.widened((64, 128, 256, 512, 512), width)
     for block, (n, filters) in enumerate(zip(depths, widths, strict=True), 1):
         if block > 1:
             x = layers.MaxPooling2D(name=f"pool{block - 1}")(x)
