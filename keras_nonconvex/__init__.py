@@ -44,6 +44,7 @@ from keras_nonconvex.training.attachment import attach
 from keras_nonconvex.training.attachment import strip
 from keras_nonconvex.training.coupled import CoupledEnvelope
 from keras_nonconvex.training.coupled import CoupledGroups
+from keras_nonconvex.training.flow import feature_flow
 from keras_nonconvex.training.model import ProximalMixin
 from keras_nonconvex.training.model import ProximalModel
 from keras_nonconvex.training.recovery import fine_tune
@@ -88,6 +89,7 @@ __all__ = [
     "constraints",
     "datasets",
     "distribution",
+    "feature_flow",
     "fine_tune",
     "models",
     "penalties",

@@ -22,10 +22,13 @@ from keras_nonconvex.flops import slimming_flops
 PARAMS = {
     "lenet5": (431_080, 476_170),
     "cnn4": (1_087_010, 1_177_100),
+    "alexnet": (63_674, 75_284),
+    "vgg_a": (611_434, 623_044),
     "vgg11": (9_228_362, 9_274_532),
     "vgg16": (14_724_042, 14_770_212),
     "vgg19": (20_035_018, 20_081_188),
     "resnet18": (11_173_962, 11_220_132),
+    "resnet18_thin": (177_362, 183_212),
     "resnet20": (269_722, 275_572),
     "resnet56": (853_018, 858_868),
     "resnet110": (1_727_962, 1_733_812),
@@ -35,6 +38,8 @@ PARAMS = {
     "wrn40_1": (563_930, 569_780),
     "mobilenet_v1": (3_217_226, 3_309_476),
 }
+# Multiplications for an image of 32 x 32.
+MACS = {"alexnet": 1_303_808, "vgg_a": 9_913_600, "resnet18_thin": 842_368}
 BN_CHANNELS = {"vgg19": 5504, "resnet164": 12_112, "densenet40": 9360}
 # By the counter of the slimming papers: all of it, and 2 x MACs. It does not
 # see these poolings, which their code writes as functions.
@@ -97,6 +102,11 @@ def test_params_of_100_classes(name):
     model = networks.get(name)(classes=100, name="other")
     assert size(model.trainable_weights) == PARAMS[name][1]
     assert model.name == "other"
+
+
+@pytest.mark.parametrize("name", MACS)
+def test_macs_of_small_networks(name):
+    assert knc.summary(built(name)).macs == MACS[name]
 
 
 @pytest.mark.parametrize("name", BN_CHANNELS)
@@ -208,6 +218,8 @@ def test_mobilenet_stem(side, strides):
     "build",
     [
         networks.cnn4,
+        networks.alexnet,
+        functools.partial(networks.resnet18, width=0.05, stem="large"),
         functools.partial(networks.vgg11, width=0.25),
         functools.partial(networks.resnet, 8),
         functools.partial(networks.resnet, 8, shortcut="conv"),
@@ -246,6 +258,11 @@ def test_saved_and_loaded(name, tmp_path):
 def test_bad_depth(build, depth, form):
     with pytest.raises(ValueError, match=rf"{form} .*: depth={depth!r}$"):
         build(depth)
+
+
+def test_bad_stem():
+    with pytest.raises(ValueError, match="Received: stem='none'$"):
+        networks.resnet18(stem="none")
 
 
 def test_bad_shortcut():

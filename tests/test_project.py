@@ -53,6 +53,7 @@ COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
     {"coupled", "inner_layers", "descent", "distillation"},
     {"model"},
+    {"flow"},
     {"attachment", "recovery", "strength"},
 ]
 PRUNING = [

@@ -5,6 +5,7 @@ from keras_nonconvex.experiments.commands import parser
 from keras_nonconvex.experiments.figures import curves
 from keras_nonconvex.experiments.networks import STATISTICS
 from keras_nonconvex.experiments.networks import normalized
+from keras_nonconvex.experiments.networks import with_decay
 from keras_nonconvex.experiments.parts import part
 from keras_nonconvex.experiments.table import Table
 from keras_nonconvex.experiments.table import columns
@@ -30,4 +31,5 @@ __all__ = [
     "part",
     "spread",
     "trained",
+    "with_decay",
 ]

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_nonconvex.training.attachment import attach
+
 _CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 _SVHN = ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
 # Name of a data set -> mean and standard deviation of its channels, as the
@@ -36,3 +38,27 @@ def normalized(model, mean, std):
     return keras.models.clone_model(
         model, input_tensors=inputs, call_function=call
     )
+
+
+def with_decay(model, decay, rules=()):
+    """A model with weight decay as SGD of PyTorch has it, on every weight.
+
+    decay / 2 * ||w||^2 is part of the loss for all trainable weights, biases
+    and scales included. The kernels of `rules` have penalties instead, which
+    take a decay of their own.
+
+    Args:
+        model: A built model. Its layers are changed in place.
+        decay: A number >= 0.
+        rules: A dict as in `knc.attach`. Defaults to `()`: no penalties.
+
+    Returns:
+        A `ProximalModel` over the same layers and weights, to be compiled.
+    """
+    l2 = keras.regularizers.L2(decay / 2)
+    others = {
+        f"*/{weight.name}": l2
+        for weight in model.trainable_variables
+        if "kernel" not in weight.name
+    }
+    return attach(model, {**dict(rules), **others, "*": l2})

@@ -10,6 +10,7 @@ from keras_nonconvex import layer_names
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
 from keras_nonconvex import unfolding
+from keras_nonconvex.training import flow
 from keras_nonconvex.training import inner_layers
 from keras_nonconvex.training.model import ProximalModel
 
@@ -127,6 +128,8 @@ def _no_weight_for(unused, model):
 def strip(model):
     """Removes this package's regularizers and constraints from a model.
 
+    The penalty of `feature_flow` goes as well.
+
     Args:
         model: A built model. Its layers are changed
             in place.
@@ -149,4 +152,5 @@ def strip(model):
                 variable.regularizer = None
             if isinstance(variable.constraint, ours):
                 variable.constraint = None
-    return keras.Model(model.input, model.output, name=model.name)
+    outputs = flow.without_flow(model.output)
+    return keras.Model(model.input, outputs, name=model.name)
