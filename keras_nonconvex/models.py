@@ -178,7 +178,9 @@ def resnet(
     return _resnet((16, 32, 64), n, shortcut, input_shape, classes, name)
 
 
-def resnet18(input_shape=(32, 32, 3), classes=10, name="resnet18"):
+def resnet18(
+    input_shape=(32, 32, 3), classes=10, width=1.0, name="resnet18"
+):
     """ResNet-18 for CIFAR: 11,173,962 trainable parameters.
 
     conv 3x3 - BN - ReLU, then four stages of two basic blocks with 64, 128,
@@ -189,12 +191,14 @@ def resnet18(input_shape=(32, 32, 3), classes=10, name="resnet18"):
         input_shape: The shape of an image, (height, width, channels).
             Defaults to `(32, 32, 3)`.
         classes: A whole number >= 1, the number of classes. Defaults to `10`.
+        width: A number above 0, the factor on all widths. Defaults to `1.0`.
         name: A string, the name of the model. Defaults to `"resnet18"`.
 
     Returns:
         A functional `keras.Model` that gives probabilities.
     """
-    widths = (64, 128, 256, 512)
+    checks.number("width", width, "a number above 0", lambda v: v > 0.0)
+    widths = [max(1, round(n * width)) for n in (64, 128, 256, 512)]
     return _resnet(widths, 2, "conv", input_shape, classes, name)
 
 
