@@ -30,14 +30,30 @@ def divisor(x):
 
 
 def largest(scores, k):
-    """A mask of the k largest of all scores; where they tie, the first ones."""
+    """A mask of the k largest of all scores; where they tie, the first ones.
+
+    Args:
+        scores: A tensor.
+        k: A whole number from 0 to the number of scores, or an int32 tensor.
+    """
     flat = ops.reshape(scores, (-1,))
-    least = ops.top_k(flat, k)[0][-1]
+    if isinstance(k, int):
+        least = ops.top_k(flat, max(k, 1))[0][-1]
+    else:
+        place = ops.clip(k, 1, flat.shape[0]) - 1
+        least = ops.take(ops.flip(ops.sort(flat)), place)
     above, tied = flat > least, ops.equal(flat, least)
     room = k - ops.sum(ops.cast(above, "int32"))
     first = ops.cumsum(ops.cast(tied, "int32")) <= room
     keep = ops.logical_or(above, ops.logical_and(tied, first))
     return ops.reshape(keep, scores.shape)
+
+
+def whole(x):
+    """A number or scalar tensor >= 0, rounded down: an int or int32 tensor."""
+    if isinstance(x, (int, float)):
+        return int(x)
+    return ops.cast(ops.floor(x), "int32")
 
 
 def tolerance(dtype):

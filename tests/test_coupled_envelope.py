@@ -132,7 +132,7 @@ def test_a_class_dies_where_one_update_turns_it_too_far(model):
     ratios = np.array([a @ b / max(b @ b, 1e-12) for a, b in pairs])
     epsilon = np.median(ratios)
     assert epsilon < 1.0
-    found = coupled.half_space(new, old, 0.1, 1.0, TRUE, epsilon, None)
+    found = coupled.half_space(new, old, 0.1, 1.0, 0.0, TRUE, epsilon, None)
     lives = ratios >= epsilon
     # What was zero stays so.
     lives[4] = False
@@ -140,7 +140,7 @@ def test_a_class_dies_where_one_update_turns_it_too_far(model):
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(a), b)
     off = ops.convert_to_tensor(False)
-    found = coupled.half_space(new, old, 0.1, 1.0, off, epsilon, None)
+    found = coupled.half_space(new, old, 0.1, 1.0, 0.0, off, epsilon, None)
     for a, b in zip(found, new, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(a), b)
 
@@ -151,7 +151,7 @@ def test_the_half_space_step_leaves_what_must_stay(model):
     def left(coupled, keep=None):
         old = values_of(coupled)
         new = [-v for v in old]
-        new = coupled.half_space(new, old, 0.1, 1.0, TRUE, 0.5, keep)
+        new = coupled.half_space(new, old, 0.1, 1.0, 0.0, TRUE, 0.5, keep)
         return int((ops.convert_to_numpy(coupled.norms(new)) > 0).sum())
 
     l1 = penalties.L1()
@@ -163,7 +163,7 @@ def test_the_half_space_step_leaves_what_must_stay(model):
     envelope = knc.CoupledEnvelope(model, 3, 5.0, group_weights=None)
     old = values_of(envelope)
     shrunk = [v / 1.5 for v in old]
-    new = envelope.half_space(shrunk, old, 0.1, 1.0, TRUE, 0.9, None)
+    new = envelope.half_space(shrunk, old, 0.1, 1.0, 0.0, TRUE, 0.9, None)
     assert (ops.convert_to_numpy(envelope.norms(new)) > 0).all()
 
 

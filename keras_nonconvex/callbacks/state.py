@@ -28,6 +28,22 @@ def set_strength(model, value):
     synced(model).solver_state.strength.assign(value)
 
 
+def spare_of(model):
+    """The share of the groups beyond k that envelopes leave for now."""
+    state = getattr(model, "solver_state", None)
+    if state is None or state.spare is None:
+        raise ValueError(
+            "CountSchedule needs a compiled knc.ProximalModel with a "
+            "GroupSparseEnvelope or a CoupledEnvelope. "
+            f"Received: model={model.name!r} ({type(model).__name__})"
+        )
+    return ops.convert_to_numpy(state.spare).item()
+
+
+def set_spare(model, value):
+    synced(model).solver_state.spare.assign(value)
+
+
 def synced(model):
     """The model, with the values of this step in its variables.
 

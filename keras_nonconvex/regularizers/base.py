@@ -45,6 +45,8 @@ class Regularizer(keras.regularizers.Regularizer):
     # Whether `proximal` has its own parts compiled (`backends.compiled`), so
     # that a solver need not.
     compiles = False
+    # Whether it fixes how many groups stay.
+    counts = False
     # The arguments that a schedule multiplies.
     strengths = ("strength",)
 
@@ -72,6 +74,17 @@ class Regularizer(keras.regularizers.Regularizer):
                 if getattr(self, name) is not None
             }
         )
+
+    def at(self, strength, spare):
+        """Returns a copy as it is at a moment of training.
+
+        Args:
+            strength: The multiplier of all strengths, a number or scalar
+                tensor; `StrengthSchedule` changes it.
+            spare: The share of what a penalty with a count would remove that
+                may still stay, likewise; `CountSchedule` changes it.
+        """
+        return self.scaled(strength)
 
     def _with(self, **arguments):
         changed = copy.copy(self)
@@ -160,6 +173,13 @@ class Regularizer(keras.regularizers.Regularizer):
     def floor(self, total):
         """How many of `total` groups a half-space step must leave."""
         return 1
+
+    def last(self, w):
+        """The kernel that training ends with, or None: as it is.
+
+        Args:
+            w: Tensor, the kernel.
+        """
 
     def half_space_limit(self, w, step):
         """The largest epsilon with which a half-space step spares groups.

@@ -20,17 +20,23 @@ from keras import ops
 from keras_nonconvex import group_patterns
 from keras_nonconvex.regularizers.base import Regularizer
 from keras_nonconvex.tensors import divisor
+from keras_nonconvex.tensors import in_full_precision
 from keras_nonconvex.tensors import largest
 from keras_nonconvex.tensors import maximum
 from keras_nonconvex.tensors import minimum
+from keras_nonconvex.tensors import whole
 
 
 class GroupSparseEnvelope(Regularizer):
     """strength * Theta_k(w): k groups stay, the others can become zero.
 
-    At least k groups stay; one proximal step rarely leaves exactly k. They
-    are shrunk by 1 / (1 + step strength d_j), so leave other weight decay off
-    these kernels.
+    At least k groups stay in training; one proximal step rarely leaves exactly
+    k. At the end of `fit` those stay that the prox of ever larger steps would
+    keep, the largest ||w_j|| / sqrt(d_j), and all others are exactly zero. The
+    prox shrinks those that stay by 1 / (1 + step strength d_j), so leave other
+    weight decay off these kernels. `CountSchedule` lets k fall through
+    training; `strength_max` finds the strength from which on the k groups that
+    are the largest now stay alone.
 
     The prox is A.4 of the derivation: u_j = clip(t b_j - l_j, 0, 1) with
     b_j = sqrt(d_j) ||w_j||, l_j = step strength d_j and the one t at which
@@ -39,8 +45,8 @@ class GroupSparseEnvelope(Regularizer):
 
     Args:
         k: Number above 0 (not necessarily whole), or a percentage of the
-            groups of the kernel such as `"25%"`: how many groups stay.
-            Defaults to `"50%"`.
+            groups of the kernel such as `"25%"`: how many groups stay,
+            rounded down at the end of training. Defaults to `"50%"`.
         strength: Number >= 0, the factor of the envelope. Defaults to `1e-4`.
         groups: A group pattern or a tuple of kernel axes, as for `Group`.
             Defaults to `"filters"`.
@@ -67,6 +73,10 @@ class GroupSparseEnvelope(Regularizer):
     ```
     """
 
+    counts = True
+    # What `CountSchedule` has left of the groups beyond k.
+    spare = 0.0
+
     def __init__(
         self,
         k="50%",
@@ -85,6 +95,14 @@ class GroupSparseEnvelope(Regularizer):
     def group_axes(self, rank):
         return group_patterns.reduced_axes(self.groups, rank)
 
+    def at(self, strength, spare):
+        return self.scaled(strength)._with(spare=spare)
+
+    def _count(self, total):
+        """k, as a number of groups, at this moment of training."""
+        k = group_patterns.count_of(self.k, total)
+        return k + self.spare * (total - k)
+
     def _parts(self, w):
         """The axes of a group, the norms, the weights d_j, and k."""
         axes = self.group_axes(len(w.shape))
@@ -94,7 +112,7 @@ class GroupSparseEnvelope(Regularizer):
         )
         weights = ops.ones_like(norms) * weights
         total = int(np.prod(norms.shape))
-        return axes, norms, weights, group_patterns.count_of(self.k, total)
+        return axes, norms, weights, self._count(total)
 
     def plain_value(self, w):
         axes, norms, weights, k = self._parts(w)
@@ -129,7 +147,14 @@ class GroupSparseEnvelope(Regularizer):
         return t * (u / divisor(total))
 
     def floor(self, total):
-        return max(int(group_patterns.count_of(self.k, total)), 1)
+        k = whole(self._count(total))
+        return max(k, 1) if isinstance(k, int) else maximum(k, 1)
+
+    def last(self, w):
+        _, norms, weights, _ = self._parts(in_full_precision(w))
+        total = int(np.prod(norms.shape))
+        stays = largest(norms / ops.sqrt(weights), self.floor(total))
+        return ops.where(stays, w, ops.zeros_like(w))
 
     def half_space_limit(self, w, step):
         if self.debiased:
@@ -163,15 +188,11 @@ _LEAST_SLACK = 1e-4
 
 def _share_of_largest(norms, k):
     """u = 1 for the largest groups; the next one gets the rest of k."""
-    whole = min(int(k), math.prod(norms.shape))
-    u = ops.zeros_like(norms)
-    if whole > 0:
-        u = ops.where(largest(norms, whole), ops.ones_like(u), u)
-    if whole < k and whole < math.prod(norms.shape):
-        upto = largest(norms, whole + 1)
-        rest = ops.full_like(u, k - whole)
-        u = ops.where(ops.logical_and(upto, u == 0), rest, u)
-    return u
+    count, total = whole(k), math.prod(norms.shape)
+    following = minimum(ops.convert_to_tensor(count + 1), total)
+    rest = ops.cast(k - ops.cast(count, norms.dtype), norms.dtype)
+    u = ops.where(largest(norms, following), rest, ops.zeros_like(norms))
+    return ops.where(largest(norms, count), ops.ones_like(norms), u)
 
 
 def saturation(b, level, k):

@@ -1,10 +1,9 @@
-"""ADMM: training pulled towards the nearest point with k weights or groups."""
+"""ADMM: training pulled towards the nearest point of a constraint."""
 
 import keras
 from keras import ops
 
 from keras_nonconvex import checks
-from keras_nonconvex import constraints
 from keras_nonconvex import layouts
 from keras_nonconvex.solvers.base import Solver
 from keras_nonconvex.solvers.base import pull
@@ -12,7 +11,7 @@ from keras_nonconvex.solvers.state import read
 
 
 class ADMM(Solver):
-    """Minimises the loss over weights with at most k nonzeros, or k groups.
+    """Minimises the loss over weights that a constraint allows.
 
     The optimizer follows the gradient of loss + rho / 2 ||W - Z + U||^2. At
     the start of every `every`-th epoch Z becomes the projection of W + U, and
@@ -23,11 +22,12 @@ class ADMM(Solver):
     While `fit` goes on, the weights are W, without exact zeros.
 
     Args:
-        keep: What may stay in a kernel: `constraints.MaxNonzero(k)`, at most
-            k weights, or `constraints.MaxActiveGroups(k)`, at most k groups.
-            One of them serves all kernels; or a dict of layer name pattern
-            -> one of them, or None for no limit. The first pattern that
-            matches a layer counts.
+        keep: What a kernel may be: `constraints.MaxNonzero(k)`, at most k
+            weights; `constraints.MaxActiveGroups(k)`, at most k groups;
+            `constraints.Levels(bits)`, few values; or any other Keras
+            constraint that is a projection. One of them serves all kernels;
+            or a dict of layer name pattern -> one of them, or None for no
+            limit. The first pattern that matches a layer counts.
         rho: A number above 0, the strength of the pull towards Z in the
             first stage. Defaults to `1e-3`.
         growth: A number >= 1, the factor on rho from one stage to the next.
@@ -61,13 +61,14 @@ class ADMM(Solver):
             keep = {"*": keep}
         for pattern, constraint in keep.items():
             legal = isinstance(
-                constraint, (constraints.KeepLargest, type(None))
+                constraint, (keras.constraints.Constraint, type(None))
             )
             if not (legal and isinstance(pattern, str)):
                 raise ValueError(
-                    "Argument `keep` must be MaxNonzero(k), MaxActiveGroups(k)"
-                    " or a dict of layer name pattern -> one of these or "
-                    f"None. Received: keep={keep!r}"
+                    "Argument `keep` must be a constraint that is a "
+                    "projection, such as MaxActiveGroups(k), or a dict of "
+                    "layer name pattern -> one of these or None. "
+                    f"Received: keep={keep!r}"
                 )
         super().__init__()
         self.keep = keep

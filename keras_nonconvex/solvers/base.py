@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_nonconvex import layouts
 from keras_nonconvex import regularizers
+from keras_nonconvex.backends import assign
 from keras_nonconvex.backends import traced
 from keras_nonconvex.solvers import batches
 from keras_nonconvex.solvers import step_size
@@ -187,8 +188,8 @@ class Solver:
         followed, _ = self.parts(regularizer)
         if followed is None:
             return ops.zeros((), w.dtype)
-        strength = ops.cast(read(model.solver_state.strength), w.dtype)
-        return followed.scaled(strength).value(w)
+        moment = [ops.cast(v, w.dtype) for v in model.solver_state.moment]
+        return followed.at(*moment).value(w)
 
     def handled_value(self, model):
         """The handled part of all regularizers' values, for the logs.
@@ -199,12 +200,12 @@ class Solver:
         Returns:
             A scalar without a gradient.
         """
-        strength = read(model.solver_state.strength)
+        moment = model.solver_state.moment
         total = 0.0
         if model.coupled is not None:
             total = model.coupled.value(
                 [ops.stop_gradient(read(v)) for v in model.coupled.variables],
-                strength,
+                *moment,
             )
         targets = self.targets(model)
         if not targets:
@@ -213,7 +214,7 @@ class Solver:
         return total + self._values(
             active,
             [ops.stop_gradient(read(variable)) for variable in variables],
-            strength,
+            *moment,
         )
 
     def coupling(self, model):
@@ -250,9 +251,22 @@ class Solver:
     def finish(self, model):
         """Called after the last epoch: leaves the final weights.
 
+        Those of the penalties that this solver handles and that fix how many
+        groups stay become these groups, unless their strength is 0.
+
         Args:
             model: The model whose training ends.
         """
+        strength = read(model.solver_state.strength)
+        for variable, reg in self.targets(model):
+            last = reg.last(read(variable))
+            if last is not None and reg.strength * strength > 0:
+                variable.assign(last)
+        coupled = model.coupled
+        if coupled is not None and coupled.strength * strength > 0:
+            last = coupled.last([read(v) for v in coupled.variables])
+            if last is not None:
+                assign(coupled.variables, last)
 
     @contextlib.contextmanager
     def finished(self, model):

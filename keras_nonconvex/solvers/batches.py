@@ -13,7 +13,7 @@ from keras_nonconvex.backends import compiled
 from keras_nonconvex.tensors import in_full_precision
 
 
-def proximal(regularizers, kernels, steps, strength):
+def proximal(regularizers, kernels, steps, strength, spare=0.0):
     """The prox of each kernel.
 
     Args:
@@ -22,6 +22,8 @@ def proximal(regularizers, kernels, steps, strength):
         steps: One tensor per kernel, as `Regularizer.proximal` takes it; of
             kernels with equal regularizers the scalar ones are equal.
         strength: Scalar tensor, the multiplier of all strengths.
+        spare: A number or scalar tensor, as for `Regularizer.at`. Defaults to
+            `0.0`.
 
     Returns:
         A list of tensors, in the shapes and data types of the kernels.
@@ -33,7 +35,7 @@ def proximal(regularizers, kernels, steps, strength):
         if len(step.shape):
             step = _joined(regularizers, steps, places)
         matrix = _joined(regularizers, kernels, places)
-        new = call(matrix, step, strength, regularizer=regularizer)
+        new = call(matrix, step, strength, spare, regularizer=regularizer)
         new = ops.reshape(new, matrix.shape)
         parts = [new]
         if len(places) > 1:
@@ -48,38 +50,40 @@ def proximal(regularizers, kernels, steps, strength):
     return results
 
 
-def value(regularizers, kernels, strength):
+def value(regularizers, kernels, strength, spare=0.0):
     """The sum of the regularizers' values: a scalar.
 
     Args:
         regularizers: One per kernel.
         kernels: List of tensors.
         strength: Scalar tensor, the multiplier of all strengths.
+        spare: As for `proximal`. Defaults to `0.0`.
     """
     return sum(
         _value(
             _joined(regularizers, kernels, places),
             strength,
+            spare,
             regularizer=regularizer,
         )
         for regularizer, places in _alike(regularizers, kernels)
     )
 
 
-def _plain_proximal(w, step, strength, regularizer):
+def _plain_proximal(w, step, strength, spare, regularizer):
     dtype = in_full_precision(w).dtype
-    scaled = regularizer.scaled(ops.cast(strength, dtype))
-    return scaled.proximal(w, ops.cast(step, dtype))
+    now = regularizer.at(ops.cast(strength, dtype), ops.cast(spare, dtype))
+    return now.proximal(w, ops.cast(step, dtype))
 
 
 _proximal = compiled(_plain_proximal)
 
 
 @compiled
-def _value(w, strength, regularizer):
+def _value(w, strength, spare, regularizer):
     w = in_full_precision(w)
-    value = regularizer.scaled(ops.cast(strength, w.dtype)).value(w)
-    return ops.cast(value, keras.config.floatx())
+    now = regularizer.at(ops.cast(strength, w.dtype), ops.cast(spare, w.dtype))
+    return ops.cast(now.value(w), keras.config.floatx())
 
 
 def _alike(regularizers, kernels):

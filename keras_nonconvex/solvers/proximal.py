@@ -28,7 +28,9 @@ class ProximalGradient(Solver):
     With `half_space` a group also becomes zero when one update turns it by
     too much: <new, old> < half_space ||old||^2. This finds zeros that the
     prox alone, under the noise of small batches, leaves near zero; groups
-    that are zero then stay so.
+    that are zero then stay so, unless they may `revive`. With
+    `half_space_growth` the factor adapts: it grows after each epoch in which
+    less than 1 % of the groups more became zero, up to 0.999.
 
     Args:
         step: The step of the prox. `"auto"` is the step with which training
@@ -49,6 +51,11 @@ class ProximalGradient(Solver):
             percentage such as `"10%"`. None means the k of an envelope, none
             of the coupled groups of a plan, and 1 for other penalties.
             Defaults to `None`.
+        half_space_growth: A number >= 0, what is added to the factor when
+            sparsity has stopped growing. The authors' code adds 0.1, and looks
+            every 200 steps. Defaults to `0.0`.
+        revive: True or False, whether groups that are zero may live again
+            where the gradient outweighs the penalty. Defaults to `False`.
 
     Example:
     ```python
@@ -70,6 +77,8 @@ class ProximalGradient(Solver):
         half_space=None,
         half_space_from=0,
         keep_at_least=None,
+        half_space_growth=0.0,
+        revive=False,
     ):
         if half_space is not None:
             half_space = checks.number(
@@ -91,6 +100,10 @@ class ProximalGradient(Solver):
             "half_space_from", half_space_from, 0
         )
         self.keep_at_least = keep_at_least
+        self.half_space_growth = checks.number(
+            "half_space_growth", half_space_growth
+        )
+        self.revive = bool(revive)
         self._prox = traced(self._new_values)
 
     def check(self, model):
@@ -104,9 +117,15 @@ class ProximalGradient(Solver):
         model.solver_state.half_space = model.solver_state.scalar(
             "half_space", float(self._turns(0))
         )
+        if self.half_space is not None and self.half_space_growth:
+            half_space.add_epsilon(model.solver_state, self.half_space)
 
     def begin_epoch(self, model, epoch):
         model.solver_state.half_space.assign(float(self._turns(epoch)))
+        if self.half_space_growth and self._turns(epoch - 1):
+            half_space.adapt_epsilon(
+                model, self.targets(model), self.half_space_growth
+            )
 
     def _turns(self, epoch):
         """Whether the half-space step is taken in an epoch."""
@@ -192,8 +211,9 @@ class ProximalGradient(Solver):
             points,
             steps,
             before.values,
-            read(model.solver_state.strength),
+            model.solver_state.moment,
             self._turned(model, updated),
+            half_space.epsilon(model.solver_state, self.half_space),
         )
 
     def _turned(self, model, updated):
@@ -219,27 +239,20 @@ class ProximalGradient(Solver):
             points, step = coupled.classes.points_and_steps(
                 before.coupled, points, metrics
             )
-        strength = read(model.solver_state.strength)
-        new = coupled.proximal(points, step, strength)
+        moment = model.solver_state.moment
+        new = coupled.proximal(points, step, *moment)
         if self.half_space is None:
             return new
         return coupled.half_space(
             new,
             before.coupled,
             step,
-            strength,
+            *moment,
             self._turned(model, updated),
-            self.half_space,
+            half_space.epsilon(model.solver_state, self.half_space),
             self.keep_at_least,
+            self.revive,
         )
-
-    def finish(self, model):
-        if model.coupled is None:
-            return
-        variables = model.coupled.variables
-        last = model.coupled.last([read(v) for v in variables])
-        if last is not None:
-            assign(variables, last)
 
     def _points_and_steps(self, model, targets, before, reach, lr):
         """Where each prox is taken, and its step: two lists."""
@@ -262,8 +275,8 @@ class ProximalGradient(Solver):
         axes = reg.group_axes(len(variable.shape))
         return step_size.point_and_step(optimizer, variable, old, now, lr, axes)
 
-    def _new_values(self, active, points, steps, olds, strength, turned):
-        values = batches.proximal(active, points, steps, strength)
+    def _new_values(self, active, points, steps, olds, moment, turned, epsilon):
+        values = batches.proximal(active, points, steps, *moment)
         if self.half_space is None:
             return values
         return [
@@ -271,11 +284,12 @@ class ProximalGradient(Solver):
                 new,
                 old,
                 step,
-                strength,
+                *moment,
                 turned,
+                epsilon,
                 regularizer=reg,
-                epsilon=self.half_space,
                 keep=self.keep_at_least,
+                revive=self.revive,
             )
             for reg, new, old, step in zip(
                 active, values, olds, steps, strict=True
@@ -305,4 +319,6 @@ class ProximalGradient(Solver):
             "half_space": self.half_space,
             "half_space_from": self.half_space_from,
             "keep_at_least": self.keep_at_least,
+            "half_space_growth": self.half_space_growth,
+            "revive": self.revive,
         }

@@ -89,12 +89,12 @@ class ProximalSlimming(ProximalGradient):
             points,
             steps,
             [read(copy) for copy in copies],
-            read(model.solver_state.strength),
+            model.solver_state.moment,
         )
         assign(copies, xis)
         return gammas
 
-    def _moved(self, active, points, steps, xis, strength):
+    def _moved(self, active, points, steps, xis, moment):
         # beta / (alpha + beta), how far each goes to the other; alpha and
         # beta themselves are infinite where the step is 0.
         ways = [self.beta * step / (1.0 + self.beta * step) for step in steps]
@@ -109,13 +109,14 @@ class ProximalSlimming(ProximalGradient):
         steps = [
             (1.0 - way) * step for way, step in zip(ways, steps, strict=True)
         ]
-        return gammas, batches.proximal(active, between, steps, strength)
+        return gammas, batches.proximal(active, between, steps, *moment)
 
     def finish(self, model):
         if self.return_ == "gamma":
             return
         for variable, _ in self.targets(model):
             variable.assign(read(model.solver_state.like("xi", variable)))
+        super().finish(model)
 
     def get_config(self):
         return {"beta": self.beta, "step": self.step, "return_": self.return_}

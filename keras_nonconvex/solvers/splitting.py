@@ -112,7 +112,7 @@ class VariableSplitting(Solver):
         values = self._threshold(
             active,
             [read(variable) for variable in variables],
-            read(state.strength),
+            state.moment,
             read(state.growth),
         )
         assign([state.like("V", v) for v in variables], values)
@@ -124,14 +124,15 @@ class VariableSplitting(Solver):
         self.after_update(model)
         for variable, _ in self.targets(model):
             variable.assign(read(model.solver_state.like("V", variable)))
+        super().finish(model)
 
-    def _thresholded(self, active, values, strength, growth):
+    def _thresholded(self, active, values, moment, growth):
         growths = [ops.cast(growth, in_full_precision(w).dtype) for w in values]
         steps = [
             1.0 / (self._beta_of(reg) * rise)
             for reg, rise in zip(active, growths, strict=True)
         ]
-        return batches.proximal(active, values, steps, strength)
+        return batches.proximal(active, values, steps, *moment)
 
     def _beta_of(self, regularizer):
         if self.beta is not None:

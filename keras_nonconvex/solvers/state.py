@@ -15,7 +15,9 @@ class State(keras.layers.Layer):
     it returns for any Keras model.
 
     `strength` is there for every solver: the scalar that multiplies all
-    strengths, 1 at first, which `StrengthSchedule` changes.
+    strengths, 1 at first, which `StrengthSchedule` changes. `spare` is None in
+    models without a penalty that fixes a count, and else what `CountSchedule`
+    changes.
     """
 
     def __init__(self):
@@ -23,6 +25,13 @@ class State(keras.layers.Layer):
         self.scalars = {}
         self.tensors = {}
         self.strength = self.scalar("strength", 1.0)
+        self.spare = None
+
+    @property
+    def moment(self):
+        """What schedules have reached: the arguments of `Regularizer.at`."""
+        spare = 0.0 if self.spare is None else read(self.spare)
+        return read(self.strength), spare
 
     def scalar(self, name, value=0.0):
         """Makes a scalar variable.

@@ -141,7 +141,7 @@ def strip(model):
     Example:
     >>> knc.strip(small).save("small.keras")
     """
-    ours = (regularizers.Regularizer, constraints.KeepLargest)
+    ours = (regularizers.Regularizer, constraints.Projection)
     model = unfolding.functional(model)
     for layer in graph.sublayers(model):
         for name, value in list(vars(layer).items()):

@@ -109,7 +109,16 @@ class ProximalMixin:
             # Not through setattr, which would track it as a layer.
             self.__dict__["solver_state"] = State()
             self.solver.bind(self)
+            if self._fixes_a_count():
+                self.solver_state.spare = self.solver_state.scalar("spare")
             self.solver_state.built = True
+
+    def _fixes_a_count(self):
+        """Whether a penalty says how many groups stay."""
+        terms = [v.regularizer for v in self.trainable_variables]
+        if self.coupled is not None:
+            terms.append(self.coupled.term)
+        return any(getattr(term, "counts", False) for term in terms)
 
     def make_train_function(self, force=False):
         if self.solver_state is None:

@@ -252,8 +252,8 @@ MUTANTS = [
     Mutant(ENVELOPE, "total = u * slack + level", "total = u + level", SHARES),
     Mutant(
         ENVELOPE,
-        "rest = ops.full_like(u, k - whole)",
-        "rest = ops.full_like(u, 1.0)",
+        "rest = ops.cast(k - ops.cast(count, norms.dtype), norms.dtype)",
+        "rest = ops.ones((), norms.dtype)",
         SHARES,
     ),
     Mutant(
@@ -317,9 +317,9 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        COUPLED + "envelope.py",
-        "largest(norms / ops.cast(roots, norms.dtype), self.floor())",
-        "largest(norms, self.floor())",
+        ENVELOPE,
+        "largest(norms / ops.sqrt(weights), self.floor(total))",
+        "largest(norms, self.floor(total))",
         (
             "tests/test_coupled_envelope.py::"
             "test_training_ends_with_exactly_k_classes_of_the_whole_network"
@@ -424,6 +424,12 @@ MUTANTS = [
         "u.assign(moved - z)",
         "u.assign(z - moved)",
         "tests/test_solvers.py::test_admm_adds_up_what_the_projection_takes",
+    ),
+    Mutant(
+        "keras_nonconvex/constraints.py",
+        "scale = ops.sum(t * level) / divisor(ops.sum(level * level))",
+        "scale = ops.sum(t) / divisor(ops.sum(level))",
+        "tests/test_levels.py::test_the_nearest_of_2_to_the_bits_levels",
     ),
     Mutant(
         SOLVERS + "half_space.py",

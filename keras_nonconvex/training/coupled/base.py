@@ -138,18 +138,20 @@ class Coupled:
         """
         return ops.sqrt(self.classes.products(values, values))
 
-    def value(self, values, multiplier=1.0):
+    def value(self, values, multiplier=1.0, spare=0.0):
         """The loss term, a scalar.
 
         Args:
             values: A list with one tensor for each of `variables`.
             multiplier: A number or scalar tensor, a factor on the strength.
                 Defaults to `1.0`.
+            spare: A number or scalar tensor, as for `Regularizer.at`.
+                Defaults to `0.0`.
         """
         norms = self.norms(values)
-        return self._scaled(multiplier, norms).value(norms)
+        return self._at(multiplier, spare, norms).value(norms)
 
-    def proximal(self, values, step, multiplier=1.0):
+    def proximal(self, values, step, multiplier=1.0, spare=0.0):
         """The prox of the loss term.
 
         Args:
@@ -157,15 +159,27 @@ class Coupled:
             step: A number >= 0, or a tensor with one number per class.
             multiplier: A number or scalar tensor, a factor on the strength.
                 Defaults to `1.0`.
+            spare: As in `value`. Defaults to `0.0`.
 
         Returns:
             A list of tensors in the shapes of `values`.
         """
         norms = self.norms(values)
-        shrunk = self._scaled(multiplier, norms).proximal(norms, step)
+        shrunk = self._at(multiplier, spare, norms).proximal(norms, step)
         return self.classes.times(values, shrunk / divisor(norms))
 
-    def half_space(self, new, old, step, multiplier, turned, epsilon, keep):
+    def half_space(
+        self,
+        new,
+        old,
+        step,
+        multiplier,
+        spare,
+        turned,
+        epsilon,
+        keep,
+        revive=False,
+    ):
         """`new` with the classes zero that die, where `turned` is true.
 
         Args:
@@ -173,29 +187,39 @@ class Coupled:
                 tensor for each of `variables`.
             old: The values before, likewise.
             step: The step of the prox, as in `proximal`.
-            multiplier: As in `proximal`.
+            multiplier, spare: As in `proximal`.
             turned: Whether the half-space step is taken at all, a tensor.
             epsilon: A number in [0, 1).
             keep: How many classes stay at least, as in `ProximalGradient`.
+            revive: Whether classes that were zero may live again. Defaults to
+                `False`.
         """
         products = self.classes.products
         square = products(new, new)
-        term = self._scaled(multiplier, square)
-        keep = self.floor() if keep is None else keep
+        term = self._at(multiplier, spare, square)
+        if keep is None:
+            keep = self.floor(term)
+        else:
+            keep = int(group_patterns.count_of(keep, self.count))
         lives = half_space.standing(
             products(new, old),
             products(old, old),
             square,
             term.half_space_limit(ops.sqrt(square), step),
             epsilon,
-            int(group_patterns.count_of(keep, self.count)),
+            keep,
+            revive,
         )
         lives = ops.logical_or(ops.logical_not(turned), lives)
         return self.classes.times(new, ops.cast(lives, square.dtype))
 
-    def floor(self):
-        """How many classes a half-space step leaves at least."""
-        return self.term.floor(self.count)
+    def floor(self, term):
+        """How many classes a half-space step leaves at least.
+
+        Args:
+            term: The term at this moment of training.
+        """
+        return term.floor(self.count)
 
     def last(self, values):
         """The values that training ends with, or None: as they are.
@@ -203,9 +227,14 @@ class Coupled:
         Args:
             values: A list with one tensor for each of `variables`.
         """
+        last = self.term.last(self.norms(values))
+        if last is None:
+            return None
+        return self.classes.times(values, ops.cast(last > 0, last.dtype))
 
-    def _scaled(self, multiplier, like):
-        return self.term.scaled(ops.cast(multiplier, like.dtype))
+    def _at(self, multiplier, spare, like):
+        moment = (ops.cast(v, like.dtype) for v in (multiplier, spare))
+        return self.term.at(*moment)
 
     def get_config(self):
         return self._arguments()

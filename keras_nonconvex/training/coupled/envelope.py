@@ -1,12 +1,9 @@
 """`CoupledEnvelope`: k channels of the whole network stay."""
 
 import keras
-import numpy as np
-from keras import ops
 
 from keras_nonconvex import group_patterns
 from keras_nonconvex.regularizers import GroupSparseEnvelope
-from keras_nonconvex.tensors import largest
 from keras_nonconvex.training.coupled.base import Coupled
 
 
@@ -79,10 +76,3 @@ class CoupledEnvelope(Coupled):
             debiased=self.debiased,
             decay=self.decay,
         )
-
-    def last(self, values):
-        norms = self.norms(values)
-        # The order in which the prox of ever larger steps lets them go.
-        roots = np.sqrt(self.term.group_weights)
-        stays = largest(norms / ops.cast(roots, norms.dtype), self.floor())
-        return self.classes.times(values, ops.cast(stays, norms.dtype))

@@ -114,7 +114,7 @@ class CoupledGroups(Coupled):
             self.penalty, self.strength, self.classes.sizes, weights, self.decay
         )
 
-    def floor(self):
+    def floor(self, term):
         # All that a plan drops may go.
         return 1 if self.plan is None else 0
 
