@@ -1,6 +1,7 @@
 """After pruning: batch statistics, fine-tuning, the dense model as teacher."""
 
-import itertools
+import contextlib
+import math
 
 import keras
 
@@ -13,7 +14,7 @@ from keras_nonconvex import samples
 from keras_nonconvex.training import descent
 from keras_nonconvex.training import distillation
 
-# What training may leave of batch statistics from before it.
+# What an epoch may leave of batch statistics from before it.
 REMEMBERED = 0.01
 
 
@@ -81,10 +82,11 @@ def fine_tune(
     model's own.
 
     Without an optimizer the rate falls to zero by a cosine over all steps, or
-    from epoch to epoch where the number of steps is not known. Where batch
-    normalization would remember more than 1% of its statistics from before,
-    since the steps are few, they are computed anew before the training
-    (`recalibrate`). The weights are those after the last step.
+    from epoch to epoch where the number of steps is not known. Where an epoch
+    has too few steps for the moving statistics of batch normalization to
+    follow, their momentum is lower meanwhile, so that at most 1% of what an
+    epoch begins with is left at its end. The weights are those after the last
+    step.
 
     Args:
         model: A built model, compiled and trained in place.
@@ -157,8 +159,6 @@ def fine_tune(
         metrics = metrics[0] if len(found) == 1 else metrics
     steps = samples.steps(model, x, fit_options)
     left = epochs - fit_options.get("initial_epoch", 0)
-    if steps is not None:
-        _renew(model, x, steps, steps * left, fit_options.get("batch_size"))
     own = []
     if optimizer is None:
         optimizer, own = descent.usual_optimizer(
@@ -178,9 +178,10 @@ def fine_tune(
         trained.compile(
             model.optimizer, **settings, metrics=metrics, auto_scale_loss=False
         )
-    return trained.fit(
-        x, y, epochs=epochs, callbacks=[*given, *own], **fit_options
-    )
+    with _soon_forgotten(model, steps or math.inf):
+        return trained.fit(
+            x, y, epochs=epochs, callbacks=[*given, *own], **fit_options
+        )
 
 
 def _above_zero(name, value):
@@ -206,21 +207,25 @@ def _norms(model):
     ]
 
 
-def _renew(model, x, batches, steps, batch_size):
-    """Recalibrates where so many steps would not forget what was before.
+@contextlib.contextmanager
+def _soon_forgotten(model, steps):
+    """Batch statistics of before have no weight after an epoch.
+
+    Where an epoch has so few steps that moving averages would still be those
+    of other weights, inference would not be what was trained.
 
     Args:
         model: The model.
-        x: Inputs, or a dataset, as `fit` takes them.
-        batches: How many batches an epoch has.
-        steps: How many steps the training has.
-        batch_size: The samples per batch, None for Keras' default.
+        steps: How many steps an epoch has.
     """
     norms = _norms(model)
-    # What can be read once is left for the training.
-    if hasattr(x, "__next__") or not any(
-        momentum**steps > REMEMBERED for _, momentum in norms
-    ):
-        return
-    some = samples.batches(model, x, batch_size or samples.BATCH)
-    recalibrate(model, itertools.islice(some, batches))
+    most = REMEMBERED ** (1.0 / steps)
+    for layer, momentum in norms:
+        layer.momentum = min(momentum, most)
+    try:
+        yield
+    finally:
+        for layer, momentum in norms:
+            layer.momentum = momentum
+        # The function of a training has the momentum built in.
+        model.train_function = None
