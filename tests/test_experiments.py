@@ -119,14 +119,14 @@ def test_a_part_has_fewer_training_images_and_all_others():
 
 def test_curves_go_through_the_means_over_seeds(tmp_path):
     rows = [
-        {"penalty": p, "percent": x, "seed": seed, "pruned": y + seed}
+        {"penalty": p, "k": 1, "percent": x, "seed": seed, "pruned": y + seed}
         for p in ("l1", "tl1")
         for x, y in ((0.7, 1.0), (0.3, 2.0))
         for seed in (0, 1)
     ]
     path = tmp_path / "figures" / "curves.svg"
     figure = experiments.curves(
-        path, rows, ["penalty"], ("percent", "gone"), ["pruned", "seed"]
+        path, rows, ["k", "penalty"], ("percent", "gone"), ["pruned", "seed"]
     )
     assert "<svg" in path.read_text()
     pruned, _ = figure.axes
