@@ -184,3 +184,15 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(tmp_path):
         whole, data.test
     )
     assert experiments.accuracy(again, data.test) > 0.5
+
+
+def test_decay_is_on_every_weight_and_penalties_in_its_place():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(3)(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(x))
+    scales = knc.Elementwise(knc.penalties.L1(), 0.1)
+    made = experiments.with_decay(model, 0.5, {"*/gamma": scales})
+    found = {v.name: v.regularizer for v in made.trainable_variables}
+    assert set(found) == {"kernel", "bias", "gamma", "beta"}
+    assert found.pop("gamma") == scales
+    assert all(float(l2.l2) == 0.25 for l2 in found.values())
