@@ -119,14 +119,14 @@ def test_a_part_has_fewer_training_images_and_all_others():
 
 def test_curves_go_through_the_means_over_seeds(tmp_path):
     rows = [
-        {"penalty": p, "percent": x, "seed": seed, "pruned": y + seed}
+        {"penalty": p, "k": 1, "percent": x, "seed": seed, "pruned": y + seed}
         for p in ("l1", "tl1")
         for x, y in ((0.7, 1.0), (0.3, 2.0))
         for seed in (0, 1)
     ]
     path = tmp_path / "figures" / "curves.svg"
     figure = experiments.curves(
-        path, rows, ["penalty"], ("percent", "gone"), ["pruned", "seed"]
+        path, rows, ["k", "penalty"], ("percent", "gone"), ["pruned", "seed"]
     )
     assert "<svg" in path.read_text()
     pruned, _ = figure.axes
@@ -184,3 +184,15 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(tmp_path):
         whole, data.test
     )
     assert experiments.accuracy(again, data.test) > 0.5
+
+
+def test_decay_is_on_every_weight_and_penalties_in_its_place():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(3)(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(x))
+    scales = knc.Elementwise(knc.penalties.L1(), 0.1)
+    made = experiments.with_decay(model, 0.5, {"*/gamma": scales})
+    found = {v.name: v.regularizer for v in made.trainable_variables}
+    assert set(found) == {"kernel", "bias", "gamma", "beta"}
+    assert found.pop("gamma") == scales
+    assert all(float(l2.l2) == 0.25 for l2 in found.values())

@@ -80,11 +80,10 @@ def arguments():
 def fitted(data, args, settings, make, epochs, scales=None):
     """The network that a training with decay on all weights leaves."""
     steps = len(data.train) // BATCH
-    decay = keras.regularizers.L2(DECAY / 2)
+    rules = {"*/gamma": scales} if scales else {}
 
     def compiled():
-        rules = dict.fromkeys(("*/beta", "*/bias", "*"), decay)
-        model = knc.attach(make(), {"*/gamma": scales or decay, **rules})
+        model = experiments.with_decay(make(), DECAY, rules)
         rate = experiments.drops(RATE, 0.1, (0.5, 0.75), epochs, steps)
         sgd = keras.optimizers.SGD(rate, momentum=0.9)
         solver = SOLVERS[args.solver](args.beta)

@@ -27,13 +27,15 @@ def curves(path, rows, by, x, panels):
     """
     figure = matplotlib.figure.Figure((4.2 * len(panels), 3.4))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    # What all lines have in common need not be said.
+    told = [k for k in by if len({row[k] for row in rows}) > 1] or by[:1]
     for axis, key in zip(axes, panels, strict=True):
         for i, line in enumerate(over_seeds(rows, by)):
             points = sorted(over_seeds(line, [x[0]]), key=lambda p: p[0][x[0]])
             values = [[row[key] for row in point] for point in points]
             at = [point[0][x[0]] for point in points]
             colour = _COLOURS[i % len(_COLOURS)]
-            label = ", ".join(str(line[0][k]) for k in by)
+            label = ", ".join(str(line[0][k]) for k in told)
             axis.plot(
                 at,
                 [np.mean(v) for v in values],

@@ -44,7 +44,7 @@ def with_decay(model, decay, rules=()):
     """A model with weight decay as SGD of PyTorch has it, on every weight.
 
     decay / 2 * ||w||^2 is part of the loss for all trainable weights, biases
-    and scales included. The kernels of `rules` have penalties instead, which
+    and scales included. The weights of `rules` have penalties instead, which
     take a decay of their own.
 
     Args:
@@ -61,4 +61,6 @@ def with_decay(model, decay, rules=()):
         for weight in model.trainable_variables
         if "kernel" not in weight.name
     }
-    return attach(model, {**dict(rules), **others, "*": l2})
+    rules = dict(rules)
+    # First in order, and not overwritten where the keys are the same.
+    return attach(model, {**rules, **others, "*": l2, **rules})
