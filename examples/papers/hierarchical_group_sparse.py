@@ -62,7 +62,7 @@ def arguments():
     args.retrain = args.retrain or args.epochs
     rises = {f"loss + {rise:g}": {"max_rise": rise} for rise in args.max_rise}
     shares = {f"params {s:.0%}": {"budget": {"params": s}} for s in args.params}
-    args.stops = {"nothing": None, **rises, **shares}
+    args.stops = {**shares, **rises, "nothing": None}
     return args
 
 
