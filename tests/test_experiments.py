@@ -136,6 +136,27 @@ def test_curves_go_through_the_means_over_seeds(tmp_path):
     )
 
 
+def test_decay_is_of_every_weight_and_a_penalty_takes_its_place():
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(3, 3, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.Flatten()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="dense")(x))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    rules = {"conv": knc.regularizers.GroupLasso(0.3, decay=0.2)}
+    made = experiments.with_decay(model, 0.5, rules)
+    squares = {
+        weight.path: np.square(weight).sum()
+        for weight in model.trainable_variables
+    }
+    assert len(squares) == 6
+    kernel = model.get_layer("conv").kernel
+    expected = 0.25 * (sum(squares.values()) - squares[kernel.path])
+    expected += float(rules["conv"](kernel))
+    assert float(sum(made.losses)) == pytest.approx(expected, 1e-5)
+
+
 class Stop(Exception):
     """What a test is stopped by."""
 

@@ -104,6 +104,13 @@ def test_params_of_100_classes(name):
     assert model.name == "other"
 
 
+@pytest.mark.parametrize("name", ["alexnet", "vgg_a"])
+@pytest.mark.parametrize("side", [28, 96])
+def test_hidden_units_do_not_depend_on_the_size_of_images(name, side):
+    model = networks.get(name)((side, side, 3))
+    assert size(model.trainable_weights) == PARAMS[name][0]
+
+
 @pytest.mark.parametrize("name", MACS)
 def test_macs_of_small_networks(name):
     assert knc.summary(built(name)).macs == MACS[name]

@@ -62,7 +62,7 @@ def arguments():
     args.retrain = args.retrain or args.epochs
     rises = {f"loss + {rise:g}": {"max_rise": rise} for rise in args.max_rise}
     shares = {f"params {s:.0%}": {"budget": {"params": s}} for s in args.params}
-    args.stops = {"nothing": None, **rises, **shares}
+    args.stops = {**shares, **rises, "nothing": None}
     return args
 
 
@@ -137,13 +137,13 @@ def main():
     for seed, penalty, stop in runs:
         settings = {key: getattr(args, key) for key in (*keys, "epochs")}
         settings |= {"penalty": penalty, "seed": seed}
+        settings["strength"] *= penalty != "none"
         table.row(
             {"retrain": args.retrain, "stop": stop, **settings},
             functools.partial(measured, data, args, settings, stop),
         )
-    lines, x = ["penalty"], ("params left", "share of parameters that is left")
-    path = args.out.with_suffix(".svg")
-    experiments.curves(path, table.rows, lines, x, ACCURACIES[1:])
+    x, path = ("params left", "parameters left"), args.out.with_suffix(".svg")
+    experiments.curves(path, table.rows, ["penalty"], x, ACCURACIES[1:])
 
 
 if __name__ == "__main__":

@@ -73,8 +73,9 @@ def alexnet(input_shape=(32, 32, 3), classes=10, dropout=0.5, name="alexnet"):
     """A small AlexNet: 63,674 trainable parameters.
 
     Convolutions 3x3 with 8, 16, 32, 16, 16 filters, each followed by ReLU,
-    maxpool 2 after the first, second and last; twice dropout - dense 128 -
-    ReLU; dense, softmax. Mitsuno, Miyao, Kurita 2020, as in their code.
+    maxpool 2 after the first, second and last; average pool to 4 x 4; twice
+    dropout - dense 128 - ReLU; dense, softmax. Mitsuno, Miyao, Kurita 2020,
+    as in their code.
 
     Args:
         input_shape: The shape of an image, (height, width, channels).
@@ -89,6 +90,9 @@ def alexnet(input_shape=(32, 32, 3), classes=10, dropout=0.5, name="alexnet"):
     """
     inputs = keras.Input(input_shape, name="image")
     x = _chain(inputs, (8, "pool", 16, "pool", 32, 16, 16, "pool"))
+    sides = [max(side // 4, 1) for side in x.shape[1:3]]
+    x = layers.AveragePooling2D(sides, name="average")(x)
+    x = layers.Flatten(name="flatten")(x)
     for i in (1, 2):
         x = layers.Dropout(dropout, name=f"dropout{i}")(x)
         x = layers.Dense(128, activation="relu", name=f"dense{i}")(x)
@@ -101,8 +105,8 @@ def vgg_a(input_shape=(32, 32, 3), classes=10, dropout=0.5, name="vgg_a"):
 
     Convolutions 3x3 with 16, 32, 64, 64, 128, 128, 128, 128 filters, each
     followed by ReLU, maxpool 2 after the first, the second and then every
-    second; twice dense 128 - ReLU - dropout; dense, softmax. Mitsuno, Miyao,
-    Kurita 2020, as in their code.
+    second; average pool; twice dense 128 - ReLU - dropout; dense, softmax.
+    Mitsuno, Miyao, Kurita 2020, as in their code.
 
     Args:
         input_shape: The shape of an image, (height, width, channels).
@@ -120,6 +124,7 @@ def vgg_a(input_shape=(32, 32, 3), classes=10, dropout=0.5, name="vgg_a"):
     widths += 2 * (128, 128, "pool")
     # Where nothing normalizes, this keeps the signal through eight layers.
     x = _chain(inputs, widths, initializers.VarianceScaling(2.0, "fan_out"))
+    x = layers.GlobalAveragePooling2D(name="average")(x)
     for i in (1, 2):
         x = layers.Dense(128, activation="relu", name=f"dense{i}")(x)
         x = layers.Dropout(dropout, name=f"dropout{i}")(x)
@@ -128,12 +133,12 @@ def vgg_a(input_shape=(32, 32, 3), classes=10, dropout=0.5, name="vgg_a"):
 
 
 def _chain(x, widths, initializer="glorot_uniform"):
-    """Convolutions of so many filters, and poolings; flat at the end."""
+    """Convolutions of so many filters, and poolings."""
     convs = pools = 0
     for width in widths:
         if width == "pool":
             pools += 1
-            x = layers.MaxPooling2D(name=f"pool{pools}")(x)
+            x = layers.MaxPooling2D(padding="same", name=f"pool{pools}")(x)
         else:
             convs += 1
             x = layers.Conv2D(
@@ -144,4 +149,4 @@ def _chain(x, widths, initializer="glorot_uniform"):
                 kernel_initializer=initializer,
                 name=f"conv{convs}",
             )(x)
-    return layers.Flatten(name="flatten")(x)
+    return x

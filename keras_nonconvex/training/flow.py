@@ -24,8 +24,8 @@ def feature_flow(model, layers, length, curvature):
     """Adds a penalty of the way that features take through a model.
 
     Features that equal each other from block to block need few filters
-    between them: after training, prune by the norms of the filters.
-    `knc.strip` takes the penalty off again.
+    between them. After training, take the penalty off by `knc.strip`, and
+    prune by the norms of the filters.
 
     Args:
         model: A built model.

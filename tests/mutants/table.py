@@ -1013,4 +1013,18 @@ MUTANTS = [
         "graph.outputs_for(call, inputs)",
         "tests/test_repair.py::test_wrong_weights_of_any_layer_are_set_right",
     ),
+    Mutant(
+        "keras_nonconvex/training/flow.py",
+        "self.curvature * _size(_differences(steps))",
+        "self.curvature * _size(steps)",
+        "tests/test_feature_flow.py::"
+        "test_the_loss_is_length_and_curvature_of_each_path_of_equal_shape",
+    ),
+    Mutant(
+        "keras_nonconvex/training/flow.py",
+        "key=lambda h: tuple(h.shape[1:])",
+        "key=lambda h: len(h.shape)",
+        "tests/test_feature_flow.py::"
+        "test_points_of_different_shapes_make_no_path",
+    ),
 ]
