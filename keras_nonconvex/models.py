@@ -178,9 +178,7 @@ def resnet(
     return _resnet((16, 32, 64), n, shortcut, input_shape, classes, name)
 
 
-def resnet18(
-    input_shape=(32, 32, 3), classes=10, width=1.0, name="resnet18"
-):
+def resnet18(input_shape=(32, 32, 3), classes=10, width=1.0, name="resnet18"):
     """ResNet-18 for CIFAR: 11,173,962 trainable parameters.
 
     conv 3x3 - BN - ReLU, then four stages of two basic blocks with 64, 128,
