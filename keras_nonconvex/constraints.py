@@ -175,7 +175,7 @@ class Levels(Projection):
 
 
 # The least squares has local minima, so it starts with the largest level at the
-# largest magnitude divided by each of these; few rounds end it (measured: within
-# 2 % of the best scale up to 4 bits, and within 1.6 times its error at 8).
+# largest magnitude divided by each of these. Measured: the error is within 2 %
+# of the best scale's up to 4 bits, and within 1.6 times it at 8.
 _STARTS = tuple(6.0 ** (i / 15.0) for i in range(16))
 _ROUNDS = 20

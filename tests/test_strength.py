@@ -94,15 +94,74 @@ def test_strength_max_of_a_deep_net_kills_it(digits):
     assert zeros[0] == 30 and zeros[1] < 10
 
 
+@pytest.mark.parametrize("k", [2, 1.5])
+@pytest.mark.parametrize("debiased", [False, True])
+def test_from_the_strength_of_an_envelope_on_its_groups_stay_alone(k, debiased):
+    """At a stationary point of k groups the zero ones stay so, just."""
+    rng = np.random.default_rng(0)
+    x = np.linalg.qr(rng.normal(size=(8, 8)))[0].astype("float32")
+    w0 = rng.normal(size=(8, 5)) * [3.0, 2.5, 0.6, 0.5, 0.4]
+    y = (x @ w0).astype("float32")
+
+    def model_at(strength):
+        reg = knc.GroupSparseEnvelope(k, strength, debiased=debiased)
+        inputs = keras.Input((8,))
+        dense = layers.Dense(5, use_bias=False, kernel_regularizer=reg)
+        model = knc.ProximalModel(inputs, dense(inputs))
+        model.compile(keras.optimizers.SGD(0.5), "mse")
+        # Of the loss with two groups alone and without the penalty's pull.
+        dense.kernel.assign(w0)
+        return model, dense, reg
+
+    model, dense, reg = model_at(1.0)
+    found = knc.strength_max(model, x, y)
+    np.testing.assert_array_equal(dense.kernel, w0.astype("float32"))
+    alone = w0 * (np.arange(5) < 2)
+    # The loss is ||x w - y||^2 / 40.
+    gradient = (alone - w0) / 20.0
+    norms = np.linalg.norm(w0, axis=0)
+    small, large = sorted(norms[:2])
+    # With k = 1.5 either both have the same share of tau, or u = 1 and 1/2.
+    shared = (small + large) / 1.5
+    tau = small if k == 2 else shared if shared > large else small / 0.5
+    expected = np.linalg.norm(gradient, axis=0).max() / tau
+    assert found == pytest.approx(expected, rel=1e-4)
+    # A small step of the prox there keeps the zeros, or does not.
+    for factor, dies in ((1.05, True), (0.95, False)):
+        reg = model_at(factor * found)[2]
+        step = 1e-3
+        new = reg.proximal(alone - step * gradient, step)
+        zero = ~keras.ops.convert_to_numpy(new).any(axis=0)
+        assert zero[2:].all() == dies
+
+
+def test_strength_max_knows_coupled_groups():
+    def model(coupled):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        x = layers.Dense(6, activation="relu")(inputs)
+        model = knc.ProximalModel(inputs, layers.Dense(2)(x))
+        model.compile(keras.optimizers.SGD(0.1), "mse", coupled=coupled(model))
+        return model
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 4)), rng.normal(size=(32, 2))
+    made = model(lambda m: knc.CoupledEnvelope(m, 2, 1.0))
+    weights = made.get_weights()
+    each = knc.strength_max(made, x, y, per_weight=True)
+    assert list(each) == ["coupled"] and 0.0 < each["coupled"] < np.inf
+    for before, after in zip(weights, made.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    lasso = model(lambda m: knc.CoupledGroups(m, knc.penalties.L1(), 1.0))
+    assert 0.0 < knc.strength_max(lasso, x, y) < np.inf
+
+
 def test_strength_max_says_what_it_needs():
     model, x, y, _ = linear_model(None)
     with pytest.raises(ValueError, match="no weight with a penalty"):
         knc.strength_max(model, x, y)
     with pytest.raises(ValueError, match="must be a compiled"):
         knc.strength_max(keras.Model(model.inputs, model.outputs), x, y)
-    model, x, y, _ = linear_model(knc.GroupSparseEnvelope(2, 1.0))
-    with pytest.raises(ValueError, match="alive at any strength"):
-        knc.strength_max(model, x, y)
 
 
 def test_strength_path_writes_the_curve_and_resumes(digits, tmp_path):

@@ -151,10 +151,45 @@ class GroupSparseEnvelope(Regularizer):
         return max(k, 1) if isinstance(k, int) else maximum(k, 1)
 
     def last(self, w):
+        return self._with_largest(w, self.floor)
+
+    def resting(self, w):
+        """The kernel with the k largest groups alone, k rounded up.
+
+        Args:
+            w: Tensor, the kernel.
+        """
+        return self._with_largest(w, lambda n: math.ceil(self._count(n)))
+
+    def _with_largest(self, w, count):
         _, norms, weights, _ = self._parts(in_full_precision(w))
         total = int(np.prod(norms.shape))
-        stays = largest(norms / ops.sqrt(weights), self.floor(total))
+        # The order in which the prox of ever larger steps lets them go.
+        stays = largest(norms / ops.sqrt(weights), count(total))
         return ops.where(stays, w, ops.zeros_like(w))
+
+    def holding_strength(self, w, gradient):
+        """The strength from which on the groups that are zero stay so.
+
+        Where at least k groups live, the subgradients of the envelope at a
+        zero group j are all vectors up to the norm sqrt(d_j) tau, where tau
+        is the least sqrt(d_i) ||w_i|| / u_i.
+
+        Args:
+            w: Tensor, the kernel: the value of `resting`.
+            gradient: Tensor in its shape, the gradient of the data loss.
+
+        Returns:
+            A scalar; infinite if all is zero.
+        """
+        axes, norms, weights, k = self._parts(w)
+        b = ops.sqrt(weights) * norms
+        u = saturation(b, ops.zeros_like(b), k)
+        taus = ops.where(b > 0, b / divisor(u), math.inf * ops.ones_like(b))
+        push = group_patterns.norms(gradient, axes) / ops.sqrt(weights)
+        push = ops.max(ops.where(b > 0, ops.zeros_like(push), push))
+        alive = ops.any(b > 0)
+        return ops.where(alive, push / ops.min(taus), math.inf)
 
     def half_space_limit(self, w, step):
         if self.debiased:

@@ -69,6 +69,25 @@ def adapt_epsilon(model, targets, growth):
 
 
 @compiled
+def held(point, old, turned, regularizer):
+    """`point` with the groups zero that were so, where `turned` is true.
+
+    The prox is taken there: of a penalty that fixes a count, it must not give
+    a place to groups that then stay zero.
+
+    Args:
+        point: A weight after the update, where its prox is taken.
+        old: The weight before the update.
+        turned: Whether the half-space step is taken at all.
+        regularizer: Says what a group is.
+    """
+    axes = regularizer.group_axes(len(old.shape))
+    was = _sum(ops.cast(ops.not_equal(old, 0), "float32"), axes) > 0
+    dead = ops.logical_and(turned, ops.logical_not(was))
+    return ops.where(dead, ops.zeros_like(point), point)
+
+
+@compiled
 def taken(
     new,
     old,

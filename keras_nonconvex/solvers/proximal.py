@@ -240,6 +240,9 @@ class ProximalGradient(Solver):
                 before.coupled, points, metrics
             )
         moment = model.solver_state.moment
+        turned = self._turned(model, updated)
+        if self.half_space is not None and not self.revive:
+            points = coupled.held(points, before.coupled, turned)
         new = coupled.proximal(points, step, *moment)
         if self.half_space is None:
             return new
@@ -248,7 +251,7 @@ class ProximalGradient(Solver):
             before.coupled,
             step,
             *moment,
-            self._turned(model, updated),
+            turned,
             half_space.epsilon(model.solver_state, self.half_space),
             self.keep_at_least,
             self.revive,
@@ -276,6 +279,11 @@ class ProximalGradient(Solver):
         return step_size.point_and_step(optimizer, variable, old, now, lr, axes)
 
     def _new_values(self, active, points, steps, olds, moment, turned, epsilon):
+        if self.half_space is not None and not self.revive:
+            points = [
+                half_space.held(point, old, turned, regularizer=reg)
+                for reg, point, old in zip(active, points, olds, strict=True)
+            ]
         values = batches.proximal(active, points, steps, *moment)
         if self.half_space is None:
             return values

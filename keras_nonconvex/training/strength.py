@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import pathlib
 
 import keras
@@ -13,12 +12,12 @@ from matplotlib.figure import Figure
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
-from keras_nonconvex import data_loss
 from keras_nonconvex import files
 from keras_nonconvex import regularizers
 from keras_nonconvex import samples
 from keras_nonconvex import sparsity
 from keras_nonconvex.solvers import step_size
+from keras_nonconvex.training import least_strength
 
 
 def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
@@ -30,6 +29,15 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
     there, because the layers hide each other; it is then taken at the weights
     that the model has now. So the answer is exact for linear models and a
     scale for deep ones: a search may start there and go down.
+
+    For an envelope it is the strength from which on the k groups that are the
+    largest now stay alone: all others stay zero where
+
+        ||g_j|| / sqrt(d_j) <= strength * tau,
+
+    with the gradient g at these k groups alone (or with all groups, where it
+    vanishes there, as behind a ReLU), and tau the norm sqrt(d_i) ||w_i|| of
+    the smallest of them.
 
     All strengths of a regularizer grow together; the answer is the `strength`
     of the regularizer whose weights become zero last.
@@ -51,7 +59,8 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
             weight. Defaults to `False`.
 
     Returns:
-        A number; with `per_weight` a dict of weight path -> number.
+        A number; with `per_weight` a dict of weight path -> number, where
+        coupled groups have the path `"coupled"`.
 
     Example:
     >>> top = knc.strength_max(model, x_train, y_train)
@@ -70,18 +79,7 @@ def strength_max(model, x, y=None, batch_size=128, step=None, per_weight=False):
         "a number above 0 (None takes the optimizer's current rate)",
         lambda v: v > 0.0,
     )
-    zeroed = {id(variable) for variable, _ in targets}
-    at_zero = data_loss.mean(model, x, y, batch_size, zeroed)
-    here = None
-    strengths = {}
-    for variable, reg in targets:
-        gradient = at_zero[id(variable)]
-        if not np.any(gradient):
-            if here is None:
-                here = data_loss.mean(model, x, y, batch_size)
-            gradient = here[id(variable)]
-        multiplier = _least_multiplier(reg, gradient, step)
-        strengths[variable.path] = reg.strength * multiplier
+    strengths = least_strength.strengths(model, targets, x, y, batch_size, step)
     return strengths if per_weight else max(strengths.values())
 
 
@@ -251,11 +249,12 @@ def _write(out, points):
 
 def _penalties(model):
     """What a compiled model penalises, in words; an error if nothing."""
-    coupled = getattr(model, "coupled", None)
-    if coupled is not None and coupled.strength > 0:
+    targets = _targets(model)
+    if model.coupled is not None and model.coupled.strength > 0:
         own = [v.regularizer for v in model.trainable_variables]
-        return [repr(coupled), *(repr(reg) for reg in own if reg is not None)]
-    return [repr(reg) for _, reg in _targets(model)]
+        own = [repr(reg) for reg in own if reg is not None]
+        return [repr(model.coupled), *own]
+    return [repr(reg) for _, reg in targets]
 
 
 def _targets(model):
@@ -272,38 +271,10 @@ def _targets(model):
         and v.regularizer.has_prox
         and v.regularizer.strength > 0
     ]
-    if not targets:
+    coupled = model.coupled
+    if not targets and (coupled is None or coupled.strength == 0):
         raise ValueError(
             "The model has no weight with a penalty that has a prox and a "
             f"strength above 0. Received: model={model.name!r}"
         )
     return targets
-
-
-def _least_multiplier(reg, gradient, step):
-    """The least m at which the prox of m * reg zeroes -step * gradient."""
-    point = ops.convert_to_tensor(-step * gradient, "float32")
-
-    def dead(m):
-        scaled = reg.scaled(ops.convert_to_tensor(m, "float32"))
-        return not np.any(
-            ops.convert_to_numpy(scaled.proximal(point, step)) != 0
-        )
-
-    if not np.any(gradient):
-        return 0.0
-    low, high = 0.0, 1.0
-    while not dead(high):
-        low, high = high, 4.0 * high
-        if high > 1e15:
-            raise ValueError(
-                "This regularizer leaves some weights alive at any strength "
-                f"(an envelope keeps k groups). Received: regularizer={reg!r}"
-            )
-    while dead(high / 4.0) and high > 1e-15:
-        high /= 4.0
-    low = max(low, high / 4.0)
-    for _ in range(40):
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if dead(middle) else (middle, high)
-    return high

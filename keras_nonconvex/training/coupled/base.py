@@ -168,6 +168,18 @@ class Coupled:
         shrunk = self._at(multiplier, spare, norms).proximal(norms, step)
         return self.classes.times(values, shrunk / divisor(norms))
 
+    def held(self, points, old, turned):
+        """`points` with the classes zero that were so, as `half_space.held`.
+
+        Args:
+            points: The values after the update, where the prox is taken.
+            old: The values before.
+            turned: As in `half_space`.
+        """
+        was = self.classes.products(old, old) > 0
+        lives = ops.logical_or(ops.logical_not(turned), was)
+        return self.classes.times(points, ops.cast(lives, "float32"))
+
     def half_space(
         self,
         new,
@@ -227,10 +239,22 @@ class Coupled:
         Args:
             values: A list with one tensor for each of `variables`.
         """
-        last = self.term.last(self.norms(values))
-        if last is None:
+        return self.applied(self.term.last, values)
+
+    def applied(self, function, values):
+        """The values with the classes zero whose norm a function makes zero.
+
+        Args:
+            function: Of the classes' norms; it may return None.
+            values: A list with one tensor for each of `variables`.
+
+        Returns:
+            A list of tensors in the shapes of `values`, or None.
+        """
+        left = function(self.norms(values))
+        if left is None:
             return None
-        return self.classes.times(values, ops.cast(last > 0, last.dtype))
+        return self.classes.times(values, ops.cast(left > 0, left.dtype))
 
     def _at(self, multiplier, spare, like):
         moment = (ops.cast(v, like.dtype) for v in (multiplier, spare))
