@@ -5,10 +5,16 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import time
 
 import filelock
 
 from keras_nonconvex import files
+
+# In the folder of the steps, from the beginning of a run to its end.
+BEGUN = "begun"
+# How often a process looks whether another one is at its end, in seconds.
+_LOOK = 0.5
 
 
 def tflite_name(network, precision):
@@ -84,11 +90,6 @@ class Paths:
     def steps(self):
         """The folder of what each step has measured."""
         return self.unfinished / "steps"
-
-    @property
-    def backups(self):
-        """The folder of Keras' backups of the trainings."""
-        return self.unfinished / "backups"
 
     @property
     def pictures(self):
@@ -217,7 +218,9 @@ class RunFolder:
         out, part = self.out, self.part
         for folder in (out, part):
             known = folder.is_dir() and (
-                Paths(folder).recipe.exists() or not any(folder.iterdir())
+                Paths(folder).recipe.exists()
+                or Paths(folder).unfinished.exists()
+                or not any(folder.iterdir())
             )
             if folder.exists() and force and not known:
                 raise ValueError(
@@ -270,40 +273,78 @@ class RunFolder:
 
         Yields:
             A function to call once the run can work. If the scope ends with
-            an error before, a new folder vanishes.
+            an error before, a new folder vanishes, and what it would have
+            replaced is back. An interrupted run can be resumed.
         """
-        if self.part.exists() and not (resume or join):
-            shutil.rmtree(self.part)
+        if join:
+            try:
+                yield lambda: None
+            finally:
+                if not self._here():
+                    # What was written after another process had finished.
+                    shutil.rmtree(self.part, ignore_errors=True)
+            return
+        before = self.part.with_name(self.part.name + ".old")
+        if self.part.exists() and not resume:
+            shutil.rmtree(before, ignore_errors=True)
+            self.part.rename(before)
         new, works = not self.part.exists(), []
-        self.paths.steps.mkdir(parents=True, exist_ok=True)
+        parents = [each for each in self.part.parents if not each.exists()]
         try:
-            with self._owned(join):
-                if not join:
-                    files.write_text(self.paths.recipe, recipe)
-                yield lambda: works.append(True)
-        except BaseException:
+            self.paths.steps.mkdir(parents=True, exist_ok=True)
+            (self.paths.steps / BEGUN).touch()
+            with filelock.FileLock(self.paths.lock, timeout=0):
+                files.write_text(self.paths.recipe, recipe)
+
+                def can_work():
+                    works.append(True)
+                    shutil.rmtree(before, ignore_errors=True)
+
+                yield can_work
+        except Exception:
             if new and not works:
                 shutil.rmtree(self.part, ignore_errors=True)
+                for parent in parents:
+                    with contextlib.suppress(OSError):
+                        parent.rmdir()
+                if before.exists():
+                    before.rename(self.part)
             raise
 
-    def _owned(self, join):
-        """The lock of the run, which a process that joins has not."""
-        if join:
-            return contextlib.nullcontext()
-        return filelock.FileLock(self.paths.lock, timeout=0)
+    def _here(self):
+        """Whether the run has not got its final name yet."""
+        return (self.paths.steps / BEGUN).exists()
 
-    def finish(self):
+    def finish(self, join=False):
         """Gives the folder its final name; a folder of that name is deleted.
 
-        Of several processes at the run, one does so.
+        The process whose run it is does so, or one that has joined it if that
+        process has ended.
+
+        Args:
+            join: Whether the run is another process's. Defaults to `False`.
         """
-        shutil.rmtree(self.paths.unfinished, ignore_errors=True)
+        if not join:
+            self._finish()
+        while join and self._here():
+            with (
+                contextlib.suppress(filelock.Timeout),
+                filelock.FileLock(self.paths.lock, timeout=0),
+            ):
+                if self._here():
+                    self._finish()
+            time.sleep(_LOOK)
+
+    def _finish(self):
+        for path in self.part.glob(".*"):
+            # Files that a killed process was at.
+            if path != self.paths.unfinished:
+                shutil.rmtree(path, ignore_errors=True)
         old = self.out.with_name(self.out.name + ".old")
-        try:
-            if self.out.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                self.out.rename(old)
-            self.part.rename(self.out)
-        except FileNotFoundError:
-            return
+        if self.out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            self.out.rename(old)
+        # From here on it is complete, whenever the process ends.
+        self.part.rename(self.out)
+        shutil.rmtree(Paths(self.out).unfinished, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -108,7 +108,7 @@ RULES = [
 ]
 
 COMPRESSION = [
-    {"distribution", "front", "points", "reading", "records"},
+    {"backup", "distribution", "front", "points", "reading", "records"},
     {"recipe", "steps"},
     {"job"},
     {"report", "training"},

@@ -8,6 +8,7 @@ from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import outputs
 from keras_nonconvex import terminal
+from keras_nonconvex.compression.backup import epochs_done
 from keras_nonconvex.compression.records import Records
 
 # The images of a step of inference.
@@ -109,7 +110,7 @@ class Job:
             seed=recipe.seed,
             augment=recipe.augment,
             class_weights=recipe.class_weights,
-            epoch=len(self.records.rows(step)),
+            epoch=epochs_done(self.records.backup(step)),
         )
         return images.take(self.steps)
 

@@ -142,12 +142,12 @@ def compress(
             model=model,
             data=data,
         )
-        _try_out(job)
-        works()
         if not folder.paths.splits.exists():
+            _try_out(job)
+            works()
             job.data.save_lists(folder.paths.splits)
-        if carry_out(stages.steps(job), job.records):
-            folder.finish()
+        if carry_out(stages.steps(job), job.records, job.recipe.seed):
+            folder.finish(join)
     job.console.print(f"Report: [bold]{Paths(out).report}")
     return Result(out, run_folder.load(out).metrics)
 
