@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import tempfile
+import textwrap
 import zipfile
 
 import keras
@@ -146,7 +147,9 @@ def load_model(path):
         OSError,
         zipfile.BadZipFile,
     ) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        unknown = re.search("Could not locate [^.]*", str(error))
+        first = str(error).strip().splitlines()[0]
+        reason = unknown[0] if unknown else textwrap.shorten(first, 200)
         raise ValueError(
             f"Keras cannot load this model ({reason}). Received: {str(path)!r}"
         ) from error

@@ -191,6 +191,10 @@ class RunFolder:
     """
 
     def __init__(self, out):
+        if not out.name or out.name == "..":
+            raise ValueError(
+                f"The run folder must have a name. Received: out={str(out)!r}"
+            )
         self.out = out
         self.part = out.with_name(out.name + ".part")
         self.paths = Paths(self.part)

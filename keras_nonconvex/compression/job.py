@@ -142,9 +142,17 @@ class Job:
         model = self._own_model()
         if model is not None:
             return model
-        return models.get(self.recipe.model)(
-            input_shape=self.data.train.shape, classes=len(self.data.classes)
-        )
+        shape = self.data.train.shape
+        try:
+            return models.get(self.recipe.model)(
+                input_shape=shape, classes=len(self.data.classes)
+            )
+        except ValueError as error:
+            raise ValueError(
+                "The images must be large enough for the network, which "
+                "`size` says. Received: images of shape "
+                f"{shape} for {self.recipe.model!r}"
+            ) from error
 
     def load(self, network):
         """The network of a step that is done.

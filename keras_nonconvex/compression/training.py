@@ -1,6 +1,7 @@
 """The trainings of a run: epochs on record, backed up, on several devices."""
 
 import contextlib
+import math
 
 import keras
 
@@ -61,13 +62,20 @@ def recording(job, step):
     Returns:
         A list of Keras callbacks.
     """
-    record = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: job.records.record(step, epoch, logs)
-    )
+
+    def record(epoch, logs):
+        if not math.isfinite(logs["loss"]):
+            raise ValueError(
+                "The loss must stay finite: lower the learning rate. "
+                f"Received: loss={logs['loss']} after epoch {epoch + 1} of "
+                f"{step}"
+            )
+        job.records.record(step, epoch, logs)
+
     return [
         # Before the backup: an epoch that is backed up has its row, and one
         # that is done again replaces its row.
-        record,
+        keras.callbacks.LambdaCallback(on_epoch_end=record),
         terminal.Epochs(job.console, step),
         *job.callbacks,
         Backup(job.records.backup(step), job.recipe.patience),
