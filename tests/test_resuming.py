@@ -3,17 +3,22 @@
 import csv
 import json
 import re
+import types
 
 import keras
 import numpy as np
 import pytest
+import rich.console
 import tensorflow as tf
 
 import keras_nonconvex as knc
+from keras_nonconvex import datasets
 from keras_nonconvex import files
+from keras_nonconvex import run_folder
 from keras_nonconvex.compression import backup
 from keras_nonconvex.compression import report
 from keras_nonconvex.compression.records import Records
+from keras_nonconvex.compression.stages import dense
 
 SETTINGS = {
     "name": "tiny",
@@ -154,6 +159,24 @@ def test_a_run_interrupted_everywhere_makes_the_same_files(
     for name, right in whole.items():
         assert found[name] == right, name
     assert [path.name for path in tmp_path.iterdir()] == ["whole", "run"]
+
+
+def test_a_given_network_that_only_guesses_is_told(tmp_path):
+    """Of the order of its outputs, or of the range of its inputs."""
+    job = types.SimpleNamespace(
+        console=rich.console.Console(width=1000, record=True),
+        recipe=knc.Recipe(model="given.keras", dataset="given"),
+        paths=run_folder.Paths(tmp_path),
+        data=datasets.splits({"train": samples()}),
+        new_model=network,
+    )
+    for accuracy, told in ((0.34, True), (0.5, False), (None, False)):
+        job.measure = lambda model, a=accuracy: {"validation_accuracy": a}
+        (step,) = dense.steps(job)[:1]
+        step.work()
+        said = job.console.export_text()
+        assert ("order of the classes, 0, 1, 2?" in said) == told
+        assert ("right about 34%" in said) == told
 
 
 def trained(folder, patience, losses, until):
