@@ -108,7 +108,15 @@ RULES = [
 ]
 
 COMPRESSION = [
-    {"backup", "distribution", "front", "points", "reading", "records"},
+    {
+        "backup",
+        "distribution",
+        "making",
+        "front",
+        "points",
+        "reading",
+        "records",
+    },
     {"recipe", "steps"},
     {"job"},
     {"report", "training", "trial"},

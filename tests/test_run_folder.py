@@ -5,7 +5,7 @@ import json
 import pytest
 
 from keras_nonconvex import run_folder
-from keras_nonconvex.run_folder import RunFolder
+from keras_nonconvex.compression.making import RunFolder
 
 
 @pytest.fixture

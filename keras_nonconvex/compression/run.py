@@ -13,11 +13,11 @@ from keras_nonconvex.compression import reading
 from keras_nonconvex.compression import stages
 from keras_nonconvex.compression import trial
 from keras_nonconvex.compression.job import Job
+from keras_nonconvex.compression.making import RunFolder
 from keras_nonconvex.compression.recipe import Recipe
 from keras_nonconvex.compression.steps import carry_out
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
 from keras_nonconvex.run_folder import Paths
-from keras_nonconvex.run_folder import RunFolder
 
 # What remains of a model where nothing else is asked for.
 _BUDGET = {"macs": 0.5}
