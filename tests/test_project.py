@@ -43,7 +43,8 @@ REGULARIZERS = [
     {"envelope", "hierarchical", "hoyer", "orthogonality"},
 ]
 SOLVERS = [
-    {"state", "step_size", "half_space", "batches"},
+    {"state"},
+    {"step_size", "half_space", "batches"},
     {"base"},
     {"proximal"},
     {"splitting", "admm", "slimming", "subgradient"},
