@@ -51,7 +51,7 @@ STEP_SIZE = "keras_nonconvex/solvers/step_size.py"
 PROXIMAL = "keras_nonconvex/solvers/proximal.py"
 SOLVERS = "keras_nonconvex/solvers/"
 PRUNING = "keras_nonconvex/pruning/"
-RUN_FOLDER = "keras_nonconvex/run_folder.py"
+RUN_FOLDER = "keras_nonconvex/compression/making.py"
 PARITY = "tflite_export/parity.py"
 GATES = "keras_nonconvex/pruning/criteria/gates.py"
 CARRIED = "tests/test_carrying.py::test_all_zero_filters_but_one_per_reader_go"
@@ -79,6 +79,10 @@ METRIC = (
     "test_metric_is_the_optimizers_own_at_updates_1_2_and_10"
 )
 FOLDER = "tests/test_run_folder.py"
+INTERRUPTED = (
+    "tests/test_resuming.py::"
+    "test_a_run_interrupted_everywhere_makes_the_same_files"
+)
 RISE = "tests/test_criteria.py::test_loss_rise_is_that_of_the_masked_model"
 NUMBERS = "tests/test_parity.py::test_the_numbers_are_what_they_say"
 BATTERY = "tests/test_pruning.py::test_the_battery_of_layer_rules"
@@ -827,7 +831,7 @@ MUTANTS = [
     ),
     Mutant(
         RUN_FOLDER,
-        "self.part.exists() and not (resume or join)",
+        "self.part.exists() and not resume",
         "self.part.exists()",
         FOLDER,
     ),
@@ -843,6 +847,25 @@ MUTANTS = [
         "            if not _done(step, records):",
         "            if True:",
         "tests/test_steps.py",
+    ),
+    Mutant(
+        "keras_nonconvex/compression/steps.py",
+        "keras.utils.set_random_seed(seed)",
+        "pass",
+        INTERRUPTED,
+    ),
+    Mutant(
+        "keras_nonconvex/compression/backup.py",
+        "[*model.variables, *model.optimizer.variables]",
+        "[*model.weights, *model.optimizer.variables]",
+        INTERRUPTED,
+    ),
+    Mutant(
+        "keras_nonconvex/compression/backup.py",
+        "done - self._best >= self.patience",
+        "done - self._best > self.patience",
+        "tests/test_resuming.py::"
+        "test_patience_counts_the_epochs_before_an_interruption",
     ),
     Mutant(
         "keras_nonconvex/compression/front.py",
