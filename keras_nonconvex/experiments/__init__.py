@@ -3,6 +3,9 @@
 from keras_nonconvex.experiments.commands import command
 from keras_nonconvex.experiments.commands import parser
 from keras_nonconvex.experiments.figures import curves
+from keras_nonconvex.experiments.living import Living
+from keras_nonconvex.experiments.living import convolutions
+from keras_nonconvex.experiments.living import living
 from keras_nonconvex.experiments.networks import STATISTICS
 from keras_nonconvex.experiments.networks import normalized
 from keras_nonconvex.experiments.parts import part
@@ -16,14 +19,17 @@ from keras_nonconvex.experiments.trainings import file_of
 from keras_nonconvex.experiments.trainings import trained
 
 __all__ = [
+    "Living",
     "STATISTICS",
     "Table",
     "accuracy",
     "columns",
     "command",
+    "convolutions",
     "curves",
     "drops",
     "file_of",
+    "living",
     "normalized",
     "over_seeds",
     "parser",

@@ -426,6 +426,33 @@ MUTANTS = [
         "tests/test_solvers.py::test_admm_adds_up_what_the_projection_takes",
     ),
     Mutant(
+        ENVELOPE,
+        "return k + self.spare * (total - k)",
+        "return k + self.spare * total",
+        (
+            "tests/test_envelope_training.py::"
+            "test_a_moment_of_the_schedule_is_an_envelope_of_another_k"
+        ),
+    ),
+    Mutant(
+        ENVELOPE,
+        "ops.where(b > 0, b / divisor(u), math.inf * ops.ones_like(b))",
+        "ops.where(b > 0, b, math.inf * ops.ones_like(b))",
+        (
+            "tests/test_strength.py::"
+            "test_from_the_strength_of_an_envelope_on_its_groups_stay_alone"
+        ),
+    ),
+    Mutant(
+        SOLVERS + "half_space.py",
+        "dead = ops.logical_and(turned, ops.logical_not(was))",
+        "dead = ops.logical_and(was, ops.logical_not(was))",
+        (
+            "tests/test_envelope_training.py::"
+            "test_frozen_groups_take_no_place_from_the_k_that_live"
+        ),
+    ),
+    Mutant(
         "keras_nonconvex/constraints.py",
         "scale = ops.sum(t * level) / divisor(ops.sum(level * level))",
         "scale = ops.sum(t) / divisor(ops.sum(level))",
