@@ -54,7 +54,7 @@ COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
     {"coupled", "inner_layers", "descent", "distillation"},
     {"model"},
-    {"flow", "gates"},
+    {"flow", "gates", "least_strength"},
     {"attachment", "recovery", "strength"},
 ]
 PRUNING = [

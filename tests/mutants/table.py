@@ -322,8 +322,8 @@ MUTANTS = [
     ),
     Mutant(
         ENVELOPE,
-        "largest(norms / ops.sqrt(weights), self.floor(total))",
-        "largest(norms, self.floor(total))",
+        "largest(norms / ops.sqrt(weights), count(total))",
+        "largest(norms, count(total))",
         (
             "tests/test_coupled_envelope.py::"
             "test_training_ends_with_exactly_k_classes_of_the_whole_network"
@@ -430,9 +430,36 @@ MUTANTS = [
         "tests/test_solvers.py::test_admm_adds_up_what_the_projection_takes",
     ),
     Mutant(
+        ENVELOPE,
+        "return k + self.spare * (total - k)",
+        "return k + self.spare * total",
+        (
+            "tests/test_envelope_training.py::"
+            "test_a_moment_of_the_schedule_is_an_envelope_of_another_k"
+        ),
+    ),
+    Mutant(
+        ENVELOPE,
+        "ops.where(b > 0, b / divisor(u), math.inf * ops.ones_like(b))",
+        "ops.where(b > 0, b, math.inf * ops.ones_like(b))",
+        (
+            "tests/test_strength.py::"
+            "test_from_the_strength_of_an_envelope_on_its_groups_stay_alone"
+        ),
+    ),
+    Mutant(
+        SOLVERS + "half_space.py",
+        "dead = ops.logical_and(turned, ops.logical_not(was))",
+        "dead = ops.logical_and(was, ops.logical_not(was))",
+        (
+            "tests/test_envelope_training.py::"
+            "test_frozen_groups_take_no_place_from_the_k_that_live"
+        ),
+    ),
+    Mutant(
         "keras_nonconvex/constraints.py",
-        "scale = ops.sum(t * level) / divisor(ops.sum(level * level))",
-        "scale = ops.sum(t) / divisor(ops.sum(level))",
+        "return ops.sum(t * level) / divisor(ops.sum(level * level))",
+        "return ops.sum(t) / divisor(ops.sum(level))",
         "tests/test_levels.py::test_the_nearest_of_2_to_the_bits_levels",
     ),
     Mutant(
@@ -647,8 +674,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/superfluous.py",
-        "if key not in carried or level.root in alone:",
-        "if key not in carried:",
+        "if not by_others or level.root in alone:",
+        "if not by_others:",
         (
             "tests/test_carrying.py::"
             "test_behind_a_depthwise_convolution_borders_differ"
