@@ -217,3 +217,39 @@ def test_decay_is_on_every_weight_and_penalties_in_its_place():
     assert set(found) == {"kernel", "bias", "gamma", "beta"}
     assert found.pop("gamma") == scales
     assert all(float(l2.l2) == 0.25 for l2 in found.values())
+
+
+def test_neurons_are_filters_and_the_inputs_of_dense_layers():
+    model = knc.models.lenet5()
+    conv, dense = model.get_layer("conv1"), model.get_layer("dense2")
+    kernel = np.ones(conv.kernel.shape, "float32")
+    # A filter of nearly zeros, one of zeros, and a mean above the tolerance.
+    kernel[..., 0], kernel[..., 1], kernel[..., 2] = 5e-6, 0.0, 0.0
+    kernel[0, 0, 0, 2] = 1e-3
+    conv.kernel.assign(kernel)
+    kernel = np.ones(dense.kernel.shape, "float32")
+    kernel[:4], kernel[:, 0] = 0.0, 0.0
+    dense.kernel.assign(kernel)
+    for name in ("conv2", "dense1"):
+        other = model.get_layer(name).kernel
+        other.assign(np.ones(other.shape))
+    for one in model.layers:
+        if one.weights:
+            one.bias.assign(np.ones(one.bias.shape))
+    zeros = 25 + 24 + 4 * 10 + 496
+    near, exact = (experiments.near_zeros(model, t) for t in (1e-5, 0.0))
+    assert exact == ((zeros) / 431_080, 5 / 1370)
+    assert near == ((zeros + 25) / 431_080, 6 / 1370)
+    assert experiments.near_zeros(experiments.cleared(model), 0.0) == near
+
+
+def test_decay_of_every_weight_leaves_penalties_as_they_are():
+    model = knc.models.lenet5()
+    penalty = knc.GroupLasso(1e-3)
+    kernels = ("conv1", "conv2", "dense1", "dense2")
+    found = experiments.with_decay(model, 0.5, dict.fromkeys(kernels, penalty))
+    for weight in found.trainable_variables:
+        if weight.name == "bias":
+            assert float(weight.regularizer.l2) == 0.25
+        else:
+            assert isinstance(weight.regularizer, knc.GroupLasso)

@@ -53,7 +53,7 @@ COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
     {"coupled", "inner_layers", "descent", "distillation"},
     {"model"},
-    {"flow"},
+    {"flow", "gates"},
     {"attachment", "recovery", "strength"},
 ]
 PRUNING = [

@@ -309,3 +309,20 @@ def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
     assert "Received:" in str(error.value)
+
+
+def test_l1_minus_l2_over_a_layer_is_split_from_the_groups():
+    reg = knc.SparseGroupL1L2(0.3, alpha=0.8, group_strength=0.2, over="layer")
+    w = np.random.default_rng(0).normal(size=(3, 3, 2, 4)).astype("float32")
+    norms = np.sqrt(np.square(w).sum((0, 1, 2)))
+    own = 0.3 * (np.abs(w).sum() - 0.8 * np.linalg.norm(w))
+    value = own + 0.2 * np.sqrt(18) * norms.sum()
+    assert float(reg(w)) == pytest.approx(value, rel=1e-5)
+    # (i) of Lou and Yan: soft thresholding, then longer by alpha mu.
+    soft = np.sign(w) * np.maximum(np.abs(w) - 0.3 * 0.5, 0.0)
+    longer = 1.0 + 0.8 * 0.3 * 0.5 / np.linalg.norm(soft)
+    split = numpy(reg.terms.elementwise.proximal(w, 0.5))
+    np.testing.assert_allclose(split, soft * longer, rtol=1e-4, atol=1e-6)
+    assert not reg.has_prox and same(reg, type(reg)(**reg.get_config()))
+    with pytest.raises(ValueError, match="Received: over='filters'"):
+        knc.SparseGroupL1L2(over="filters")

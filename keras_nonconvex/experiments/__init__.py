@@ -3,6 +3,8 @@
 from keras_nonconvex.experiments.commands import command
 from keras_nonconvex.experiments.commands import parser
 from keras_nonconvex.experiments.figures import curves
+from keras_nonconvex.experiments.near_zeros import cleared
+from keras_nonconvex.experiments.near_zeros import near_zeros
 from keras_nonconvex.experiments.networks import STATISTICS
 from keras_nonconvex.experiments.networks import normalized
 from keras_nonconvex.experiments.networks import with_decay
@@ -20,11 +22,13 @@ __all__ = [
     "STATISTICS",
     "Table",
     "accuracy",
+    "cleared",
     "columns",
     "command",
     "curves",
     "drops",
     "file_of",
+    "near_zeros",
     "normalized",
     "over_seeds",
     "parser",

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_nonconvex import layouts
 from keras_nonconvex.training.attachment import attach
 
 _CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -61,6 +62,14 @@ def with_decay(model, decay, rules=()):
         for weight in model.trainable_variables
         if "kernel" not in weight.name
     }
-    rules = dict(rules)
     # First in order, and not overwritten where the keys are the same.
-    return attach(model, {**rules, **others, "*": l2, **rules})
+    rules = {**dict(rules), **others, **dict(rules)}
+    free = (
+        place
+        for place in layouts.places(model)
+        if not any(layouts.matches(key, place) for key in rules)
+    )
+    # A rule that no weight belongs to would be refused.
+    if any(not place.slot.by_weight for place in free):
+        rules["*"] = l2
+    return attach(model, rules)

@@ -1,5 +1,8 @@
 """The sparse group regularizers, by name: one penalty in `SparseGroup`."""
 
+import functools
+
+from keras_nonconvex import checks
 from keras_nonconvex.penalties import L0
 from keras_nonconvex.penalties import L1
 from keras_nonconvex.penalties import MCP
@@ -8,6 +11,8 @@ from keras_nonconvex.penalties import L1MinusL2
 from keras_nonconvex.penalties import Lp
 from keras_nonconvex.penalties import SquaredL1
 from keras_nonconvex.penalties import TransformedL1
+from keras_nonconvex.regularizers.base import Terms
+from keras_nonconvex.regularizers.generic import Group
 from keras_nonconvex.regularizers.generic import SparseGroup
 
 
@@ -156,9 +161,10 @@ class SparseGroupL1L2(SparseGroup):
     strength * sum_g (||w_g||_1 - alpha ||w_g||_2)
     + group_strength * sum_g s_g ||w_g||_2
 
-    The l1-l2 term is per group. The code of the paper has it over the whole
-    layer, where it is not the prox of one group: that takes
-    `VariableSplitting`.
+    In the code of the paper the first sum is over layers, not groups:
+    `over="layer"`. Its joint prox with the groups is not known, so
+    `VariableSplitting` takes it, as in the paper, and other solvers its
+    gradient.
 
     Args:
         strength: Number >= 0, the factor on the weights. Defaults to `1e-4`.
@@ -174,6 +180,8 @@ class SparseGroupL1L2(SparseGroup):
             `SparseGroupTL1`. Defaults to `True`.
         decay: Number >= 0, the factor of an added ||w||_2^2 / 2, as for
             `SparseGroupTL1`. Defaults to `0.0`.
+        over: `"groups"` or `"layer"`: the weights whose two norms l1 - l2 is
+            made of. Defaults to `"groups"`.
     """
 
     def __init__(
@@ -185,6 +193,7 @@ class SparseGroupL1L2(SparseGroup):
         group_weights="sqrt_size",
         exact=True,
         decay=0.0,
+        over="groups",
     ):
         super().__init__(
             L1MinusL2(alpha),
@@ -195,6 +204,27 @@ class SparseGroupL1L2(SparseGroup):
             exact,
             decay,
         )
+        self.over = checks.choice("over", over, ("groups", "layer"))
+
+    @property
+    def has_prox(self):
+        return self.over == "groups"
+
+    def plain_value(self, w):
+        if self.over == "groups":
+            return super().plain_value(w)
+        group, own = self.terms
+        return group.plain_value(w) + own.plain_value(w)
+
+    @functools.cached_property
+    def terms(self):
+        group, own = super().terms
+        if self.over == "layer":
+            own = Group(self.penalty, self.strength, "layer", None)
+        return Terms(group, own)
+
+    def get_config(self):
+        return {**super().get_config(), "over": self.over}
 
 
 class SparseGroupLp(SparseGroup):
