@@ -77,6 +77,8 @@ def test_columns_are_settings_shares_in_percent_and_the_number_of_seeds():
     row = {"penalty": "l1", "images": None}
     rows = [{**row, "left": left} for left in (0.25, 0.75)]
     cells = {heading: cell(rows) for heading, cell in columns.items()}
+    percent = experiments.columns([], ["left"], digits=2)["left, %"]
+    assert percent(rows) == "50.00 (25.00 to 75.00)"
     assert cells == {
         "penalty": "l1",
         "images": "-",

@@ -129,7 +129,7 @@ def measured(args, data, settings):
 def main():
     args = arguments()
     data = experiments.part(knc.datasets.splits(args.dataset), args.images)
-    columns = experiments.columns((*KEYS, *OWN), MEASURED)
+    columns = experiments.columns((*KEYS, *OWN), MEASURED, 2)
     notes = [f"`{experiments.command()}`"]
     table = experiments.Table(args.out, "Sparse group lasso", columns, notes)
     strengths = args.strength or [NETWORKS[args.network].strength]

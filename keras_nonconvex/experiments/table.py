@@ -100,13 +100,14 @@ class Table:
         return keys[: keys.index("seed")]
 
 
-def columns(settings, shares):
+def columns(settings, shares, digits=1):
     """The columns of a table: settings, shares in percent, and the seeds.
 
     Args:
         settings: The keys of settings, a sequence; None is shown as "-".
         shares: The keys of measured numbers in [0, 1], a sequence: the mean
             over seeds with the smallest and largest value, in percent.
+        digits: An integer: the digits behind the point. Defaults to `1`.
 
     Returns:
         A dict for `Table`.
@@ -116,7 +117,7 @@ def columns(settings, shares):
         return lambda rows: "-" if rows[0][key] is None else str(rows[0][key])
 
     def share(key):
-        return lambda rows: spread(rows, key, "{:.1f}", 100.0)
+        return lambda rows: spread(rows, key, f"{{:.{digits}f}}", 100.0)
 
     return {
         **{key: setting(key) for key in settings},

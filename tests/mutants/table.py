@@ -1077,4 +1077,18 @@ MUTANTS = [
         "tests/test_feature_flow.py::"
         "test_points_of_different_shapes_make_no_path",
     ),
+    Mutant(
+        "keras_nonconvex/training/gates.py",
+        "shift = self.temperature * math.log(-LOW / HIGH)",
+        "shift = math.log(-LOW / HIGH)",
+        "tests/test_gates.py::"
+        "test_the_price_of_a_gate_is_its_probability_not_to_be_zero",
+    ),
+    Mutant(
+        "keras_nonconvex/regularizers/named_sparse_group.py",
+        'own = Group(self.penalty, self.strength, "layer", None)',
+        'own = Group(self.penalty, self.strength, "layer")',
+        "tests/test_regularizers.py::"
+        "test_l1_minus_l2_over_a_layer_is_split_from_the_groups",
+    ),
 ]
