@@ -12,6 +12,7 @@ from keras_nonconvex import run_folder
 from keras_nonconvex.compression import distribution
 from keras_nonconvex.compression import reading
 from keras_nonconvex.compression import stages
+from keras_nonconvex.compression import training
 from keras_nonconvex.compression.job import Job
 from keras_nonconvex.compression.recipe import Recipe
 from keras_nonconvex.compression.steps import carry_out
@@ -176,6 +177,8 @@ def _understood(recipe, data, settings):
 def _try_out(job):
     """Refuses what would fail only after hours, at the end of the run."""
     attach(job.new_model(), job.recipe.rules())
+    if job.recipe.dtype_policy:
+        training.copied(job.new_model(), job.recipe.dtype_policy)
     if job.recipe.own_model:
         with files.scratch() as folder:
             tflite_export.convert(
