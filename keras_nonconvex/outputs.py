@@ -81,6 +81,11 @@ class Output:
         """Whether it is a classifier's."""
         return self.kind in (CLASSES, YES_NO)
 
+    @property
+    def told(self):
+        """Whether the loss or the last layer says what it gives."""
+        return self.loss is not None or self.probabilities
+
     def usual_loss(self, labels=None):
         """The crossentropy for it.
 
@@ -174,11 +179,16 @@ class Output:
                 "loss of a classifier, or leave `y` out. Received: labels for "
                 f"output {self.name!r} with {self.kind or 'unknown values'}"
             )
-        right = self.decisions(outputs) == self._true(outputs, labels)
+        right = self.decisions(outputs) == self.true(outputs, labels)
         return float(right.mean())
 
-    def _true(self, outputs, labels):
-        """Labels in the form of decisions."""
+    def true(self, outputs, labels):
+        """Labels in the form of decisions.
+
+        Args:
+            outputs: An array (n, ..., units) of outputs, for its shape.
+            labels: As in `accuracy`.
+        """
         labels = np.asarray(labels)
         shape = outputs.shape
         if self.kind == YES_NO:
@@ -313,6 +323,15 @@ def _described(loss):
         return _described(keras.losses.get(loss))
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
     return name, name in _MARGINS
+
+
+def takes_numbers(loss):
+    """Whether a loss for classes takes their numbers, and not one-hot rows.
+
+    Args:
+        loss: A loss as in `compile`.
+    """
+    return _described(loss)[0].startswith("sparse_")
 
 
 def _log(probabilities):

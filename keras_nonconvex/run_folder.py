@@ -123,6 +123,16 @@ class Run:
     network: str
     pairs: dict
 
+    def check_classifier(self):
+        """Refuses a run whose networks do not give each image one class."""
+        task = self.metrics.get("task", {})
+        if not task.get("one_class_per_image", True):
+            raise ValueError(
+                "The app and the page are for networks that give each image "
+                f"one class. Received: run={self.recipe['name']!r}, judged by "
+                f"{task['measure']!r}"
+            )
+
 
 def load(folder, network=None):
     """Reads a run folder.

@@ -121,12 +121,15 @@ class Epochs(keras.callbacks.Callback):
     Args:
         console: A `rich.console.Console`.
         title: A string that stands before the number of the epoch.
+        measure: The name of a metric that is shown, too. Defaults to
+            `"accuracy"`.
     """
 
-    def __init__(self, console, title):
+    def __init__(self, console, title, measure="accuracy"):
         super().__init__()
         self.console = console
         self.title = title
+        self.measure = measure
 
     def on_epoch_begin(self, epoch, logs=None):
         self._stack = contextlib.ExitStack()
@@ -143,8 +146,10 @@ class Epochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._stack.close()
         parts = [f"loss {logs['loss']:.4f}"]
-        if "val_accuracy" in logs:
-            parts.append(f"validation accuracy {logs['val_accuracy']:.4f}")
+        validated = logs.get(f"val_{self.measure}")
+        if validated is not None:
+            words = self.measure.replace("_", " ")
+            parts.append(f"validation {words} {validated:.4f}")
         for key in ("zero_filters", "zero_weights"):
             if key in logs:
                 parts.append(f"{key.replace('_', ' ')} {logs[key]:,}")

@@ -53,6 +53,12 @@ def _strategies():
     return STRATEGIES
 
 
+def _policies():
+    from keras_nonconvex.compression.recipe import POLICIES
+
+    return POLICIES
+
+
 def _recipes():
     """The names of the recipes that ship, from the files alone."""
     package = importlib.util.find_spec("keras_nonconvex").origin
@@ -78,6 +84,7 @@ PRECISIONS = Choices(
 )
 CALIBRATED = Choices("int8", "int16x8", registered=_calibrated)
 STRATEGIES = Choices("mirrored", "multi-worker", registered=_strategies)
+POLICIES = Choices("mixed_float16", "mixed_bfloat16", registered=_policies)
 RECIPES = _recipes()
 
 # What --data takes.

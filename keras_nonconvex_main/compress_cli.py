@@ -3,6 +3,7 @@
 import sys
 
 from keras_nonconvex_main.choices import DATA
+from keras_nonconvex_main.choices import POLICIES
 from keras_nonconvex_main.choices import PRECISIONS
 from keras_nonconvex_main.choices import RECIPES
 from keras_nonconvex_main.choices import STRATEGIES
@@ -55,7 +56,7 @@ def add_command(commands):
         type=float,
         metavar="POINTS",
         help="choose the smallest network within so many points of the dense "
-        "one on validation images (default: 1)",
+        "one on validation images, or percent of an error (default: 1)",
     )
     how = job.add_argument_group("how")
     how.add_argument(
@@ -100,6 +101,13 @@ def add_command(commands):
         help="train under quantization before int8 files are written "
         "(without a number: 3 epochs)",
     )
+    how.add_argument(
+        "--dtype-policy",
+        choices=POLICIES,
+        metavar="POLICY",
+        help="train in mixed precision: mixed_float16 or mixed_bfloat16; "
+        "networks and files stay in float32 (default: float32)",
+    )
     how.add_argument("--seed", type=int, help="the seed of everything random")
     where = job.add_argument_group("where")
     where.add_argument(
@@ -130,7 +138,7 @@ def add_command(commands):
 # The arguments that are recipe keys.
 _KEYS = (
     *("size", "within", "sparse", "epochs", "fine_tune_epochs"),
-    *("total_epochs", "precisions", "qat_epochs", "seed"),
+    *("total_epochs", "precisions", "qat_epochs", "dtype_policy", "seed"),
 )
 
 

@@ -50,7 +50,7 @@ def test_help_of_every_command_starts_no_tensorflow():
 
 
 @pytest.mark.parametrize(
-    "name", ["CRITERIA", "PRECISIONS", "CALIBRATED", "STRATEGIES"]
+    "name", ["CRITERIA", "PRECISIONS", "CALIBRATED", "STRATEGIES", "POLICIES"]
 )
 def test_arguments_know_what_ships(name):
     offered = getattr(choices, name)

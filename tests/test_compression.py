@@ -16,6 +16,7 @@ import keras_nonconvex as knc
 import tflite_export
 from keras_nonconvex.compression import front
 from keras_nonconvex.compression import points
+from keras_nonconvex.compression import task
 from keras_nonconvex.datasets import base as datasets_base
 from keras_nonconvex_main import cli
 from tflite_export import android_project
@@ -576,7 +577,10 @@ def test_the_smallest_network_that_is_near_enough_is_chosen():
         ({"a": 0.88, "b": 0.895, "c": 0.91, "dense": 0.95}, 1.0, "c"),
     ):
         names = [name for name in accuracies if name != "dense"]
-        assert front.chosen(metrics(**accuracies), names, within) == right
+        assert (
+            front.chosen(metrics(**accuracies), names, within, task.Measure())
+            == right
+        )
 
 
 def test_budgets_of_a_front_have_names_and_an_order():

@@ -120,7 +120,8 @@ COMPRESSION = [
     },
     {"recipe", "steps"},
     {"job"},
-    {"report", "training", "trial"},
+    {"report", "training"},
+    {"trial"},
     {"stages"},
     {"run"},
 ]

@@ -583,7 +583,7 @@ def test_tables_and_masks_that_cannot_be_trained_on(tmp_path):
         draw(masks / "images" / f"{i}.png")
         if i:
             draw(masks / "masks" / f"{i}.png", 0, mode="L")
-    refused("a mask of the same name.*'0.png'", masks)
+    refused("one of the same name in 'masks'.*'0.png'", masks)
     draw(masks / "masks" / "0.png", 0, mode="L")
     refused("numbers up to 0", masks)
     two = Image.new("L", (4, 4), 255)

@@ -42,6 +42,7 @@ def write(run, out, precision=None, network=None, force=False):
         The path of the project.
     """
     loaded = run_folder.load(run, network)
+    loaded.check_classifier()
     precision = _precision(loaded, precision)
     pair = loaded.pairs[precision]
     models = dict(zip(_NETWORKS, (pair["dense"], pair["small"]), strict=True))

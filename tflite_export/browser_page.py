@@ -75,6 +75,7 @@ def write(
     out = pathlib.Path(out)
     checks.whole("images", images, 1)
     loaded = run_folder.load(run, network)
+    loaded.check_classifier()
     metrics, pairs = loaded.metrics, _pairs(loaded, precisions)
     first = next(iter(pairs.values()))["dense"]
     (source,) = runtime.interpreter(first).get_input_details()

@@ -113,6 +113,17 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
     >>> print(parity)
     >>> assert parity.met
     """
+    return compared(model, path, x, y, limits, progress)[0]
+
+
+def compared(model, path, x, y=None, limits=None, progress=None):
+    """What `check_parity` returns, and the file's outputs.
+
+    Takes what `check_parity` takes.
+
+    Returns:
+        (the `Parity`, a list with an array `(n, ...)` for each output).
+    """
     precision = recognised(flatfile.read(path))
     heads, own = outputs.of(model), y is None
     model = inference.functional(model)
@@ -140,7 +151,7 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         head.agreement(*both)
         for head, *both in zip(heads, expected, found, strict=True)
     ]
-    return Parity(
+    parity = Parity(
         path=str(path),
         samples=len(x[0]),
         precision=precision,
@@ -152,6 +163,7 @@ def check_parity(model, path, x, y=None, limits=None, progress=None):
         accuracy=_mean(_accuracies(heads, found, labels)),
         limits=limits or PRECISIONS[precision].limits,
     )
+    return parity, found
 
 
 def _difference(expected, found):

@@ -9,25 +9,23 @@ COSTS = {
     "bytes": "bytes",
     "latency_ms": "latency on this machine, ms",
 }
-_COLUMNS = (
-    *("network", "precision", "accuracy", "validation_accuracy", "params"),
-    *COSTS,
-    *(f"unbeaten_by_{cost}" for cost in COSTS),
-)
 
 
-def rows(metrics):
+def rows(metrics, measure):
     """One dict per LiteRT file.
 
     Args:
         metrics: What metrics.json holds.
+        measure: The `Measure`.
 
     Returns:
-        A list of dicts of `network`, `precision`, `accuracy` of the file on
-        test images, `validation_accuracy`, `params` and `macs` of its
-        network, `bytes`, `latency_ms`, and for each cost whether no other
-        file of the precision is as accurate for less, or more so for as much.
+        A list of dicts of `network`, `precision`, the measure of the file on
+        test images, such as `accuracy`, and, as `validation_accuracy`, of its
+        network on validation images, `params` and `macs` of the network,
+        `bytes`, `latency_ms`, and for each cost whether no other file of the
+        precision is as good for less, or better for as much.
     """
+    validation = f"validation_{measure.name}"
     made = []
     for name, entry in metrics["tflite"].items():
         network, precision, _ = name.rsplit(".", 2)
@@ -36,8 +34,8 @@ def rows(metrics):
             {
                 "network": network,
                 "precision": precision,
-                "accuracy": entry["accuracy"],
-                "validation_accuracy": whole["validation_accuracy"],
+                measure.name: entry[measure.name],
+                validation: whole[validation],
                 "params": whole["params"],
                 "macs": whole["macs"],
                 "bytes": entry["bytes"],
@@ -48,47 +46,61 @@ def rows(metrics):
         alike = [r for r in made if r["precision"] == row["precision"]]
         for cost in COSTS:
             row[f"unbeaten_by_{cost}"] = not any(
-                _beats(other, row, cost) for other in alike
+                _beats(other, row, cost, measure) for other in alike
             )
     return made
 
 
-def _beats(other, row, cost):
+def _beats(other, row, cost, measure):
     """Whether one file is better than another in one way, and never worse."""
-    first = other[cost], -other["accuracy"]
-    second = row[cost], -row["accuracy"]
+    first, second = (
+        (each[cost], -measure.gain(each[measure.name])) for each in (other, row)
+    )
     return first != second and all(
         a <= b for a, b in zip(first, second, strict=True)
     )
 
 
-def table(rows):
-    """The rows as the text of a CSV file."""
+def table(rows, measure):
+    """The rows as the text of a CSV file.
+
+    Args:
+        rows: What `rows` returns.
+        measure: The `Measure`.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    columns = (
+        *("network", "precision", measure.name),
+        *(f"validation_{measure.name}", "params", *COSTS),
+        *(f"unbeaten_by_{cost}" for cost in COSTS),
+    )
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def chosen(metrics, points, within):
+def chosen(metrics, points, within, measure):
     """The small network that counts, by the validation images.
 
     Args:
         metrics: What metrics.json holds.
         points: The names of the small networks.
-        within: How many percentage points below the dense network it may be.
+        within: How much worse than the dense network it may be, in the unit
+            of `Measure.behind`.
+        measure: The `Measure`.
 
     Returns:
         The name of the one with the fewest multiply-adds that is not too far
-        below; if all are, of the most accurate one.
+        behind; if all are, of the best one.
     """
 
-    def accuracy(name):
-        return metrics[name]["validation_accuracy"]
+    def behind(name):
+        key = f"validation_{measure.name}"
+        return measure.behind(metrics[name][key], metrics["dense"][key])
 
-    least = accuracy("dense") - within / 100
-    near = [name for name in points if accuracy(name) >= least]
+    # A point is a point, whatever rounding makes of it.
+    near = [name for name in points if behind(name) <= within + 1e-9]
     if not near:
-        return max(points, key=accuracy)
+        return min(points, key=behind)
     return min(near, key=lambda name: metrics[name]["macs"])

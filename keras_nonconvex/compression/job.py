@@ -6,8 +6,8 @@ from keras_nonconvex import counts
 from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import models
-from keras_nonconvex import outputs
 from keras_nonconvex import terminal
+from keras_nonconvex.compression import task
 from keras_nonconvex.compression.backup import epochs_done
 from keras_nonconvex.compression.records import Records
 
@@ -31,7 +31,7 @@ class Job:
         recipe: The recipe; with its `offline` settings in place where the
             data set cannot be had.
         data: The `datasets.Data`.
-        output: The `outputs.Output` of all of its networks.
+        task: The `Task` of all of its networks.
         records: The `Records`.
     """
 
@@ -61,7 +61,8 @@ class Job:
             )
         self.data.train.check_augment(recipe.augment)
         self.data.train.check_class_weights(recipe.class_weights)
-        self.output = self._classifier(self.new_model())
+        self.task = task.of(self.new_model(), self.data)
+        self._check_settings()
 
     # ---- data
 
@@ -162,31 +163,37 @@ class Job:
         """
         return files.load_model(self.paths.model(network))
 
-    def _classifier(self, model):
-        """The one output of a model, which must answer with the classes."""
-        classes = len(self.data.classes)
-        found = outputs.of(model)
-        answers = [(output.kind, output.shape[1:]) for output in found]
-        legal = [(outputs.CLASSES, (classes,))]
-        if classes == 2:
-            legal.append((outputs.YES_NO, (1,)))
-        if len(found) != 1 or answers[0] not in legal:
+    def save(self, model, network):
+        """Saves a network, which then knows its loss, too.
+
+        Args:
+            model: The Keras model.
+            network: As in `load`.
+        """
+        if getattr(model, "loss", None) is None:
+            model.compile(loss=self.task.loss())
+        files.save_model(model, self.paths.model(network))
+
+    def _check_settings(self):
+        if self.recipe.qat_epochs and (
+            self.task.maps or not self.task.output.decides
+        ):
             raise ValueError(
-                f"The model must give probabilities or logits of {classes} "
-                "classes, or of one unit for two; compile it with its loss "
-                "where its last layer does not tell. Received: "
-                + ", ".join(f"{kind} of shape {s}" for kind, s in answers)
-                + f" in {self.recipe.model!r}"
+                "Recipe key `qat_epochs` must be 0 unless each image has "
+                "classes or answers of yes or no. Received: "
+                f"qat_epochs={self.recipe.qat_epochs} for "
+                f"{'maps of ' if self.task.maps else ''}"
+                f"{self.task.output.kind}"
             )
-        return found[0]
 
     # ---- measurements
 
     def measure(self, model):
-        """Accuracy on test and validation images, parameters and MACs."""
+        """The measure on test and validation images, parameters and MACs."""
+        name = self.task.measure.name
         return {
-            "accuracy": self._accuracy(model, self.data.test),
-            "validation_accuracy": self._accuracy(model, self.data.validation),
+            name: self._score(model, self.data.test),
+            f"validation_{name}": self._score(model, self.data.validation),
             **self.size(model),
         }
 
@@ -201,5 +208,5 @@ class Job:
         """The outputs for all images of a split, in order."""
         return model.predict(split.dataset(BATCH), verbose=0)
 
-    def _accuracy(self, model, split):
-        return self.output.accuracy(self.predict(model, split), split.labels)
+    def _score(self, model, split):
+        return self.task.score(self.predict(model, split), split.labels)

@@ -19,6 +19,8 @@ from keras_nonconvex.pruning import planning
 from keras_nonconvex.training import recovery
 from tflite_export.precisions import PRECISIONS
 
+# What trainings may compute in, beside float32.
+POLICIES = ("mixed_float16", "mixed_bfloat16")
 # {key: (what it must be, whether a value is that)}
 _WHOLE_NUMBERS = {
     "size": 1,
@@ -65,9 +67,11 @@ class Recipe:
         model: A string: the name of a network in `models`, or the path of a
             `.keras` file. The network takes images with values in `[0, 1]`,
             or in the range that its first layers say (`Rescaling`,
-            `Normalization`), and returns probabilities or logits of the
-            classes, or of the second one where there are two. Defaults to
-            `"lenet5"`.
+            `Normalization`), and returns what the data has: classes, answers
+            of yes or no, values, or maps of them. It is trained by the loss,
+            and judged by the first metric, that it was compiled with; where
+            each image has one class, by its accuracy. Networks with a name
+            give classes. Defaults to `"lenet5"`.
         size: An integer >= 1: the height and width of the images of a network
             with a name. Defaults to `None`: those of the data.
         dataset: A string that `datasets.splits` takes: a folder of pictures,
@@ -113,6 +117,9 @@ class Recipe:
             trainings. It falls to zero along a cosine. Defaults to `0.05`.
         batch_size: An integer >= 1: the images per training step. Defaults to
             `128`.
+        dtype_policy: `"mixed_float16"` or `"mixed_bfloat16"`: what all
+            trainings compute in. Weights, saved networks and measurements are
+            float32. Defaults to `None`: float32.
         epochs: An integer >= 1: the epochs of the dense training, and again
             of the sparse training. Defaults to `10`.
         patience: An integer >= 1: a training ends after so many epochs
@@ -149,9 +156,9 @@ class Recipe:
         long_baseline: A boolean: whether to train another dense network for
             `epochs + fine_tune_epochs`, to compare with. Defaults to `False`.
         within: A number >= 0: of several small networks the one with the
-            fewest multiply-adds counts whose validation accuracy is less than
-            so many percentage points below that of the dense network.
-            Defaults to `1.0`.
+            fewest multiply-adds counts that is at most so much worse than the
+            dense network on validation images: percentage points of an
+            accuracy or another share, percent of an error. Defaults to `1.0`.
         precisions: A list of strings, precisions of `tflite_export.convert`
             with `"float32"` among them: those of the LiteRT files of the
             dense and the small networks. Defaults to
@@ -194,6 +201,7 @@ class Recipe:
     )
     learning_rate: float = 0.05
     batch_size: int = 128
+    dtype_policy: str | None = None
     epochs: int = 10
     patience: int | None = None
     criterion: str | None = None
@@ -237,6 +245,8 @@ class Recipe:
             "'float32'",
         )
         object.__setattr__(self, "precisions", tuple(self.precisions))
+        if self.dtype_policy is not None:
+            checks.choice("dtype_policy", self.dtype_policy, POLICIES)
         if self.sparse and self.regularizers is not None:
             raise ValueError(
                 "Recipe key `sparse` stands in place of `regularizers`: give "

@@ -17,18 +17,7 @@ except ImportError:
     # Windows has none.
     resource = None
 
-_COLUMNS = (
-    "stage",
-    "epoch",
-    "loss",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "zero_filters",
-    "zero_weights",
-    "zero_groups",
-    "macs_left",
-)
+_SPARSITY = ("zero_filters", "zero_weights", "zero_groups", "macs_left")
 
 
 class Records:
@@ -115,11 +104,21 @@ class Records:
         path = self._rows(step)
         return self._read(path) if path.is_file() else []
 
-    def history(self, steps):
-        """The rows of several steps as the text of a CSV file."""
+    def history(self, steps, measure="accuracy"):
+        """The rows of several steps as the text of a CSV file.
+
+        Args:
+            steps: A list of their names.
+            measure: The name of the metric that has a column. Defaults to
+                `"accuracy"`.
+        """
         text = io.StringIO()
+        columns = ("stage", "epoch", "loss", measure, "val_loss")
+        columns = (*columns, f"val_{measure}", *_SPARSITY)
+        # Values may be judged by their loss.
+        columns = list(dict.fromkeys(columns))
         writer = csv.DictWriter(
-            text, _COLUMNS, extrasaction="ignore", lineterminator="\n"
+            text, columns, extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
         for step in steps:

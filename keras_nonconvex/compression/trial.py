@@ -4,6 +4,7 @@ import numpy as np
 
 import tflite_export
 from keras_nonconvex import files
+from keras_nonconvex.compression import training
 from keras_nonconvex.pruning import budgets
 from keras_nonconvex.pruning import planning
 from keras_nonconvex.pruning.refitting import repairing
@@ -28,6 +29,8 @@ def check(job):
         )
     attach(job.new_model(), recipe.rules())
     model = job.new_model()
+    if recipe.dtype_policy:
+        training.copied(model, recipe.dtype_policy)
     _check_finite(recipe.model, model)
     for point in recipe.points:
         _check_budget(recipe, point, model)

@@ -70,13 +70,14 @@ class Wanted:
         shape: (height, width, channels) of pictures, None where they may have
             their own; or None.
         fit: How pictures of another shape get it, one of `pictures.FITS`.
-        map_size: (height, width) of masks; or None.
+        map_shape: (height, width, channels) of the maps that the model makes;
+            or None.
         cache: A `pathlib.Path`, the folder for decoded pictures; or None.
     """
 
     shape: tuple | None
     fit: str
-    map_size: tuple | None
+    map_shape: tuple | None
     cache: pathlib.Path | None
 
 

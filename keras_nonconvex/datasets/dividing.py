@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from keras_nonconvex import files
+from keras_nonconvex.datasets.base import spread
 
 # What is split off where a data set has no such split: a part of each class.
 SHARES = {"test": 0.2, "validation": 0.1}
@@ -38,6 +39,29 @@ def divided(strata, missing, seed):
             rows = rows[count:]
         parts["train"].append(rows)
     return {s: np.sort(np.concatenate(each)) for s, each in parts.items()}
+
+
+def sample(size, strata, most, seed):
+    """Chooses samples at random, of each stratum its share.
+
+    Args:
+        size: An integer: how many samples there are.
+        strata: An array (n,) or (n, columns): the targets of the samples. What
+            is equal is a stratum; numbers that are near each other go
+            together. None: the samples are taken from all over their order.
+        most: An integer < `size`: how many to choose.
+        seed: An integer.
+
+    Returns:
+        An integer array of places, in random order.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.arange(size)
+    if strata is not None:
+        order = rng.permutation(size)
+        keys = np.asarray(strata)[order].reshape(size, -1).T
+        order = order[np.lexsort(keys[::-1])]
+    return rng.permutation(order[spread(size, most, seed)])
 
 
 def save(path, lists):

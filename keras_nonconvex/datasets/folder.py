@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 
+from keras_nonconvex import outputs
 from keras_nonconvex import ranges
 from keras_nonconvex.datasets import cache
 from keras_nonconvex.datasets import listing
@@ -84,7 +85,7 @@ def found(path, wanted):
     _check_broken(path, broken, count)
     train = listings["train"]
     classes = train.classes
-    if train.masks is not None:
+    if train.maps is not None and train.kind == outputs.CLASSES:
         classes = _classes_of_masks(path, parts)
     return Found(str(path), parts, classes, train.kind, broken)
 
@@ -95,19 +96,33 @@ def _part(path, split, listed, wanted):
     x, bad = cache.kept(split, x, wanted.cache)
     broken = {str(listed.files[row]): why for row, why in bad.items()}
     y = listed.y
-    if listed.masks is not None:
-        size = wanted.map_size or x.shape[1:3]
-        masks = pictures.Pictures(
-            listed.masks,
-            lambda file: pictures.mask(file, size, wanted.fit),
-            ["mask", *size, wanted.fit],
-        )
-        y, bad_masks = cache.kept(f"{split}-masks", masks, wanted.cache)
-        broken |= {str(listed.masks[r]): why for r, why in bad_masks.items()}
-        bad = bad | bad_masks
+    if listed.maps is not None:
+        maps = _maps(listed, wanted, x.shape)
+        y, bad_maps = cache.kept(f"{split}-maps", maps, wanted.cache)
+        broken |= {str(listed.maps[r]): why for r, why in bad_maps.items()}
+        bad = bad | bad_maps
     rows = np.setdiff1d(np.arange(len(x)), list(bad))
     keys = [file.relative_to(path).as_posix() for file in listed.files]
     return Part(x, y, rows, keys, ranges.PIXELS), broken
+
+
+def _maps(listed, wanted, shape):
+    """The column of the masks of a split, or of its pictures of values.
+
+    Args:
+        listed: The `Listing`.
+        wanted: The `Wanted`.
+        shape: The shape of the column of pictures, which is that of the maps
+            where no model says it.
+    """
+    shape = wanted.map_shape or shape[1:]
+    if listed.kind == outputs.VALUES:
+        return _column(listed.maps, shape, wanted.fit)
+    return pictures.Pictures(
+        listed.maps,
+        lambda file: pictures.mask(file, shape[:2], wanted.fit),
+        ["mask", *shape[:2], wanted.fit],
+    )
 
 
 def _column(files, shape, fit):

@@ -14,7 +14,9 @@ NAMES = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing"),
 }
-_PICTURES, _MASKS = "images", "masks"
+_PICTURES = "images"
+# What the folder of the maps may be called, and what it holds.
+_MAPS = {"masks": outputs.CLASSES, "targets": outputs.VALUES}
 
 
 def of_splits(path):
@@ -24,7 +26,8 @@ def of_splits(path):
         path: A `pathlib.Path`: a folder with folders `train` and perhaps
             `validation` and `test`, or without splits. Each has one folder of
             pictures for each class; or pictures and one CSV file of targets;
-            or the folders `images` and `masks`; or pictures alone.
+            or the folders `images` and `masks` (of class numbers) or
+            `targets` (of values); or pictures alone.
 
     Returns:
         A dict of split -> `Listing`, with `"train"` the first.
@@ -39,21 +42,21 @@ def of_splits(path):
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The files of a split: their targets, or their masks.
+    """The files of a split: their targets, or their maps.
 
     Attributes:
         files: A list of paths of pictures.
         kind: As in `Found`.
         classes: As in `Found`.
         y: An array of targets, or None.
-        masks: A list of paths of masks, or None.
+        maps: A list of paths of masks, or of pictures of values; or None.
     """
 
     files: list
     kind: str | None = None
     classes: tuple = ()
     y: np.ndarray | None = None
-    masks: list | None = None
+    maps: list | None = None
 
 
 def _folders(path):
@@ -82,8 +85,9 @@ def _has_structure(folder):
 def _listing(folder, train):
     """What a split has, in the form of the training split if there is one."""
     names = [each.name for each in subfolders(folder)]
-    if {_PICTURES, _MASKS} <= set(names):
-        listing = _with_masks(folder)
+    maps = [name for name in _MAPS if name in names]
+    if _PICTURES in names and maps:
+        listing = _with_maps(folder, maps[0])
     elif names and not files_of(folder):
         listing = _with_classes(folder, train)
     elif tables := _tables(folder):
@@ -151,17 +155,17 @@ def _with_table(folder, tables, train):
     return Listing([known[name] for name in names], kind, classes, y)
 
 
-def _with_masks(folder):
+def _with_maps(folder, name):
     files = files_of(folder / _PICTURES)
-    known = _by_name(files_of(folder / _MASKS))
-    masks = [known.get(file.name) or known.get(file.stem) for file in files]
-    if None in masks:
+    known = _by_name(files_of(folder / name))
+    maps = [known.get(file.name) or known.get(file.stem) for file in files]
+    if None in maps:
         raise ValueError(
-            "Every picture must have a mask of the same name. Received: "
-            f"{str(folder)!r} without one for "
-            f"{files[masks.index(None)].name!r}"
+            f"Every picture must have one of the same name in {name!r}. "
+            f"Received: {str(folder)!r} without one for "
+            f"{files[maps.index(None)].name!r}"
         )
-    return Listing(files, outputs.CLASSES, masks=masks)
+    return Listing(files, _MAPS[name], maps=maps)
 
 
 def _by_name(files):

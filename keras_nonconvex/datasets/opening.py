@@ -88,13 +88,13 @@ def splits(
     wanted = Wanted(
         _shape(model, shape),
         fit,
-        _map_size(model),
+        _map_shape(model),
         None if cache is None else pathlib.Path(cache),
     )
     found = _found(name, wanted)
     if isinstance(found.parts["train"], Part):
-        return _of_parts(found, wanted, takes, seed, lists)
-    return _of_streams(found, wanted, takes)
+        return _of_parts(found, wanted, takes, _output(model), seed, lists)
+    return _of_streams(found, wanted, takes, _output(model))
 
 
 def _found(name, wanted):
@@ -118,12 +118,12 @@ def _found(name, wanted):
     return tfds.found(name, wanted)
 
 
-def _of_parts(found, wanted, takes, seed, lists):
+def _of_parts(found, wanted, takes, output, seed, lists):
     """The `Data` of columns."""
     train = found.parts["train"]
     for split, part in found.parts.items():
         checking.part(f"{found.name}, {split}", part, wanted.shape)
-    kind = found.kind or targets.kind_of(train.y)
+    kind = _kind(found, train.y, output)
     classes = checking.classes(found, kind)
     holds = None
     if len(train.x.shape) == 4:
@@ -168,7 +168,7 @@ def _rows(found, kind, seed, lists):
     return rows
 
 
-def _of_streams(found, wanted, takes):
+def _of_streams(found, wanted, takes, output):
     """The `Data` of `tf.data` datasets."""
     missing = set(dividing.SPLITS) - set(found.parts)
     if missing:
@@ -183,7 +183,7 @@ def _of_streams(found, wanted, takes):
     }
     few = list(singles["train"].take(64).as_numpy_iterator())
     x, y = (np.stack([each[i] for each in few]) for i in range(2))
-    kind = found.kind or targets.kind_of(y)
+    kind = _kind(found, y, output)
     holds = None
     if x.ndim == 4:
         takes = takes or ranges.UNIT
@@ -200,6 +200,19 @@ def _of_streams(found, wanted, takes):
         for split in made.values():
             split.classes = classes
     return Data(found.name, classes, kind, **made, broken={})
+
+
+def _kind(found, y, output):
+    """What the targets are: the source tells, else the model, or they do."""
+    named = y is not None and found.classes and len(y.shape) == 1
+    return found.kind or targets.kind_of(y, None if named else output)
+
+
+def _output(model):
+    """The `Output` of a model with one, or None."""
+    if not getattr(model, "outputs", None) or len(model.outputs) > 1:
+        return None
+    return outputs.of(model)[0]
 
 
 def _takes(model):
@@ -230,9 +243,9 @@ def _shape(model, shape):
     return shape
 
 
-def _map_size(model):
-    """(height, width) of the maps that a model makes, or None."""
+def _map_shape(model):
+    """(height, width, channels) of the maps that a model makes, or None."""
     made = getattr(model, "outputs", None)
     if not made or len(made[0].shape) != 4 or None in made[0].shape[1:3]:
         return None
-    return tuple(made[0].shape[1:3])
+    return tuple(made[0].shape[1:])

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from keras_nonconvex import outputs
 from keras_nonconvex.datasets import pipeline
-from keras_nonconvex.datasets.base import spread
 from keras_nonconvex.datasets.split import Split
 
 
@@ -34,7 +34,7 @@ class Rows(Split):
         return [self._part.key(row) for row in self._rows]
 
     def arrays(self, most=None, seed=0):
-        rows = self._rows[spread(len(self), most, seed)]
+        rows = self._rows[self._chosen(most, seed)]
         return self._suited(self._part.x[rows]), self._targets(rows)
 
     def _stream(self, finished, passes):
@@ -52,5 +52,8 @@ class Rows(Split):
         if self._part.y is None:
             return None
         y = self._part.y[rows]
-        # Masks are kept in bytes.
-        return y.astype("int32") if y.dtype == np.uint8 else y
+        if y.dtype != np.uint8:
+            return y
+        # Maps are kept in bytes: class numbers, or values of pictures.
+        values = self.kind == outputs.VALUES and self._has_maps()
+        return y.astype("float32") / 255 if values else y.astype("int32")

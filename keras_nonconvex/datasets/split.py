@@ -90,8 +90,9 @@ class Split:
         """Samples as NumPy arrays, in the range that the model takes.
 
         Args:
-            most: An integer >= 1: at most so many samples, from all over the
-                split. Defaults to `None`: all of them.
+            most: An integer >= 1: at most so many samples, in random order.
+                Each class, or each range of values, has its share of them.
+                Defaults to `None`: all of them, in order.
             seed: The seed of the choice. Defaults to `0`.
 
         Returns:
@@ -220,6 +221,15 @@ class Split:
     def _stream(self, finished, passes):
         """The dataset of what a function makes of samples, batch by batch."""
         raise NotImplementedError
+
+    def _chosen(self, most, seed):
+        """The places of what `arrays` takes."""
+        if most is None or len(self) <= most:
+            return np.arange(len(self))
+        strata = None
+        if self.kind is not None and not self._has_maps():
+            strata = self.labels
+        return dividing.sample(len(self), strata, most, seed)
 
     def _has_maps(self):
         raise NotImplementedError

@@ -3,7 +3,6 @@
 import numpy as np
 
 from keras_nonconvex.datasets import pipeline
-from keras_nonconvex.datasets.base import spread
 from keras_nonconvex.datasets.split import Split
 
 
@@ -40,13 +39,16 @@ class Stream(Split):
         return []
 
     def arrays(self, most=None, seed=0):
-        chosen = set(spread(len(self), most, seed).tolist())
-        kept = [
-            element[:2]
+        chosen = self._chosen(most, seed).tolist()
+        wanted = set(chosen)
+        kept = {
+            number: element[:2]
             for number, element in enumerate(self._elements())
-            if number in chosen
-        ]
-        x, y = (np.stack(parts) for parts in zip(*kept, strict=True))
+            if number in wanted
+        }
+        x, y = (
+            np.stack([kept[number][i] for number in chosen]) for i in range(2)
+        )
         return self._suited(x), y
 
     def _stream(self, finished, passes):

@@ -7,7 +7,7 @@ import numpy as np
 from keras_nonconvex import outputs
 
 
-def kind_of(y):
+def kind_of(y, output=None):
     """What targets are, by the words of `outputs`; None without any.
 
     Args:
@@ -15,9 +15,18 @@ def kind_of(y):
             (n, height, width) are classes; rows with a single 1 and zeros
             are classes, too; other zeros and ones are answers of yes or no;
             all other numbers are values.
+        output: The `Output` of the model that they are for. Where it is known
+            to give values, whole numbers are values, too; where it answers
+            yes or no, rows with a single 1 are such answers. Defaults to
+            `None`.
     """
     if y is None:
         return None
+    if output is not None and output.told:
+        if output.kind == outputs.VALUES:
+            return outputs.VALUES
+        if output.kind == outputs.YES_NO and len(y.shape) == 2:
+            return outputs.YES_NO
     if len(y.shape) >= 3:
         return outputs.VALUES if y.dtype.kind == "f" else outputs.CLASSES
     y = np.asarray(y)

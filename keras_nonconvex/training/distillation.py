@@ -11,7 +11,9 @@ class Taught(keras.Model):
     """Trains a model on its loss and on its teacher's answers.
 
     The loss is (1 - weight) data loss + weight T^2 KL(teacher || model) plus
-    the model's penalties. In evaluation it is the model's own.
+    the model's penalties. Of outputs that are values, the teacher's part is
+    the data loss with the teacher's values as targets. In evaluation it is
+    the model's own.
 
     Args:
         model: The model to train, which shares its weights with this one.
@@ -45,6 +47,14 @@ class Taught(keras.Model):
             return whole
         penalties = sum(self.losses) if self.losses else 0.0
         answers = self.teacher(x, training=False)
+        if self.pair[-1].kind == outputs.VALUES:
+            soft = self._compile_loss(answers, y_pred, sample_weight)
+        else:
+            soft = self._softened(answers, y_pred, sample_weight)
+        return whole + self.weight * (soft - (whole - penalties))
+
+    def _softened(self, answers, y_pred, sample_weight):
+        """T^2 KL of the answers of a classifier."""
         wanted, given = (
             ops.softmax(
                 output.class_logits(keras.tree.flatten(values)[0])
@@ -53,10 +63,9 @@ class Taught(keras.Model):
             for output, values in zip(self.pair, (answers, y_pred), strict=True)
         )
         weights = keras.tree.flatten(sample_weight)
-        soft = self.temperature**2 * keras.losses.KLDivergence()(
+        return self.temperature**2 * keras.losses.KLDivergence()(
             wanted, given, weights[0] if weights else None
         )
-        return whole + self.weight * (soft - (whole - penalties))
 
 
 def pair(teacher, model, found):
@@ -92,13 +101,10 @@ def pair(teacher, model, found):
     both = [*outputs.of(teacher, loss), *found]
     kinds = [output.kind for output in both]
     shapes = [output.shape for output in both]
-    if (
-        kinds not in ([outputs.CLASSES] * 2, [outputs.YES_NO] * 2)
-        or len(set(shapes)) != 1
-    ):
+    if None in kinds or len(set(kinds)) != 1 or len(set(shapes)) != 1:
         raise ValueError(
-            "Argument `teacher` needs two classifiers with outputs of the "
-            "same shape, which end in a softmax, in a sigmoid or in logits; "
+            "Argument `teacher` needs two models with outputs of the same "
+            "kind and shape: classes, answers of yes or no, or values; "
             "compile them with their losses where their last layers do not "
             f"tell. Received: teacher={teacher.name!r} with {kinds[0]} of "
             f"shape {shapes[0]}, model={model.name!r} with {kinds[-1]} of "

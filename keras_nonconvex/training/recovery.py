@@ -78,8 +78,9 @@ def fine_tune(
     T^2 KL(teacher || model), with the outputs of both softened by the
     temperature T. The losses that the models were compiled with and their
     last layers tell whether the outputs are probabilities or logits, of one
-    class out of several or of yes or no. In validation the loss is the
-    model's own.
+    class out of several or of yes or no. Of outputs that are values, such as
+    those of a regression, the teacher's part is the model's own loss with the
+    teacher's values as targets. In validation the loss is the model's own.
 
     Without an optimizer the rate falls to zero by a cosine over all steps, or
     from epoch to epoch where the number of steps is not known. Where an epoch

@@ -895,9 +895,22 @@ MUTANTS = [
         "test_patience_counts_the_epochs_before_an_interruption",
     ),
     Mutant(
+        "keras_nonconvex/compression/task.py",
+        "return value if self.higher else -value",
+        "return value",
+        "tests/test_tasks.py::test_measures_are_told_in_points_or_in_percent",
+    ),
+    Mutant(
+        "keras_nonconvex/datasets/dividing.py",
+        "order = order[np.lexsort(keys[::-1])]",
+        "order = np.arange(size)",
+        "tests/test_tasks.py::"
+        "test_samples_have_of_each_class_its_share_in_random_order",
+    ),
+    Mutant(
         "keras_nonconvex/compression/front.py",
-        "within / 100",
-        "within",
+        "behind(name) <= within",
+        "100 * behind(name) <= within",
         "tests/test_compression.py::"
         "test_the_smallest_network_that_is_near_enough_is_chosen",
     ),
@@ -1007,8 +1020,8 @@ MUTANTS = [
     ),
     Mutant(
         "keras_nonconvex/training/distillation.py",
-        "soft = self.temperature**2 * ",
-        "soft = ",
+        "return self.temperature**2 * ",
+        "return ",
         "tests/test_recovery.py::"
         "test_with_a_teacher_penalties_and_weights_of_samples_count",
     ),

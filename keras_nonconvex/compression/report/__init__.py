@@ -4,6 +4,7 @@ import jinja2
 
 from keras_nonconvex import files
 from keras_nonconvex.compression import front
+from keras_nonconvex.compression.report import answers
 from keras_nonconvex.compression.report import comparing
 from keras_nonconvex.compression.report import figures
 from keras_nonconvex.compression.report import pictures
@@ -25,6 +26,7 @@ def write(job, metrics):
         step: job.records.rows(step)
         for step in ("dense", "sparse", f"fine-tune.{chosen}")
     }
+    measure = job.task.measure
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_nonconvex.compression.report", "."),
         autoescape=True,
@@ -32,7 +34,10 @@ def write(job, metrics):
         lstrip_blocks=True,
     )
     environment.filters.update(
-        count="{:,}".format, percent=_percent, size=_size
+        count="{:,}".format,
+        measure=measure.text,
+        percent=_percent,
+        size=_size,
     )
     page = environment.get_template("page.html.jinja").render(
         recipe=job.recipe,
@@ -42,12 +47,14 @@ def write(job, metrics):
         small=metrics[chosen],
         base=base,
         plan=plan,
-        front=front.rows(metrics),
-        fronts=figures.fronts(front.rows(metrics)),
-        accuracy=figures.accuracy(rows),
+        task=job.task,
+        measure=measure,
+        fronts=figures.fronts(front.rows(metrics, measure), measure),
+        training=figures.training(rows, measure),
+        widths=figures.widths(plan),
         sparsity=figures.sparsity(rows["sparse"], metrics.get("sparse")),
         filters=pictures.first_filters(job.load(base), plan),
-        answers=comparing.answers(job, chosen),
+        answers=answers.changed(job, chosen),
         comparisons=comparing.rows(metrics),
         version=__version__,
     )

@@ -13,11 +13,12 @@ _DENSE, _SPARSE, _SMALL = "#8896a5", "#c2571a", "#12796b"
 _PRECISIONS = ("o", "s", "^", "D", "v")
 
 
-def accuracy(rows):
-    """The accuracy on validation images after each epoch.
+def training(rows, measure):
+    """The measure on validation images after each epoch.
 
     Args:
         rows: {name of a step: the rows of its epochs}.
+        measure: The `Measure`.
 
     Returns:
         SVG text; "" where nothing was trained.
@@ -32,14 +33,14 @@ def accuracy(rows):
             offset = max(len(r) for r in rows.values() if r is not mine)
         axes.plot(
             [offset + row["epoch"] for row in mine],
-            [100 * row["val_accuracy"] for row in mine],
+            [measure.scale * row[f"val_{measure.name}"] for row in mine],
             color=colour,
             label=step,
             marker="o",
             markersize=3.5,
         )
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_ylabel("validation accuracy, %")
+    axes.set_ylabel(measure.axis("validation"))
     axes.legend(frameon=False)
     return _svg(figure)
 
@@ -76,11 +77,48 @@ def sparsity(rows, sparse):
     return _svg(figure)
 
 
-def fronts(rows):
-    """Accuracy against each cost, one figure each.
+def widths(plan):
+    """The network as a row of layers, as high as they have channels.
+
+    Args:
+        plan: The `PruningPlan`.
+
+    Returns:
+        SVG text; "" where no layer has channels.
+    """
+    layers = [layer for layer in plan.layers if layer.keep]
+    if not layers:
+        return ""
+    figure, axes = _figure("layer, from the input to the output")
+    figure.set_figwidth(min(max(5.6, 0.28 * len(layers)), 12))
+    for part, colour, label in (
+        (0, "#c9d2da", "before"),
+        (1, _SMALL, "after"),
+    ):
+        heights = [layer.channels[part] for layer in layers]
+        # Half of the width above and half below: as one draws a network.
+        axes.bar(
+            range(len(layers)),
+            heights,
+            bottom=[-height / 2 for height in heights],
+            width=0.72,
+            color=colour,
+            label=label,
+        )
+    names = [layer.name for layer in layers]
+    axes.set_xticks(range(len(layers)), names, rotation=90, fontsize=7)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{2 * abs(value):g}")
+    axes.set_ylabel("channels")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def fronts(rows, measure):
+    """The measure against each cost, one figure each.
 
     Args:
         rows: As `front.rows` returns them.
+        measure: The `Measure`.
 
     Returns:
         A list of SVG texts. Points that nothing beats are filled.
@@ -90,13 +128,13 @@ def fronts(rows):
         re.sub(
             rf'<g id="({cost}:([^"]+))">',
             r'<g id="\1"><title>\2</title>',
-            _svg(_front(rows, cost)),
+            _svg(_front(rows, cost, measure)),
         )
         for cost in COSTS
     ]
 
 
-def _front(rows, cost):
+def _front(rows, cost, measure):
     figure, axes = _figure(COSTS[cost])
     precisions = list(dict.fromkeys(row["precision"] for row in rows))
     colours = matplotlib.colormaps["viridis"]
@@ -107,14 +145,14 @@ def _front(rows, cost):
         best = [row for row in mine if row[f"unbeaten_by_{cost}"]]
         axes.plot(
             [row[cost] for row in best],
-            [100 * row["accuracy"] for row in best],
+            [measure.scale * row[measure.name] for row in best],
             color=colour,
             linewidth=1,
         )
         for row in mine:
             (mark,) = axes.plot(
                 row[cost],
-                100 * row["accuracy"],
+                measure.scale * row[measure.name],
                 marker=_PRECISIONS[i % len(_PRECISIONS)],
                 color=colour,
                 fillstyle="full" if row in best else "none",
@@ -123,7 +161,7 @@ def _front(rows, cost):
             )
             mark.set_gid(f"{cost}:{row['network']}.{precision}")
     axes.set_xscale("log")
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel(measure.axis("test"))
     axes.legend(frameon=False)
     return figure
 

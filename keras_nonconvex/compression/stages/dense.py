@@ -1,6 +1,5 @@
 """The dense network, which all others are compared with."""
 
-from keras_nonconvex import files
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import training
 from keras_nonconvex.compression.steps import Step
@@ -20,7 +19,7 @@ def _dense(job):
     model = job.new_model()
     if job.recipe.trains:
         training.fit(job, "dense", model, job.recipe.epochs)
-    files.save_model(model, job.paths.model("dense"))
+    job.save(model, "dense")
     measured = job.measure(model)
     if not job.recipe.trains:
         _say_if_by_chance(job, measured)

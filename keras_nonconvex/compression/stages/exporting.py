@@ -6,6 +6,7 @@ import functools
 import tflite_export
 from keras_nonconvex import terminal
 from keras_nonconvex.compression.steps import Step
+from tflite_export import parity as parities
 from tflite_export import qat
 
 
@@ -36,15 +37,14 @@ def steps(job):
 def _export(job, network, precision, path):
     recipe, data = job.recipe, job.data
     model = job.load(network)
-    labels = data.classes[-model.output_shape[-1] :]
-    # One unit gives the probability of the second class.
-    metadata = tflite_export.Metadata(labels, name=recipe.name)
+    metadata = tflite_export.Metadata(job.task.labels, name=recipe.name)
     if precision == "int8" and recipe.qat_epochs:
         x, y = data.train.arrays(None, recipe.seed)
         size = qat.train(
             model,
             x,
-            y,
+            # Answers of yes or no may be kept as numbers of any type.
+            y.astype("int64"),
             path,
             epochs=recipe.qat_epochs,
             metadata=metadata,
@@ -57,16 +57,16 @@ def _export(job, network, precision, path):
             size = tflite_export.convert(
                 model, path, precision, x, metadata=metadata
             ).bytes
-    x, y = data.test.arrays(None, recipe.seed)
+    x, y = data.test.arrays()
     with terminal.bar(job.console, f"{path.name}: check", len(x)) as update:
-        parity = tflite_export.check_parity(model, path, x, y, progress=update)
+        parity, (found,) = parities.compared(model, path, x, progress=update)
     if not parity.met:
         # The folder has another name until the run is complete.
         named = dataclasses.replace(parity, path=path.name)
         terminal.say(job.console, str(named), "yellow")
     return {
         "bytes": size,
-        "accuracy": parity.accuracy,
+        job.task.measure.name: job.task.score(found, y),
         "max_abs_diff": parity.max_abs_diff,
         "agreement": parity.agreement,
         "parity": parity.met,

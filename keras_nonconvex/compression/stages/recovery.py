@@ -29,13 +29,13 @@ def _recover(job, point):
     if recipe.fine_tune_epochs:
         step = f"fine-tune.{point.name}"
         training.announce(job, step, model, recipe.fine_tune_epochs)
-        with training.replicated(job.strategy, model) as replica:
+        with training.replicated(job, model) as replica:
             fine_tune(
                 replica,
                 job.training_data(step),
                 epochs=recipe.fine_tune_epochs,
-                loss=job.output.usual_loss(),
-                metrics=job.output.metrics(),
+                loss=job.task.loss(),
+                metrics=job.task.metrics(),
                 teacher=job.load("dense") if recipe.teacher else None,
                 keep_zeros=recipe.keep_zeros,
                 validation_data=job.validation_data(),
@@ -44,5 +44,5 @@ def _recover(job, point):
                 callbacks=training.recording(job, step),
                 **(recipe.fine_tune or {}),
             )
-    files.save_model(model, job.paths.model(point.name))
+    job.save(model, point.name)
     return job.measure(model)

@@ -36,9 +36,11 @@ def _report(job):
     metrics = _metrics(job)
     files.write_text(job.paths.metrics, json.dumps(metrics, indent=1) + "\n")
     trained = _measured(job)
-    history = job.records.history(trained)
+    history = job.records.history(trained, job.task.measure.name)
     files.write_text(job.paths.history, history)
-    files.write_text(job.paths.front, front.table(front.rows(metrics)))
+    measure = job.task.measure
+    rows = front.rows(metrics, measure)
+    files.write_text(job.paths.front, front.table(rows, measure))
     with terminal.bar(job.console, "Report"):
         report.write(job, metrics)
     return {}
@@ -48,7 +50,11 @@ def _metrics(job):
     """What metrics.json holds."""
     records, recipe = job.records, job.recipe
     names = [point.name for point in recipe.points]
-    metrics = {"dataset": job.data.name, "points": names}
+    metrics = {
+        "dataset": job.data.name,
+        "task": job.task.described,
+        "points": names,
+    }
     for step in _measured(job):
         metrics[step.removeprefix("fine-tune.")] = records.measured(step)
     for name in names:
@@ -61,7 +67,9 @@ def _metrics(job):
         name: {**records.measured(f"export.{name[:-7]}"), **times}
         for name, times in timed.items()
     }
-    metrics["chosen"] = front.chosen(metrics, names, recipe.within)
+    metrics["chosen"] = front.chosen(
+        metrics, names, recipe.within, job.task.measure
+    )
     costs = records.costs()
     metrics["steps"] = costs
     metrics["seconds"] = round(sum(c["seconds"] for c in costs.values()), 1)

@@ -89,7 +89,7 @@ def _prune(job, point, before):
         job.console,
         f"{point.name}: pruned against masked network on "
         f"{len(job.data.test):,} images: max |difference| {difference:.2g}; "
-        f"accuracy {measured['accuracy']:.4f} before anything else",
+        f"{job.task.said(measured)} before anything else",
     )
     files.write_text(job.paths.plan(point.name), plan.to_json())
     files.save_model(small, job.paths.pruned(point.name))
@@ -136,8 +136,8 @@ def _repair(job, point):
     measured = job.measure(small)
     terminal.say(
         job.console,
-        f"{point.name}: refitted to the {path.stem} network: accuracy "
-        f"{measured['accuracy']:.4f}",
+        f"{point.name}: refitted to the {path.stem} network: "
+        f"{job.task.said(measured)}",
     )
     files.save_model(small, job.paths.repaired(point.name))
     return {**measured, "layers": sum(not entry.kept for entry in report)}

@@ -5,7 +5,6 @@ import math
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import counts
-from keras_nonconvex import files
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import training
 from keras_nonconvex.compression.stages import shrinking
@@ -26,12 +25,10 @@ def steps(job):
     if not job.recipe.is_sparse:
         return []
     path = job.paths.model("sparse")
-    return [
-        Step("sparse", functools.partial(_sparse, job, path), makes=(path,))
-    ]
+    return [Step("sparse", functools.partial(_sparse, job), makes=(path,))]
 
 
-def _sparse(job, path):
+def _sparse(job):
     recipe = job.recipe
     rules, target = recipe.rules(), recipe.target
     if recipe.sparse:
@@ -51,7 +48,7 @@ def _sparse(job, path):
     training.fit(
         job, "sparse", model, recipe.epochs, more, recipe.make_solver()
     )
-    files.save_model(model, path)
+    job.save(model, "sparse")
     summary = counts.summary(model)
     return {
         **job.measure(model),
@@ -65,7 +62,7 @@ def _sparse(job, path):
 def _found(job, rules):
     """The rules with a strength at which the training can start."""
     model = attach(job.new_model(), rules)
-    model.compile(job.recipe.make_optimizer(1), job.output.usual_loss())
+    model.compile(job.recipe.make_optimizer(1), job.task.loss())
     x, y = job.data.train.arrays(shrinking.SAMPLES, job.recipe.seed)
     top = strength.strength_max(model, x, y)
     (pattern, regularizer), *_ = rules.items()
