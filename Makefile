@@ -1,4 +1,8 @@
 # make demo   train, prune and export LeNet-5; writes runs/demo/report.html
+# make demo-photos  a folder of pictures and a model of one's own: two small
+#             networks of it, LiteRT files, a report, an Android project, in
+#             runs/photos; of the flowers of TensorFlow, or of digits without
+#             a network
 # make test   the tests
 # make fuzz   the tests, with more of all that is drawn at random: 200 examples
 #             of each property, others in every run, 5,000 random graphs
@@ -15,7 +19,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test fuzz mutants arm lint clean
+.PHONY: setup demo demo-photos test fuzz mutants arm lint clean
 
 setup: .venv/installed
 
@@ -33,6 +37,12 @@ setup: .venv/installed
 
 demo: .venv/installed
 	$(BIN)/keras-nonconvex compress demo --force
+
+demo-photos: .venv/installed
+	rm -rf runs/photos
+	$(BIN)/python examples/own_pictures.py runs/photos
+	$(BIN)/keras-nonconvex compress runs/photos/mine.keras --data runs/photos/pictures --macs 50% 25% --precision float32 int8 --out runs/photos/run
+	$(BIN)/keras-nonconvex android runs/photos/run --out runs/photos/android
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal

@@ -5,6 +5,8 @@ import os
 import pathlib
 import re
 import tempfile
+import textwrap
+import warnings
 import zipfile
 
 import keras
@@ -61,6 +63,9 @@ def _told(hidden, shown):
     except Exception as error:
         error.args = tuple(map(said, error.args))
         if isinstance(error, OSError):
+            if error.errno is not None and error.filename is None and shown:
+                # A full disk does not say what had no room.
+                error.filename = shown
             for name in ("filename", "filename2"):
                 # An error without a file's name says nothing once it is set.
                 if getattr(error, name) is not None:
@@ -138,7 +143,12 @@ def load_model(path):
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise ValueError(f"Not a .keras model file. Received: {str(path)!r}")
     try:
-        return keras.models.load_model(path)
+        with warnings.catch_warnings():
+            # A model that was compiled and not trained.
+            warnings.filterwarnings(
+                "ignore", "Skipping variable loading for optimizer"
+            )
+            return keras.models.load_model(path)
     except (
         TypeError,
         ValueError,
@@ -146,7 +156,9 @@ def load_model(path):
         OSError,
         zipfile.BadZipFile,
     ) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        unknown = re.search("Could not locate [^.]*", str(error))
+        first = str(error).strip().splitlines()[0]
+        reason = unknown[0] if unknown else textwrap.shorten(first, 200)
         raise ValueError(
             f"Keras cannot load this model ({reason}). Received: {str(path)!r}"
         ) from error

@@ -1,14 +1,11 @@
-"""The folder of a run, which gets its name when the run is complete."""
+"""What the folder of a run holds."""
 
-import contextlib
 import dataclasses
 import json
 import pathlib
-import shutil
 
-import filelock
-
-from keras_nonconvex import files
+# In the folder of the steps, from the beginning of a run to its end.
+BEGUN = "begun"
 
 
 def tflite_name(network, precision):
@@ -84,11 +81,6 @@ class Paths:
     def steps(self):
         """The folder of what each step has measured."""
         return self.unfinished / "steps"
-
-    @property
-    def backups(self):
-        """The folder of Keras' backups of the trainings."""
-        return self.unfinished / "backups"
 
     @property
     def pictures(self):
@@ -176,134 +168,3 @@ def _read_json(path):
             f"Not a finished run folder: it has no {path.name}. "
             f"Received: run={str(path.parent)!r}"
         ) from error
-
-
-class RunFolder:
-    """A run folder in the making.
-
-    Args:
-        out: A `pathlib.Path`: the folder that the complete run will be in.
-
-    Attributes:
-        part: The folder that the run works in until then, `OUT.part`.
-        paths: The `Paths` in `part`.
-    """
-
-    def __init__(self, out):
-        self.out = out
-        self.part = out.with_name(out.name + ".part")
-        self.paths = Paths(self.part)
-
-    def check(self, recipe, resume, force, join=False):
-        """Refuses to overwrite what is there, and to resume what is not.
-
-        Args:
-            recipe: A string: the text of recipe.json.
-            resume: Whether an interrupted run goes on.
-            force: Whether a run folder may be replaced.
-            join: Whether to help another process.
-        """
-        if resume + force + join > 1:
-            raise ValueError(
-                "--resume goes on with a run, --join helps another process "
-                "with one, and --force starts anew: choose one. "
-                f"Received: resume={resume}, join={join}, force={force}"
-            )
-        if not join and self._busy():
-            raise ValueError(
-                "Another process is at this run: use --join to help it. "
-                f"Received: {str(self.part)!r}"
-            )
-        out, part = self.out, self.part
-        for folder in (out, part):
-            known = folder.is_dir() and (
-                Paths(folder).recipe.exists() or not any(folder.iterdir())
-            )
-            if folder.exists() and force and not known:
-                raise ValueError(
-                    "--force replaces run folders only, and this is none. "
-                    f"Received: {str(folder)!r}"
-                )
-        if resume or join:
-            if not part.exists():
-                state = "is complete" if out.exists() else "was not begun"
-                raise ValueError(
-                    f"There is no interrupted run to resume: this one {state}. "
-                    f"Received: {str(part)!r}"
-                )
-            before = self.paths.recipe
-            if before.exists() and before.read_text() != recipe:
-                raise ValueError(
-                    "The interrupted run has another recipe; use --force to "
-                    f"start anew. Received: {str(before)!r}"
-                )
-        elif not force:
-            if out.exists():
-                raise ValueError(
-                    "The output folder exists; use --force to replace it or "
-                    f"--out for another. Received: out={str(out)!r}"
-                )
-            if part.exists():
-                raise ValueError(
-                    "An interrupted run is in the way; use --resume to go on "
-                    f"with it or --force to start anew. Received: {str(part)!r}"
-                )
-
-    def _busy(self):
-        """Whether a process is at the run."""
-        if not self.paths.lock.exists():
-            return False
-        try:
-            with filelock.FileLock(self.paths.lock, timeout=0):
-                return False
-        except filelock.Timeout:
-            return True
-
-    @contextlib.contextmanager
-    def begun(self, recipe, resume, join=False):
-        """A scope in which the run works in its folder.
-
-        Args:
-            recipe: A string: the text of recipe.json.
-            resume: Whether to go on with what is there.
-            join: Whether another process may be at it.
-
-        Yields:
-            A function to call once the run can work. If the scope ends with
-            an error before, a new folder vanishes.
-        """
-        if self.part.exists() and not (resume or join):
-            shutil.rmtree(self.part)
-        new, works = not self.part.exists(), []
-        self.paths.steps.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._owned(join):
-                if not join:
-                    files.write_text(self.paths.recipe, recipe)
-                yield lambda: works.append(True)
-        except BaseException:
-            if new and not works:
-                shutil.rmtree(self.part, ignore_errors=True)
-            raise
-
-    def _owned(self, join):
-        """The lock of the run, which a process that joins has not."""
-        if join:
-            return contextlib.nullcontext()
-        return filelock.FileLock(self.paths.lock, timeout=0)
-
-    def finish(self):
-        """Gives the folder its final name; a folder of that name is deleted.
-
-        Of several processes at the run, one does so.
-        """
-        shutil.rmtree(self.paths.unfinished, ignore_errors=True)
-        old = self.out.with_name(self.out.name + ".old")
-        try:
-            if self.out.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                self.out.rename(old)
-            self.part.rename(self.out)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(old, ignore_errors=True)

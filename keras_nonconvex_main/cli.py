@@ -8,6 +8,7 @@ run in `phone_cli`.
 
 import argparse
 import pathlib
+import re
 import sys
 
 from keras_nonconvex_main import compress_cli
@@ -31,13 +32,10 @@ def main(arguments=None):
     try:
         return options.run(options)
     except _refusals() as error:
-        print(f"keras-nonconvex: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     except OSError as error:
         where = f" Received: {error.filename!r}" if error.filename else ""
-        reason = error.strerror or error
-        print(f"keras-nonconvex: {reason}.{where}", file=sys.stderr)
-        return 2
+        return _refused(f"{error.strerror or error}.{where}")
     except KeyboardInterrupt:
         print("\nkeras-nonconvex: interrupted.", file=sys.stderr)
         if options.run is compress_cli.compress:
@@ -49,16 +47,32 @@ def main(arguments=None):
         return 130
 
 
+def _refused(error):
+    """Says in one line why a command cannot be done."""
+    # Those of Keras have several, with colors.
+    text = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())
+    print(f"keras-nonconvex: {text}", file=sys.stderr)
+    return 2
+
+
 def _refusals():
-    """What says in one sentence why a command cannot be done."""
+    """The errors that say why a command cannot be done."""
     from keras_nonconvex.datasets import NotAvailable
     from tflite_export import ProfilingNotAvailable
 
-    return ValueError, NotAvailable, ProfilingNotAvailable
+    # Extras are not installed unless one asks for them.
+    return ValueError, ModuleNotFoundError, NotAvailable, ProfilingNotAvailable
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are one line, too."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; --help lists all arguments.\n")
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="keras-nonconvex",
         description="Train with nonconvex group sparsity, remove the zeroed "
         "filters, export the small model for phones.",

@@ -190,7 +190,9 @@ def _budget(options):
                 "Give --front or the budgets themselves. Received: "
                 f"--front {options.front} and --{next(iter(given))}"
             )
-        return points.spaced(options.front)
+        from keras_nonconvex import checks
+
+        return points.spaced(checks.whole("--front", options.front, 2))
     counts = {len(values) for values in given.values()}
     if len(counts) > 1:
         raise ValueError(

@@ -3,6 +3,7 @@
 import pathlib
 import re
 import runpy
+import shlex
 import sys
 
 import batteries
@@ -11,13 +12,16 @@ import models
 import numpy as np
 import pytest
 import solver_battery
+import tensorflow as tf
 import test_penalties
 import test_sparse_group
 
 import keras_nonconvex as knc
+from keras_nonconvex import outputs
 from keras_nonconvex import penalties
 from keras_nonconvex import pruning
 from keras_nonconvex import regularizers
+from keras_nonconvex_main import cli
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -183,6 +187,37 @@ def test_own_training_loop_runs(monkeypatch, capsys):
     said = capsys.readouterr().out
     zeros, filters = re.search(r"(\d+) of (\d+) filters", said).groups()
     assert 0 < int(zeros) < int(filters)
+
+
+def test_own_pictures_are_written_and_trained_on(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import own_pictures
+
+    x = np.random.default_rng(0).uniform(size=(40, 8, 8, 3))
+    np.savez(tmp_path / "few.npz", x=x.astype("float32"), y=np.arange(40) % 2)
+    out = tmp_path / "photos"
+    tf.config.run_functions_eagerly(True)
+    try:
+        few = str(tmp_path / "few.npz")
+        options = ["--data", few, "--size", "8", "--epochs", "1"]
+        own_pictures.main([str(out), *options])
+    finally:
+        tf.config.run_functions_eagerly(False)
+    model = keras.models.load_model(out / "mine.keras")
+    data = knc.datasets.splits(out / "pictures", model)
+    sizes = [len(s) for s in (data.train, data.validation, data.test)]
+    assert sizes == [28, 4, 8] and data.classes == ("0", "1")
+    # Pixels, from 0 to 255, and logits.
+    assert data.test.arrays()[0].max() > 200
+    assert outputs.of(model)[0].kind == outputs.CLASSES
+
+
+def test_the_commands_of_the_makefile_are_understood():
+    text = (ROOT / "Makefile").read_text()
+    lines = re.findall(r"^\t\$\(BIN\)/keras-nonconvex (.*)$", text, re.M)
+    assert len(lines) == 3
+    for line in lines:
+        cli._parser().parse_args(shlex.split(line))
 
 
 def test_precisions_and_limits_are_those_of_the_page():

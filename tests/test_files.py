@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and errors name what users named."""
 
+import errno
 import os
 import pathlib
 
@@ -65,6 +66,15 @@ def test_errors_name_the_file_not_a_hidden_one(
     # Nothing half-written is left behind.
     left = {name for *_, names in os.walk(tmp_path) for name in names}
     assert left <= {"inside"}
+
+
+def test_a_full_disk_names_the_file_that_had_no_room(tmp_path):
+    path = tmp_path / "model.keras"
+    with pytest.raises(OSError) as raised:
+        with files.replacing(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.filename == str(path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_budgets_of_files_do_not_name_theirs(monkeypatch):

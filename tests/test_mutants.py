@@ -24,7 +24,7 @@ def test_there_are_mutants_of_every_kind():
         "pruning/removal/constants",
         "pruning/removal/folding",
         "pruning/rules",
-        "run_folder",
+        "compression/making",
     ):
         assert any(f"keras_nonconvex/{part}" in file for file in files), part
     assert any("tflite_export/parity" in file for file in files)

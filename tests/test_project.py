@@ -43,7 +43,8 @@ REGULARIZERS = [
     {"envelope", "hierarchical", "hoyer", "orthogonality"},
 ]
 SOLVERS = [
-    {"state", "step_size", "half_space", "batches"},
+    {"state"},
+    {"step_size", "half_space", "batches"},
     {"base"},
     {"proximal"},
     {"splitting", "admm", "slimming", "subgradient"},
@@ -53,7 +54,7 @@ COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
     {"coupled", "inner_layers", "descent", "distillation"},
     {"model"},
-    {"flow", "gates"},
+    {"flow", "gates", "least_strength"},
     {"attachment", "recovery", "strength"},
 ]
 PRUNING = [
@@ -108,10 +109,18 @@ RULES = [
 ]
 
 COMPRESSION = [
-    {"distribution", "front", "points", "reading", "records"},
+    {
+        "backup",
+        "distribution",
+        "making",
+        "front",
+        "points",
+        "reading",
+        "records",
+    },
     {"recipe", "steps"},
     {"job"},
-    {"report", "training"},
+    {"report", "training", "trial"},
     {"stages"},
     {"run"},
 ]
@@ -195,7 +204,7 @@ def test_tensorflow_is_imported_where_it_must_be():
             assert top != "tensorflow" or where in allowed, where
             assert top != "tflite_export" or where in (
                 "compression/recipe.py",
-                "compression/run.py",
+                "compression/trial.py",
                 "compression/stages/exporting.py",
             )
 

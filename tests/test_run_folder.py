@@ -5,7 +5,7 @@ import json
 import pytest
 
 from keras_nonconvex import run_folder
-from keras_nonconvex.run_folder import RunFolder
+from keras_nonconvex.compression.making import RunFolder
 
 
 @pytest.fixture
@@ -53,6 +53,60 @@ def test_a_new_run_that_cannot_work_leaves_nothing(folder):
         with folder.begun("{}", resume=True):
             raise ValueError("now")
     assert folder.part.is_dir()
+
+
+def test_what_a_run_that_cannot_work_would_replace_is_back(folder):
+    begun(folder, "[1]")
+    (folder.part / "made").write_text("before")
+    folder.check("[2]", resume=False, force=True)
+    with pytest.raises(ValueError, match="cannot work"):
+        with folder.begun("[2]", resume=False):
+            raise ValueError("cannot work")
+    assert (folder.part / "made").read_text() == "before"
+    assert folder.paths.recipe.read_text() == "[1]"
+    begun(folder, "[2]", force=True)
+    (name,) = [path.name for path in folder.out.parent.iterdir()]
+    assert name == "run.part" and not (folder.part / "made").exists()
+
+
+def test_folders_around_one_that_cannot_work_vanish_too(tmp_path):
+    deep = RunFolder(tmp_path / "runs" / "of" / "mine")
+    with pytest.raises(ValueError):
+        with deep.begun("{}", resume=False):
+            raise ValueError
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_can_be_resumed_from_its_first_moment_on(folder):
+    with pytest.raises(KeyboardInterrupt):
+        with folder.begun("{}", resume=False):
+            raise KeyboardInterrupt
+    begun(folder, resume=True)
+    # Killed before anything was written.
+    folder.paths.recipe.unlink()
+    begun(folder, resume=True)
+    folder.paths.recipe.unlink()
+    begun(folder, "[2]", force=True)
+    folder.finish()
+    assert [path.name for path in folder.out.iterdir()] == ["recipe.json"]
+
+
+def test_whoever_has_joined_finishes_a_run_that_was_left(folder):
+    begun(folder)
+    with folder.begun("{}", resume=False, join=True):
+        folder.finish(join=True)
+    assert folder.out.is_dir() and not folder.part.exists()
+
+
+def test_whoever_has_joined_leaves_a_finished_run_alone(folder):
+    begun(folder)
+    with folder.begun("{}", resume=False, join=True):
+        folder.finish()
+        # It comes too late with a file.
+        folder.paths.steps.mkdir(parents=True)
+        folder.finish(join=True)
+    (name,) = [path.name for path in folder.out.parent.iterdir()]
+    assert name == "run"
 
 
 def test_one_process_owns_a_run_and_others_join(folder):

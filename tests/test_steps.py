@@ -3,12 +3,14 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
 import filelock
 import pytest
 
+from keras_nonconvex import run_folder
 from keras_nonconvex.compression.records import Records
 from keras_nonconvex.compression.steps import Step
 from keras_nonconvex.compression.steps import carry_out
@@ -41,6 +43,7 @@ def chain(folder, names, log, pause=0.0, fail=None):
 def records(tmp_path):
     folder = tmp_path / "steps"
     folder.mkdir()
+    (folder / run_folder.BEGUN).touch()
     return Records(folder)
 
 
@@ -119,7 +122,7 @@ def test_the_step_of_a_killed_process_is_taken_over(records, tmp_path):
 
 def test_a_run_that_another_process_finished_is_left_alone(records, tmp_path):
     steps = chain(tmp_path, "ab", tmp_path / "log")
-    records.folder.rmdir()
+    shutil.rmtree(records.folder)
     assert not carry_out(steps, records)
 
 

@@ -293,7 +293,8 @@ def _check(model, precisions, io, batch_size):
         shape = tuple(tensor.shape[1:])
         if None in shape:
             raise ValueError(
-                "The input size must be fixed. Received: "
+                "The input size must be fixed, as by keras.Input((height, "
+                "width, channels)). Received: "
                 f"model={model.name!r} with input {tensor.name!r} of {shape}"
             )
     for one in precisions:

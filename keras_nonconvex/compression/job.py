@@ -8,6 +8,7 @@ from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import outputs
 from keras_nonconvex import terminal
+from keras_nonconvex.compression.backup import epochs_done
 from keras_nonconvex.compression.records import Records
 
 # The images of a step of inference.
@@ -109,7 +110,7 @@ class Job:
             seed=recipe.seed,
             augment=recipe.augment,
             class_weights=recipe.class_weights,
-            epoch=len(self.records.rows(step)),
+            epoch=epochs_done(self.records.backup(step)),
         )
         return images.take(self.steps)
 
@@ -141,9 +142,17 @@ class Job:
         model = self._own_model()
         if model is not None:
             return model
-        return models.get(self.recipe.model)(
-            input_shape=self.data.train.shape, classes=len(self.data.classes)
-        )
+        shape = self.data.train.shape
+        try:
+            return models.get(self.recipe.model)(
+                input_shape=shape, classes=len(self.data.classes)
+            )
+        except ValueError as error:
+            raise ValueError(
+                "The images must be large enough for the network, which "
+                "`size` says. Received: images of shape "
+                f"{shape} for {self.recipe.model!r}"
+            ) from error
 
     def load(self, network):
         """The network of a step that is done.

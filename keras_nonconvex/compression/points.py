@@ -35,6 +35,13 @@ def of(budget):
     """
     if not isinstance(budget, (list, tuple)):
         return [Point(SMALL, budget)]
+    if not budget:
+        raise ValueError(
+            "A front must have at least one budget. "
+            f"Received: budget={budget!r}"
+        )
+    for one in budget:
+        budgets.check(one)
     points = [Point(_name(one), one) for one in budget]
     if len({point.name for point in points}) < len(points):
         raise ValueError(

@@ -32,17 +32,25 @@ def settings(source, models_too=True):
             f"No such recipe: give a JSON file or one of {listed}. "
             f"Received: {str(source)!r}"
         )
+    kinds = "a JSON file" + " or a .keras file" * models_too
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        made = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(
-            f"Cannot read the recipe ({error.strerror}). "
+            f"Cannot read the recipe ({error.strerror}): it must be {kinds}. "
             f"Received: {str(source)!r}"
         ) from error
     except ValueError as error:
         raise ValueError(
-            f"The recipe is not JSON ({error}). Received: {str(source)!r}"
+            f"The recipe is not JSON ({error}): it must be {kinds}. "
+            f"Received: {str(source)!r}"
         ) from error
+    if not isinstance(made, dict):
+        raise ValueError(
+            f"A recipe must be a JSON object. Received: {str(source)!r} with "
+            f"{made!r:.50}"
+        )
+    return made
 
 
 def shipped():

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import os
 import pathlib
 
 import keras
@@ -14,6 +15,8 @@ from keras_nonconvex import solvers
 from keras_nonconvex.compression import points
 from keras_nonconvex.compression import reading
 from keras_nonconvex.pruning import options
+from keras_nonconvex.pruning import planning
+from keras_nonconvex.training import recovery
 from tflite_export.precisions import PRECISIONS
 
 # {key: (what it must be, whether a value is that)}
@@ -27,13 +30,19 @@ _WHOLE_NUMBERS = {
     "total_epochs": 1,
     "fine_tune_epochs": 0,
     "qat_epochs": 0,
-    "seed": 0,
 }
 _BOOLEANS = (*("train", "repair", "teacher", "keep_zeros", "long_baseline"),)
 _NUMBERS = {
     "learning_rate": ("a number > 0", lambda v: v > 0),
     "target": ("a number in (0, 1)", lambda v: 0 < v < 1),
     "within": ("a number >= 0", lambda v: v >= 0),
+}
+# What objects that are arguments of a function may hold.
+_ARGUMENTS = {
+    "plan": {*planning.plan.__kwdefaults__} - {"data"},
+    "fine_tune": {
+        *("optimizer", "learning_rate", "teacher_weight", "temperature"),
+    },
 }
 _OBJECTS = (
     *("augment", "offline", "regularizers", "solver", "optimizer", "plan"),
@@ -120,8 +129,8 @@ class Recipe:
         round_to: An integer >= 1: the channels of each layer are rounded up
             to a multiple of it. Defaults to `None`: 1 without a budget, 8
             with one.
-        plan: A dict of further arguments of `pruning.plan`, such as
-            `{"exclude": ["head*"]}`. Defaults to `None`.
+        plan: A dict of further arguments of `pruning.plan`, all but `data`,
+            such as `{"exclude": ["head*"]}`. Defaults to `None`.
         repair: A boolean: whether what is left is refitted to the dense
             network, as `repair` does it, before it is trained. Defaults to
             `None`: with a budget.
@@ -130,8 +139,9 @@ class Recipe:
         total_epochs: An integer >= 1: the epochs of all trainings together,
             to which `epochs` and `fine_tune_epochs` are scaled. Defaults to
             `None`: they count as they are.
-        fine_tune: A dict of further arguments of `fine_tune`, such as
-            `{"teacher_weight": 0.5}`. Defaults to `None`.
+        fine_tune: A dict of arguments of `fine_tune`: `optimizer`,
+            `learning_rate`, `teacher_weight`, `temperature`. Defaults to
+            `None`.
         teacher: A boolean: whether the dense network is the teacher of the
             small one in the fine-tuning. Defaults to `True`.
         keep_zeros: A boolean: whether single zero weights stay zero in the
@@ -153,7 +163,8 @@ class Recipe:
             the ranges of quantized files. Defaults to `300`.
         latency_runs: An integer >= 1: how often every LiteRT file is timed.
             Defaults to `1000`.
-        seed: An integer >= 0: the seed of everything random. Defaults to `0`.
+        seed: An integer from 0 to 2^32 - 1: the seed of everything random.
+            Defaults to `0`.
 
     Example:
     >>> recipe = knc.Recipe(model="mine.keras", budget={"macs": 0.5})
@@ -211,7 +222,7 @@ class Recipe:
             object.__setattr__(self, "name", name)
         self._require(
             "name",
-            lambda v: v and "/" not in v,
+            lambda v: v.strip(". ") and not {"/", os.sep} & set(v),
             "a name that can be a folder's",
         )
         self._require(
@@ -220,8 +231,10 @@ class Recipe:
                 isinstance(v, (list, tuple))
                 and "float32" in v
                 and set(v) <= set(PRECISIONS)
+                and len(set(v)) == len(v)
             ),
-            f"a list of {', '.join(PRECISIONS)} that has 'float32'",
+            f"a list of {', '.join(PRECISIONS)}, each at most once, that has "
+            "'float32'",
         )
         object.__setattr__(self, "precisions", tuple(self.precisions))
         if self.sparse and self.regularizers is not None:
@@ -229,6 +242,26 @@ class Recipe:
                 "Recipe key `sparse` stands in place of `regularizers`: give "
                 f"one of them. Received: sparse={self.sparse!r}"
             )
+        self._require(
+            "seed",
+            lambda v: (
+                isinstance(v, int)
+                and not isinstance(v, bool)
+                and 0 <= v < 2**32
+            ),
+            "a whole number from 0 to 2^32 - 1",
+        )
+        self._require(
+            "optimizer",
+            lambda v: "learning_rate" not in v,
+            "settings without the learning rate, which is a key of its own",
+        )
+        self._require(
+            "size",
+            lambda v: v is None or not self.own_model,
+            f"null for {self.model!r}, which has a size of its own",
+        )
+        self._check_arguments()
         self._scale_epochs()
         for point in self.points:
             options.check(self.criterion, point.budget, self.round_to)
@@ -271,6 +304,17 @@ class Recipe:
                 self._require(key, lambda v: isinstance(v, dict), "an object")
             elif key in _TEXTS:
                 self._require(key, lambda v: isinstance(v, str), "a text")
+
+    def _check_arguments(self):
+        for key, known in _ARGUMENTS.items():
+            for name in getattr(self, key) or ():
+                if name not in known:
+                    raise ValueError(
+                        f"Recipe key `{key}` must be an object with some of "
+                        f"the keys {', '.join(sorted(known))}. "
+                        f"Received: {name!r}"
+                    )
+        recovery.check(**self.fine_tune or {})
 
     def _scale_epochs(self):
         """Makes the epochs of all trainings together what was asked for."""

@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import shutil
 import sys
 
 import filelock
 
 from keras_nonconvex import files
+from keras_nonconvex import run_folder
 
 try:
     import resource
@@ -40,8 +42,9 @@ class Records:
         self.folder = folder
 
     def exist(self):
-        """Whether the folder is there."""
-        return self.folder.is_dir()
+        """Whether the run is still here, and not finished by another."""
+        # A lock that comes too late makes the folder anew.
+        return (self.folder / run_folder.BEGUN).is_file()
 
     def lock(self, step):
         """A lock that no other process has, as a context manager.
@@ -69,6 +72,11 @@ class Records:
             "peak_bytes": _peak_bytes(),
         }
         files.write_text(self._path(step), json.dumps(entry))
+        shutil.rmtree(self.backup(step), ignore_errors=True)
+
+    def backup(self, step):
+        """The folder from which the training of a step goes on."""
+        return self.folder / f"{step}.backup"
 
     def measured(self, step):
         """What a step that is done has measured, a dict."""

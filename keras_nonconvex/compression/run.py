@@ -6,19 +6,18 @@ import pathlib
 import keras
 from rich.console import Console
 
-import tflite_export
 from keras_nonconvex import files
 from keras_nonconvex import run_folder
 from keras_nonconvex.compression import distribution
 from keras_nonconvex.compression import reading
 from keras_nonconvex.compression import stages
+from keras_nonconvex.compression import trial
 from keras_nonconvex.compression.job import Job
+from keras_nonconvex.compression.making import RunFolder
 from keras_nonconvex.compression.recipe import Recipe
 from keras_nonconvex.compression.steps import carry_out
 from keras_nonconvex.pruning.pruning_plan import PruningPlan
 from keras_nonconvex.run_folder import Paths
-from keras_nonconvex.run_folder import RunFolder
-from keras_nonconvex.training.attachment import attach
 
 # What remains of a model where nothing else is asked for.
 _BUDGET = {"macs": 0.5}
@@ -142,12 +141,12 @@ def compress(
             model=model,
             data=data,
         )
-        _try_out(job)
-        works()
         if not folder.paths.splits.exists():
+            trial.check(job)
+            works()
             job.data.save_lists(folder.paths.splits)
-        if carry_out(stages.steps(job), job.records):
-            folder.finish()
+        if carry_out(stages.steps(job), job.records, job.recipe.seed):
+            folder.finish(join)
     job.console.print(f"Report: [bold]{Paths(out).report}")
     return Result(out, run_folder.load(out).metrics)
 
@@ -166,18 +165,14 @@ def _understood(recipe, data, settings):
     elif data is not None:
         settings = {"dataset": "given", **settings}
     merged = {**recipe, **settings}
+    own = str(merged.get("model", "")).endswith(".keras")
+    if own and "dataset" not in merged:
+        raise ValueError(
+            "A model of your own needs data of its own: give --data, or "
+            f"`dataset` in the recipe. Received: model={merged['model']!r}"
+        )
     asked = {"budget", "sparse", "regularizers"} & set(merged)
     if set(recipe) == {"model"} and not asked:
         # A model alone has no zeros to remove.
         merged["budget"] = dict(_BUDGET)
     return Recipe.from_dict(merged), model, data
-
-
-def _try_out(job):
-    """Refuses what would fail only after hours, at the end of the run."""
-    attach(job.new_model(), job.recipe.rules())
-    if job.recipe.own_model:
-        with files.scratch() as folder:
-            tflite_export.convert(
-                job.new_model(), folder / "trial.tflite", "float32"
-            )

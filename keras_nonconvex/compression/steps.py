@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import filelock
+import keras
 
 # How often a process looks whether another one is done, in seconds.
 _LOOK = 0.5
@@ -34,13 +35,15 @@ class Step:
     makes: tuple[pathlib.Path, ...] = ()
 
 
-def carry_out(steps, records):
+def carry_out(steps, records, seed=0):
     """Does the steps that are not done, each as soon as it can be.
 
     Args:
         steps: A list of `Step`, in the order in which one process alone does
             them.
         records: The `Records` of the run.
+        seed: What each step starts from where it is random, whichever process
+            does it, and whatever that has done before. Defaults to `0`.
 
     Returns:
         Whether the folder of the run is still to be finished. If not, another
@@ -49,7 +52,7 @@ def carry_out(steps, records):
     while left := [step for step in steps if not _done(step, records)]:
         if not records.exist():
             return False
-        if not any(_tried(step, steps, records) for step in left):
+        if not any(_tried(step, steps, records, seed) for step in left):
             # Others are at all that can be done now.
             time.sleep(_LOOK)
     return records.exist()
@@ -59,7 +62,7 @@ def _done(step, records):
     return records.done(step.name) and all(path.exists() for path in step.makes)
 
 
-def _tried(step, steps, records):
+def _tried(step, steps, records, seed):
     """Does a step, if it can be done and no other process is at it."""
     before = [other for other in steps if other.name in step.needs]
     if not all(_done(other, records) for other in before):
@@ -67,6 +70,7 @@ def _tried(step, steps, records):
     try:
         with records.lock(step.name):
             if not _done(step, records):
+                keras.utils.set_random_seed(seed)
                 start = time.monotonic()
                 measured = step.work()
                 records.write(step.name, measured, time.monotonic() - start)

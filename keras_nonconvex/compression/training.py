@@ -1,12 +1,12 @@
 """The trainings of a run: epochs on record, backed up, on several devices."""
 
 import contextlib
-import signal
-import threading
+import math
 
 import keras
 
 from keras_nonconvex import terminal
+from keras_nonconvex.compression.backup import Backup
 from keras_nonconvex.training.attachment import attach
 
 
@@ -62,24 +62,23 @@ def recording(job, step):
     Returns:
         A list of Keras callbacks.
     """
-    record = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: job.records.record(step, epoch, logs)
-    )
-    early = []
-    if job.recipe.patience:
-        early = [
-            keras.callbacks.EarlyStopping(
-                patience=job.recipe.patience, restore_best_weights=True
+
+    def record(epoch, logs):
+        if not math.isfinite(logs["loss"]):
+            raise ValueError(
+                "The loss must stay finite: lower the learning rate. "
+                f"Received: loss={logs['loss']} after epoch {epoch + 1} of "
+                f"{step}"
             )
-        ]
+        job.records.record(step, epoch, logs)
+
     return [
-        *early,
         # Before the backup: an epoch that is backed up has its row, and one
         # that is done again replaces its row.
-        record,
+        keras.callbacks.LambdaCallback(on_epoch_end=record),
         terminal.Epochs(job.console, step),
         *job.callbacks,
-        _Backup(str(job.paths.backups / step), double_checkpoint=True),
+        Backup(job.records.backup(step), job.recipe.patience),
     ]
 
 
@@ -100,29 +99,3 @@ def replicated(strategy, model):
         replica.set_weights(model.get_weights())
         yield replica
     model.set_weights(replica.get_weights())
-
-
-class _Backup(keras.callbacks.BackupAndRestore):
-    """Keras' backup, which a Ctrl-C cannot leave half-written."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        with uninterrupted():
-            super().on_epoch_end(epoch, logs)
-
-
-@contextlib.contextmanager
-def uninterrupted():
-    """Holds a Ctrl-C back until its block is complete."""
-    handler = signal.getsignal(signal.SIGINT)
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not callable(handler):
-        yield
-        return
-    held = []
-    signal.signal(signal.SIGINT, lambda *received: held.append(received))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if held:
-        handler(*held[0])

@@ -6,6 +6,7 @@ import importlib.util
 import pathlib
 import re
 import sys
+import traceback
 
 import numpy as np
 
@@ -28,7 +29,9 @@ def found(name, wanted=None):
             their one channel where images with one are wanted. Defaults to
             `None`.
     """
-    made = _function(str(name))()
+    function = _function(str(name))
+    with _told(name, "The function of data fails"):
+        made = function()
     return given(made, str(name), "A function of data must return", wanted)
 
 
@@ -97,7 +100,7 @@ def images(name):
 def _function(name):
     """The function that a name stands for."""
     place, called = _NAME.fullmatch(name).groups()
-    try:
+    with _told(name, "The module of data cannot be imported"):
         if place.endswith(".py"):
             spec = importlib.util.spec_from_file_location(
                 pathlib.Path(place).stem, place
@@ -107,11 +110,6 @@ def _function(name):
         else:
             with _here():
                 module = importlib.import_module(place)
-    except (ImportError, OSError) as error:
-        raise ValueError(
-            f"The module cannot be imported ({error}). "
-            f"Received: dataset={name!r}"
-        ) from error
     function = getattr(module, called, None)
     if not callable(function):
         raise ValueError(
@@ -119,6 +117,21 @@ def _function(name):
             f"Received: dataset={name!r}"
         )
     return function
+
+
+@contextlib.contextmanager
+def _told(name, what):
+    """A scope of the user's code, whose errors become one that says where."""
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        own = [each for each in frames if "importlib" not in each.filename]
+        where = f", in {own[-1].filename}, line {own[-1].lineno}" if own else ""
+        raise ValueError(
+            f"{what} ({type(error).__name__}: {error}{where}). "
+            f"Received: dataset={str(name)!r}"
+        ) from error
 
 
 @contextlib.contextmanager

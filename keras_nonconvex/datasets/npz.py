@@ -91,11 +91,13 @@ def _stored(path):
     if not path.is_file():
         raise ValueError(f"No such file. Received: dataset={str(path)!r}")
     try:
+        if path.suffix == ".npz" and not zipfile.is_zipfile(path):
+            raise ValueError("it is no archive")
         stored = np.load(path)
         if path.suffix == ".npy":
             return {"x": stored}
         stored = {name: stored[name] for name in stored}
-    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"NumPy cannot read this file ({error}). "
             f"Received: dataset={str(path)!r}"

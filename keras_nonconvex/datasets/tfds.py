@@ -158,8 +158,8 @@ def _unknown(name, known):
     near = difflib.get_close_matches(str(name), [*known, *REGISTRY], 3)
     hint = f" Near names: {', '.join(near)}." if near else ""
     return ValueError(
-        f"Unknown data set: it must be {', '.join(REGISTRY)} or a name of "
-        f"tensorflow-datasets.{hint} Received: dataset={name!r}"
+        f"Unknown data set: it must be a folder, {', '.join(REGISTRY)} or a "
+        f"name of tensorflow-datasets.{hint} Received: dataset={name!r}"
     )
 
 

@@ -3,6 +3,9 @@
 from keras_nonconvex.experiments.commands import command
 from keras_nonconvex.experiments.commands import parser
 from keras_nonconvex.experiments.figures import curves
+from keras_nonconvex.experiments.living import Living
+from keras_nonconvex.experiments.living import convolutions
+from keras_nonconvex.experiments.living import living
 from keras_nonconvex.experiments.near_zeros import cleared
 from keras_nonconvex.experiments.near_zeros import near_zeros
 from keras_nonconvex.experiments.networks import STATISTICS
@@ -19,16 +22,19 @@ from keras_nonconvex.experiments.trainings import file_of
 from keras_nonconvex.experiments.trainings import trained
 
 __all__ = [
+    "Living",
     "STATISTICS",
     "Table",
     "accuracy",
     "cleared",
     "columns",
     "command",
+    "convolutions",
     "curves",
     "drops",
     "file_of",
     "near_zeros",
+    "living",
     "normalized",
     "over_seeds",
     "parser",

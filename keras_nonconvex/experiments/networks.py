@@ -62,8 +62,9 @@ def with_decay(model, decay, rules=()):
         for weight in model.trainable_variables
         if "kernel" not in weight.name
     }
+    rules = dict(rules)
     # First in order, and not overwritten where the keys are the same.
-    rules = {**dict(rules), **others, **dict(rules)}
+    rules = {**rules, **others, **rules}
     free = (
         place
         for place in layouts.places(model)

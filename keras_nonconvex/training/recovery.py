@@ -132,22 +132,9 @@ def fine_tune(
     Network, 2015.
     """
     epochs = checks.whole("epochs", epochs, 1)
-    if learning_rate is not None:
-        learning_rate = _above_zero("learning_rate", learning_rate)
-        if optimizer is not None:
-            raise ValueError(
-                "Argument `learning_rate` is for the usual optimizer: give "
-                "your own its rate itself. "
-                f"Received: learning_rate={learning_rate}"
-            )
-    if teacher is not None:
-        teacher_weight = checks.number(
-            "teacher_weight",
-            teacher_weight,
-            "a number in [0, 1]",
-            lambda v: 0.0 <= v <= 1.0,
-        )
-        temperature = _above_zero("temperature", temperature)
+    learning_rate, teacher_weight, temperature = check(
+        optimizer, learning_rate, teacher_weight, temperature
+    )
     x, y = samples.for_fit(model, x, y, fit_options.get("steps_per_epoch"))
     settings = data_loss.compile_settings(model, loss, data_loss.labels(x, y))
     settings.update(_manner(model))
@@ -182,6 +169,43 @@ def fine_tune(
         return trained.fit(
             x, y, epochs=epochs, callbacks=[*given, *own], **fit_options
         )
+
+
+def check(
+    optimizer=None, learning_rate=None, teacher_weight=0.9, temperature=3.0
+):
+    """Refuses arguments of `fine_tune` that cannot work for any model.
+
+    Returns:
+        (learning_rate, teacher_weight, temperature) as numbers.
+    """
+    if optimizer is not None:
+        try:
+            keras.optimizers.get(optimizer)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "Argument `optimizer` must be a Keras optimizer, its name or "
+                f"its config. Received: optimizer={optimizer!r}"
+            ) from error
+        if learning_rate is not None:
+            raise ValueError(
+                "Argument `learning_rate` is for the usual optimizer: give "
+                "your own its rate itself. "
+                f"Received: learning_rate={learning_rate}"
+            )
+    if learning_rate is not None:
+        learning_rate = _above_zero("learning_rate", learning_rate)
+    teacher_weight = checks.number(
+        "teacher_weight",
+        teacher_weight,
+        "a number in [0, 1]",
+        lambda v: 0.0 <= v <= 1.0,
+    )
+    return (
+        learning_rate,
+        teacher_weight,
+        _above_zero("temperature", temperature),
+    )
 
 
 def _above_zero(name, value):

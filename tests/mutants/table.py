@@ -51,7 +51,7 @@ STEP_SIZE = "keras_nonconvex/solvers/step_size.py"
 PROXIMAL = "keras_nonconvex/solvers/proximal.py"
 SOLVERS = "keras_nonconvex/solvers/"
 PRUNING = "keras_nonconvex/pruning/"
-RUN_FOLDER = "keras_nonconvex/run_folder.py"
+RUN_FOLDER = "keras_nonconvex/compression/making.py"
 PARITY = "tflite_export/parity.py"
 GATES = "keras_nonconvex/pruning/criteria/gates.py"
 CARRIED = "tests/test_carrying.py::test_all_zero_filters_but_one_per_reader_go"
@@ -79,6 +79,10 @@ METRIC = (
     "test_metric_is_the_optimizers_own_at_updates_1_2_and_10"
 )
 FOLDER = "tests/test_run_folder.py"
+INTERRUPTED = (
+    "tests/test_resuming.py::"
+    "test_a_run_interrupted_everywhere_makes_the_same_files"
+)
 RISE = "tests/test_criteria.py::test_loss_rise_is_that_of_the_masked_model"
 NUMBERS = "tests/test_parity.py::test_the_numbers_are_what_they_say"
 BATTERY = "tests/test_pruning.py::test_the_battery_of_layer_rules"
@@ -318,8 +322,8 @@ MUTANTS = [
     ),
     Mutant(
         ENVELOPE,
-        "largest(norms / ops.sqrt(weights), self.floor(total))",
-        "largest(norms, self.floor(total))",
+        "largest(norms / ops.sqrt(weights), count(total))",
+        "largest(norms, count(total))",
         (
             "tests/test_coupled_envelope.py::"
             "test_training_ends_with_exactly_k_classes_of_the_whole_network"
@@ -426,9 +430,36 @@ MUTANTS = [
         "tests/test_solvers.py::test_admm_adds_up_what_the_projection_takes",
     ),
     Mutant(
+        ENVELOPE,
+        "return k + self.spare * (total - k)",
+        "return k + self.spare * total",
+        (
+            "tests/test_envelope_training.py::"
+            "test_a_moment_of_the_schedule_is_an_envelope_of_another_k"
+        ),
+    ),
+    Mutant(
+        ENVELOPE,
+        "ops.where(b > 0, b / divisor(u), math.inf * ops.ones_like(b))",
+        "ops.where(b > 0, b, math.inf * ops.ones_like(b))",
+        (
+            "tests/test_strength.py::"
+            "test_from_the_strength_of_an_envelope_on_its_groups_stay_alone"
+        ),
+    ),
+    Mutant(
+        SOLVERS + "half_space.py",
+        "dead = ops.logical_and(turned, ops.logical_not(was))",
+        "dead = ops.logical_and(was, ops.logical_not(was))",
+        (
+            "tests/test_envelope_training.py::"
+            "test_frozen_groups_take_no_place_from_the_k_that_live"
+        ),
+    ),
+    Mutant(
         "keras_nonconvex/constraints.py",
-        "scale = ops.sum(t * level) / divisor(ops.sum(level * level))",
-        "scale = ops.sum(t) / divisor(ops.sum(level))",
+        "return ops.sum(t * level) / divisor(ops.sum(level * level))",
+        "return ops.sum(t) / divisor(ops.sum(level))",
         "tests/test_levels.py::test_the_nearest_of_2_to_the_bits_levels",
     ),
     Mutant(
@@ -643,8 +674,8 @@ MUTANTS = [
     ),
     Mutant(
         PRUNING + "removal/superfluous.py",
-        "if key not in carried or level.root in alone:",
-        "if key not in carried:",
+        "if not by_others or level.root in alone:",
+        "if not by_others:",
         (
             "tests/test_carrying.py::"
             "test_behind_a_depthwise_convolution_borders_differ"
@@ -827,7 +858,7 @@ MUTANTS = [
     ),
     Mutant(
         RUN_FOLDER,
-        "self.part.exists() and not (resume or join)",
+        "self.part.exists() and not resume",
         "self.part.exists()",
         FOLDER,
     ),
@@ -843,6 +874,25 @@ MUTANTS = [
         "            if not _done(step, records):",
         "            if True:",
         "tests/test_steps.py",
+    ),
+    Mutant(
+        "keras_nonconvex/compression/steps.py",
+        "keras.utils.set_random_seed(seed)",
+        "pass",
+        INTERRUPTED,
+    ),
+    Mutant(
+        "keras_nonconvex/compression/backup.py",
+        "[*model.variables, *model.optimizer.variables]",
+        "[*model.weights, *model.optimizer.variables]",
+        INTERRUPTED,
+    ),
+    Mutant(
+        "keras_nonconvex/compression/backup.py",
+        "done - self._best >= self.patience",
+        "done - self._best > self.patience",
+        "tests/test_resuming.py::"
+        "test_patience_counts_the_epochs_before_an_interruption",
     ),
     Mutant(
         "keras_nonconvex/compression/front.py",

@@ -142,7 +142,7 @@ def train(
     >>> print(trained.accuracy)
     """
     path = pathlib.Path(path)
-    _check_installed()
+    check_installed()
     graph.check_functional(model)
     _check_settings(path, epochs, batch_size, learning_rate)
     _check_scheme(keep_zeros, clusters, precision)
@@ -217,7 +217,8 @@ def zipped_bytes(path):
     return len(buffer.getvalue())
 
 
-def _check_installed():
+def check_installed():
+    """Raises ModuleNotFoundError unless `keras-nonconvex[qat]` is there."""
     for package in ("tensorflow_model_optimization", "tf_keras"):
         if importlib.util.find_spec(package) is None:
             raise ModuleNotFoundError(

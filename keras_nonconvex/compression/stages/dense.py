@@ -1,6 +1,7 @@
 """The dense network, which all others are compared with."""
 
 from keras_nonconvex import files
+from keras_nonconvex import terminal
 from keras_nonconvex.compression import training
 from keras_nonconvex.compression.steps import Step
 
@@ -20,7 +21,29 @@ def _dense(job):
     if job.recipe.trains:
         training.fit(job, "dense", model, job.recipe.epochs)
     files.save_model(model, job.paths.model("dense"))
-    return job.measure(model)
+    measured = job.measure(model)
+    if not job.recipe.trains:
+        _say_if_by_chance(job, measured)
+    return measured
+
+
+def _say_if_by_chance(job, measured):
+    """Warns of a trained model that knows nothing of these pictures."""
+    accuracy, classes = measured.get("validation_accuracy"), job.data.classes
+    if accuracy is None or not classes:
+        return
+    chance = 1 / len(classes)
+    if accuracy < min(1.5 * chance, chance + 0.1):
+        x, _ = job.data.train.arrays(100, job.recipe.seed)
+        terminal.say(
+            job.console,
+            f"The given network is right about {accuracy:.0%} of the "
+            "validation images, hardly more than by chance. Are its outputs "
+            f"in the order of the classes, {', '.join(classes[:10])}? Was it "
+            f"trained on values from {x.min():.3g} to {x.max():.3g}, as it "
+            "gets them here? A layer Rescaling at its start says otherwise.",
+            "yellow",
+        )
 
 
 def _longer(job):

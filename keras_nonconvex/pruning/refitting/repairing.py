@@ -21,7 +21,7 @@ from keras_nonconvex.pruning.removal.builder import Builder
 # What a pass over either model may remember for the next one, in bytes.
 _REMEMBERED = 2**29
 # With fewer samples there would be less than two to judge by.
-_FEWEST = 2 * HELD_OUT
+FEWEST = 2 * HELD_OUT
 # What the rows of a layer may take, and the targets of several, in bytes.
 _ROWS = 2**28
 _TARGETS = 2**28
@@ -96,7 +96,7 @@ def repair(
     >>> small, report = knc.repair(plan.apply(dense), plan, dense, x_train)
     >>> print(report)
     """
-    checks.whole("samples", samples, _FEWEST)
+    checks.whole("samples", samples, FEWEST)
     checks.whole("positions", positions, 1)
     checks.whole("batch_size", batch_size, 1)
     checks.number("ridge", ridge, "a number > 0", lambda v: v > 0)
@@ -105,9 +105,9 @@ def repair(
     repaired = _with_biases(small, trace, keep)
     x, _ = data.read(trace.model, x, most=samples, seed=seed)
     arrays = data.leaves(trace.model, x)
-    if len(arrays[0]) < _FEWEST:
+    if len(arrays[0]) < FEWEST:
         raise ValueError(
-            f"Argument `x` must have at least {_FEWEST} samples, of which one "
+            f"Argument `x` must have at least {FEWEST} samples, of which one "
             f"in ten is held out. Received: {len(arrays[0])} samples"
         )
     if trace.model.inputs[0].shape[0]:
