@@ -82,7 +82,8 @@ REMOVAL = [
     {"removal"},
 ]
 DATASETS = [
-    {"base", "pictures", "dividing", "targets", "augmentation", "pipeline"},
+    {"base"},
+    {"pictures", "dividing", "targets", "augmentation", "pipeline"},
     {"cache", "listing", "checking"},
     {"digits", "folder", "functions", "npz", "split", "tfds"},
     {"loading", "rows", "streams"},
@@ -117,6 +118,7 @@ COMPRESSION = [
         "points",
         "reading",
         "records",
+        "task",
     },
     {"recipe", "steps"},
     {"job"},

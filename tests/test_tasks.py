@@ -23,6 +23,7 @@ from keras_nonconvex.compression.stages import recovery
 from keras_nonconvex.compression.stages import shrinking
 from keras_nonconvex.compression.steps import carry_out
 from keras_nonconvex.datasets import dividing
+from keras_nonconvex.run_folder import BEGUN
 from keras_nonconvex.run_folder import Paths
 from keras_nonconvex_main import cli
 from tflite_export import android_project
@@ -80,6 +81,7 @@ def begun(folder, model, data, **settings):
     recipe = knc.Recipe(**SETTINGS, name="mine", **settings)
     paths = Paths(folder)
     paths.steps.mkdir(parents=True)
+    (paths.steps / BEGUN).touch()
     job = Job(recipe, paths, Console(quiet=True), model=model, data=data)
     made = (dense, shrinking, recovery)
     steps = [step for stage in made for step in stage.steps(job)]
