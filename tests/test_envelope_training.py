@@ -13,6 +13,7 @@ from test_envelope import kernels
 from test_envelope import make
 
 import keras_nonconvex as knc
+from keras_nonconvex import experiments
 from keras_nonconvex.solvers import ProximalGradient
 from keras_nonconvex.solvers import half_space
 from keras_nonconvex.tensors import largest
@@ -78,6 +79,21 @@ def test_training_ends_with_exactly_k_groups_in_every_kernel(solver):
         # Those of the largest norm.
         order = np.argsort(-seen[0][groups])[:k]
         np.testing.assert_array_equal(np.flatnonzero(found), np.sort(order))
+
+
+def test_experiments_count_the_groups_that_live():
+    model = model_of(solver=ProximalGradient())
+    seen = experiments.Living("filters")
+    seen.set_model(model)
+    for i, layer in enumerate(experiments.convolutions(model)):
+        layer.kernel.assign(layer.kernel * (np.arange(6) > i))
+    seen.on_epoch_end(0)
+    np.testing.assert_array_equal(seen.found, [[5, 4, 3, 2, 1], [6] * 5])
+    # A kernel of 6 input channels.
+    assert experiments.living(model, "input_channels")[1].tolist() == [
+        2,
+        *[6] * 4,
+    ]
 
 
 def test_an_envelope_of_strength_0_leaves_all_groups():

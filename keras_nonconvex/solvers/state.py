@@ -102,16 +102,21 @@ class State(keras.layers.Layer):
         # The file was saved before `compile`, without a state.
         if not len(store.keys()):
             return
-        mine = [tuple(v.shape) for v in self.weights]
-        theirs = [tuple(store[str(i)].shape) for i in range(len(store.keys()))]
-        if mine != theirs:
+        values = [store[str(i)] for i in range(len(store.keys()))]
+        mine = self.weights
+        if self.spare is not None and len(values) == len(mine) - 1:
+            # The file is older than `spare`, which comes last.
+            mine = mine[:-1]
+        theirs = [tuple(value.shape) for value in values]
+        if [tuple(v.shape) for v in mine] != theirs:
             warnings.warn(
                 "The file was saved with another solver or other penalties: "
                 "the weights are loaded, the solver starts anew.",
                 stacklevel=2,
             )
             return
-        super().load_own_variables(store)
+        for variable, value in zip(mine, values, strict=True):
+            variable.assign(value)
 
 
 def read(variable):
