@@ -387,3 +387,14 @@ def test_kinds_that_the_model_tells_count():
     one_each = np.eye(3, dtype=int)[Y % 3]
     assert small_data(one_each, sigmoid).kind == outputs.YES_NO
     assert small_data(one_each).kind == outputs.CLASSES
+
+
+def test_a_fine_tuning_that_loses_on_validation_images_is_not_kept(tmp_path):
+    model = network(10, activation="softmax")
+    settings = {**TRAINED, "fine_tune": {"learning_rate": 1e3}}
+    job = begun(tmp_path, model, splits_of(Y), **settings)
+    _, path = shrinking.start(job, job.recipe.points[0])
+    start = keras.models.load_model(path)
+    for kept, old in zip(job.load("small").weights, start.weights, strict=True):
+        np.testing.assert_array_equal(kept, old)
+    assert job.records.measured("fine-tune.small") == job.measure(start)

@@ -154,9 +154,11 @@ def spread(rows, key, text="{:.2f}", scale=1.0):
 
     Returns:
         A string such as `"91.20 (90.90 to 91.50)"`, or the number alone where
-        there is one seed.
+        there is one seed; a dash where there is no number.
     """
     values = scale * np.asarray([row[key] for row in rows], "float64")
+    if np.isnan(values).any():
+        return "-"
     mean = text.format(values.mean())
     if len(values) == 1:
         return mean

@@ -3,6 +3,7 @@
 import functools
 
 from keras_nonconvex import files
+from keras_nonconvex import terminal
 from keras_nonconvex.compression import training
 from keras_nonconvex.compression.stages import shrinking
 from keras_nonconvex.compression.steps import Step
@@ -23,26 +24,44 @@ def steps(job):
 
 
 def _recover(job, point):
-    recipe = job.recipe
     _, path = shrinking.start(job, point)
     model = files.load_model(path)
-    if recipe.fine_tune_epochs:
-        step = f"fine-tune.{point.name}"
-        training.announce(job, step, model, recipe.fine_tune_epochs)
-        with training.replicated(job, model) as replica:
-            fine_tune(
-                replica,
-                job.training_data(step),
-                epochs=recipe.fine_tune_epochs,
-                loss=job.task.loss(),
-                metrics=job.task.metrics(),
-                teacher=job.load("dense") if recipe.teacher else None,
-                keep_zeros=recipe.keep_zeros,
-                validation_data=job.validation_data(),
-                shuffle=False,
-                verbose=0,
-                callbacks=training.recording(job, step),
-                **(recipe.fine_tune or {}),
+    measured = job.measure(model)
+    if job.recipe.fine_tune_epochs:
+        _train(job, point, model)
+        before, measured = measured, job.measure(model)
+        if _worse(job.task.measure, measured, before):
+            model, measured = files.load_model(path), before
+            terminal.say(
+                job.console,
+                f"{point.name}: validation images are for the network before "
+                "its fine-tuning, which stays.",
             )
     job.save(model, point.name)
-    return job.measure(model)
+    return measured
+
+
+def _worse(measure, measured, before):
+    """Whether a training has lost on validation images."""
+    key = f"validation_{measure.name}"
+    return measure.gain(measured[key]) < measure.gain(before[key])
+
+
+def _train(job, point, model):
+    recipe, step = job.recipe, f"fine-tune.{point.name}"
+    training.announce(job, step, model, recipe.fine_tune_epochs)
+    with training.replicated(job, model) as replica:
+        fine_tune(
+            replica,
+            job.training_data(step),
+            epochs=recipe.fine_tune_epochs,
+            loss=job.task.loss(),
+            metrics=job.task.metrics(),
+            teacher=job.load("dense") if recipe.teacher else None,
+            keep_zeros=recipe.keep_zeros,
+            validation_data=job.validation_data(),
+            shuffle=False,
+            verbose=0,
+            callbacks=training.recording(job, step),
+            **(recipe.fine_tune or {}),
+        )
