@@ -255,3 +255,16 @@ def test_decay_of_every_weight_leaves_penalties_as_they_are():
             assert float(weight.regularizer.l2) == 0.25
         else:
             assert isinstance(weight.regularizer, knc.GroupLasso)
+
+
+def test_a_quick_run_leaves_what_was_measured_as_it_is():
+    parser = experiments.parser("", ("a",), ("b",), ("c",), 3, "results/x.json")
+    out = {
+        tuple(words): parser.parse_args(words).out.as_posix()
+        for words in ([], ["--quick"], ["--quick", "--out", "mine.json"])
+    }
+    assert out == {
+        (): "results/x.json",
+        ("--quick",): "runs/papers/quick-x.json",
+        ("--quick", "--out", "mine.json"): "mine.json",
+    }

@@ -23,7 +23,7 @@ def parser(text, datasets, networks, penalties, epochs, out):
     Returns:
         An `argparse.ArgumentParser`, to which a script adds its own.
     """
-    made = argparse.ArgumentParser(
+    made = _Parser(
         description=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,9 +67,8 @@ def parser(text, datasets, networks, penalties, epochs, out):
     made.add_argument(
         "--out",
         type=pathlib.Path,
-        default=pathlib.Path(out),
         help="the JSON file of the rows; the table and the figure are written "
-        "next to it (default: %(default)s)",
+        f"next to it (default: {out}, with --quick in the folder of --work)",
     )
     made.add_argument(
         "--work",
@@ -78,7 +77,19 @@ def parser(text, datasets, networks, penalties, epochs, out):
         help="the folder of trained networks and of what a run that was "
         "stopped goes on from (default: %(default)s)",
     )
+    made.measured = pathlib.Path(out)
     return made
+
+
+class _Parser(argparse.ArgumentParser):
+    """A quick run leaves the rows that were measured as they are."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        found, rest = super().parse_known_args(args, namespace)
+        if found.out is None:
+            quick = found.work / f"quick-{self.measured.name}"
+            found.out = quick if found.quick else self.measured
+        return found, rest
 
 
 def command():
