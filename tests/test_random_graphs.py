@@ -14,7 +14,7 @@ from keras import layers
 
 from keras_nonconvex import pruning
 
-GRAPHS = int(os.environ.get("FUZZ_GRAPHS", "120"))
+GRAPHS = int(os.environ.get("FUZZ_GRAPHS", "90"))
 START = int(os.environ.get("FUZZ_START", "0"))
 CHUNK = 30
 
