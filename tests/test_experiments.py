@@ -168,7 +168,7 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(tmp_path):
 
     def make():
         inputs = keras.Input((28, 28, 1))
-        x = keras.layers.Flatten()(inputs)
+        x = keras.layers.Dropout(0.3)(keras.layers.Flatten()(inputs))
         model = keras.Model(inputs, keras.layers.Dense(10)(x))
         model.compile(
             keras.optimizers.SGD(0.01, momentum=0.9),

@@ -52,7 +52,7 @@ SOLVERS = [
 CALLBACKS = [{"state", "freeze"}]
 COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
-    {"coupled", "inner_layers", "descent", "distillation"},
+    {"backup", "coupled", "inner_layers", "descent", "distillation"},
     {"model"},
     {"flow", "gates", "least_strength"},
     {"attachment", "recovery", "strength"},
@@ -111,7 +111,6 @@ RULES = [
 
 COMPRESSION = [
     {
-        "backup",
         "distribution",
         "making",
         "front",

@@ -15,10 +15,10 @@ import keras_nonconvex as knc
 from keras_nonconvex import datasets
 from keras_nonconvex import files
 from keras_nonconvex import run_folder
-from keras_nonconvex.compression import backup
 from keras_nonconvex.compression import report
 from keras_nonconvex.compression.records import Records
 from keras_nonconvex.compression.stages import dense
+from keras_nonconvex.training import backup
 
 SETTINGS = {
     "name": "tiny",

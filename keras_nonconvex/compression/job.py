@@ -8,8 +8,8 @@ from keras_nonconvex import files
 from keras_nonconvex import models
 from keras_nonconvex import terminal
 from keras_nonconvex.compression import task
-from keras_nonconvex.compression.backup import epochs_done
 from keras_nonconvex.compression.records import Records
+from keras_nonconvex.training.backup import epochs_done
 
 # The images of a step of inference.
 BATCH = 500

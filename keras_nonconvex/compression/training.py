@@ -6,8 +6,8 @@ import math
 import keras
 
 from keras_nonconvex import terminal
-from keras_nonconvex.compression.backup import Backup
 from keras_nonconvex.training.attachment import attach
+from keras_nonconvex.training.backup import Backup
 
 
 def fit(job, step, model, epochs, callbacks=(), solver=None):

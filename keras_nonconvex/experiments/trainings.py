@@ -1,6 +1,5 @@
 """One training of an experiment, which goes on where it was stopped."""
 
-import json
 import pathlib
 import re
 import shutil
@@ -10,6 +9,8 @@ import numpy as np
 
 from keras_nonconvex import files
 from keras_nonconvex import terminal
+from keras_nonconvex.training.backup import Backup
+from keras_nonconvex.training.backup import epochs_done
 
 EVALUATED = 256
 
@@ -95,7 +96,7 @@ def trained(
         shuffle=True,
         seed=seed,
         augment=augment,
-        epoch=_epochs_done(backups),
+        epoch=epochs_done(backups),
     )
     model.fit(
         images.take(steps),
@@ -107,20 +108,12 @@ def trained(
         callbacks=[
             *callbacks,
             terminal.Epochs(console, path.stem),
-            keras.callbacks.BackupAndRestore(
-                str(backups), double_checkpoint=True, delete_checkpoint=False
-            ),
+            Backup(backups),
         ],
     )
     files.save_model(model, path)
     shutil.rmtree(backups, ignore_errors=True)
     return model
-
-
-def _epochs_done(backups):
-    """The number of epochs that a backup holds."""
-    found = backups / "training_metadata.json"
-    return json.loads(found.read_text())["epoch"] if found.is_file() else 0
 
 
 def accuracy(model, split):

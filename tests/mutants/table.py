@@ -882,13 +882,13 @@ MUTANTS = [
         INTERRUPTED,
     ),
     Mutant(
-        "keras_nonconvex/compression/backup.py",
+        "keras_nonconvex/training/backup.py",
         "[*model.variables, *model.optimizer.variables]",
         "[*model.weights, *model.optimizer.variables]",
         INTERRUPTED,
     ),
     Mutant(
-        "keras_nonconvex/compression/backup.py",
+        "keras_nonconvex/training/backup.py",
         "done - self._best >= self.patience",
         "done - self._best > self.patience",
         "tests/test_resuming.py::"
