@@ -252,3 +252,24 @@ def test_constants_of_several_inputs_of_a_layer_are_told_apart():
     plan = pruned(model, budget=None)
     for name in ("query", "value"):
         assert kept(plan, name) == (4, 4)
+
+
+@pytest.mark.parametrize("dtype, left", [("float32", 3), ("float64", 4)])
+def test_what_differs_by_rounding_of_its_kind_of_number_is_equal(dtype, left):
+    """1e-8 at the border is rounding in float32, and not in float64."""
+    sizes = {"front": 1, "middle": 3, "back": 1}
+    x = inputs = keras.Input((6, 6, 2), dtype=dtype)
+    for name, size in sizes.items():
+        x = layers.Conv2D(4, size, padding="same", dtype=dtype, name=name)(x)
+    x = layers.GlobalAveragePooling2D(dtype=dtype)(x)
+    model = models.randomize(keras.Model(inputs, x), 0)
+    front, middle = model.get_layer("front"), model.get_layer("middle")
+    front.kernel.assign(np.array(front.kernel) * [0, 1, 1, 1])
+    front.bias.assign([1, 0, 0, 0])
+    # One filter reads the constant alone, next to nothing of its neighbours.
+    kernel = np.array(middle.kernel)
+    kernel[..., 0] = 0
+    kernel[1, 1, 0, 0], kernel[0, 0, 0, 0] = 1, 1e-8
+    middle.kernel.assign(kernel)
+    plan = pruning.plan(model, on_constant="keep")
+    assert kept(plan, "middle") == (4, left)

@@ -725,8 +725,8 @@ def test_models_without_a_graph_are_refused():
         pruning.plan("model.keras")
 
 
-def test_one_channel_of_a_layer_is_enough_in_whichever_set_of_classes():
-    """A concatenation that a convolution in groups reads has three sets."""
+def _three_sets_of_classes():
+    """A concatenation of five and four, read by a convolution in groups."""
     inputs = keras.Input((6, 6, 3))
     parts = [
         layers.Conv2D(5, 1, name="first")(inputs),
@@ -735,7 +735,11 @@ def test_one_channel_of_a_layer_is_enough_in_whichever_set_of_classes():
     x = layers.ReLU()(layers.Concatenate()(parts))
     x = layers.Conv2D(6, 1, groups=3, name="grouped")(x)
     x = layers.Dense(2)(layers.GlobalMaxPooling2D()(x))
-    model = models.randomize(keras.Model(inputs, x), 0)
+    return models.randomize(keras.Model(inputs, x), 0)
+
+
+def test_one_channel_of_a_layer_is_enough_in_whichever_set_of_classes():
+    model = _three_sets_of_classes()
     # The set in the middle has two channels of one and one of the other.
     for name, strong in (("first", [3, 4]), ("second", [0])):
         kernel = np.array(model.get_layer(name).kernel)
@@ -752,3 +756,19 @@ def test_one_channel_of_a_layer_is_enough_in_whichever_set_of_classes():
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+def test_what_has_to_stay_is_enough_for_its_layer():
+    def scores(trace):
+        (first,), (second,) = trace.made["first"], trace.made["second"]
+        found = np.ones(len(trace))
+        # No score lets the first set go.
+        found[trace.root_of[first[0]]] = np.inf
+        found[trace.root_of[second[3]]] = 2.0
+        return found
+
+    plan = pruning.plan(_three_sets_of_classes(), scores, {"params": 1e-9}, 1)
+    kept = {layer.name: layer.keep for layer in plan.layers}
+    assert kept["first"] == [True, True, True, False, False]
+    assert kept["second"] == [False, True, True, True]
+    assert kept["grouped"] == [True, True, False, False, True, True]

@@ -84,10 +84,14 @@ class Selection:
         """One channel of a layer is enough, in whichever of its blocks."""
         made = collections.defaultdict(list)
         for block in self.blocks:
-            for name in block.names:
-                made[name].append(block.roots)
+            for name, others in block.others.items():
+                # What has to stay is enough for its layer.
+                if not others:
+                    made[name].append(block.roots)
+        alone = {name for name, roots in made.items() if len(roots) == 1}
         for i, block in enumerate(self.blocks):
-            if not block.fixed and all(len(made[n]) > 1 for n in block.names):
+            whole = all(n % self.round_to == 0 for n in block.others.values())
+            if whole and alone.isdisjoint(block.names):
                 self.emptied.add(i)
         some = [np.concatenate(roots) for roots in made.values() if roots[1:]]
         # No layer stays for a superfluous channel alone.

@@ -12,13 +12,18 @@ import numpy as np
 from keras_nonconvex.pruning.channels.measuring import measured
 from keras_nonconvex.pruning.channels.measuring import rows
 
-# Equal up to rounding: kernels sum in another order at borders.
-EQUAL = 1e-6
-
 # What arrives at a layer that reads constants with its weights `uses`:
 # `images` are the values that each of its `calls` gets, one list of the inputs
 # for each size that was tried.
 Sent = collections.namedtuple("Sent", "layer uses calls images")
+
+
+def rounding(array):
+    """By which part of its size a constant may seem to vary.
+
+    Kernels sum in another order at borders.
+    """
+    return 1e-12 if array.dtype == np.float64 else 1e-6
 
 
 def sent(trace, constant, values=None):
@@ -73,6 +78,7 @@ class Level:
         low: The least value.
         high: The greatest value.
         drift: The greatest difference between the middles of two sizes.
+        rounding: By which part of its size equal values may differ.
     """
 
     root: int
@@ -81,10 +87,11 @@ class Level:
     low: float
     high: float
     drift: float
+    rounding: float
 
     def _equal(self, difference):
         # False for what is not finite.
-        return difference <= EQUAL * max(abs(self.low), abs(self.high))
+        return difference <= self.rounding * max(abs(self.low), abs(self.high))
 
     @property
     def zero(self):
@@ -139,18 +146,20 @@ def levels(trace, constant, calls, images):
                 if not len(going):
                     continue
                 bounds = [_bounds(a[n], axis, going) for a in at_sizes]
+                part = rounding(at_sizes[0][n])
                 for i, of_channel in zip(
                     going.tolist(), np.stack(bounds, axis=-1), strict=True
                 ):
                     key = (int(roots[i]), axis, i)
-                    found.setdefault(key, []).append(of_channel)
+                    found.setdefault(key, []).append((*of_channel, part))
     with np.errstate(invalid="ignore"):
         return [
             Level(
                 *key,
-                low=float(min(low.min() for low, _, _ in seen)),
-                high=float(max(high.max() for _, high, _ in seen)),
-                drift=float(max(np.ptp(middle) for _, _, middle in seen)),
+                low=float(min(low.min() for low, *_ in seen)),
+                high=float(max(high.max() for _, high, *_ in seen)),
+                drift=float(max(np.ptp(middle) for _, _, middle, _ in seen)),
+                rounding=max(part for *_, part in seen),
             )
             for key, seen in found.items()
         ]

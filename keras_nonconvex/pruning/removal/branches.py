@@ -12,6 +12,7 @@ import numpy as np
 from keras_nonconvex import graph
 from keras_nonconvex.pruning.channels.measuring import measured
 from keras_nonconvex.pruning.channels.measuring import rows
+from keras_nonconvex.pruning.removal.arriving import rounding
 from keras_nonconvex.pruning.removal.constants import Constants
 
 
@@ -137,7 +138,7 @@ class Branches:
                 )
                 low, high = at_all.min(axis=1), at_all.max(axis=1)
                 size = np.maximum(np.abs(low), np.abs(high))
-                if np.all(high - low <= 1e-6 * size):
+                if np.all(high - low <= rounding(at_all) * size):
                     shape = [1] * (len(x.shape) - 1)
                     shape[axis - 1] = -1
                     value = ((low + high) / 2).reshape(shape)
@@ -174,7 +175,7 @@ def _equal(first, second):
     """Whether two constants are the same; None stands for zero."""
     if first is None or second is None:
         return first is second
-    return np.allclose(first, second, rtol=1e-6, atol=0.0)
+    return np.allclose(first, second, rtol=rounding(first), atol=0.0)
 
 
 def _same_shapes(call):

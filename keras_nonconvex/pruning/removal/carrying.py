@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_nonconvex.pruning import rules
 from keras_nonconvex.pruning.channels.measuring import rows
-from keras_nonconvex.pruning.removal.arriving import EQUAL
+from keras_nonconvex.pruning.removal.arriving import rounding
 
 # A carrier sends at least this part of what it carries the most of: rounding
 # of a small constant would be multiplied.
@@ -60,19 +60,20 @@ class Reading:
         self.places = np.flatnonzero(constant)
         self.roots = all_roots[self.places]
         self.known = use.rows().any(axis=1)
+        arrays = [a for at_sizes in arrival.images for a, *_ in at_sizes]
+        self._rounding = max(map(rounding, arrays))
         # One row per place, with its values at all positions, calls and sizes.
         self._signals = np.concatenate(
             [
                 rows(array, self.axis)[self.places].astype("float64")
-                for at_sizes in arrival.images
-                for array, *_ in at_sizes
+                for array in arrays
             ],
             axis=1,
         )
         low, high = self._signals.min(axis=1), self._signals.max(axis=1)
         self.size = np.maximum(np.abs(low), np.abs(high))
         with np.errstate(invalid="ignore"):
-            self.uniform = high - low <= EQUAL * self.size
+            self.uniform = high - low <= self._rounding * self.size
         self._stable = self._same_at_all_sizes(arrival)
         self.kinds = self._kinds()
 
@@ -91,7 +92,7 @@ class Reading:
             for bound in (np.min, np.max):
                 ends = np.stack([bound(each, axis=1) for each in found])
                 with np.errstate(invalid="ignore"):
-                    stable &= np.ptp(ends, axis=0) <= EQUAL * self.size
+                    stable &= np.ptp(ends, axis=0) <= self._rounding * self.size
         return stable
 
     def _kinds(self):
@@ -104,7 +105,7 @@ class Reading:
             rest = self._signals[left] - (
                 self._ratios(left, first)[:, None] * self._signals[first]
             )
-            alike = np.abs(rest).max(axis=1) <= EQUAL * self.size[left]
+            alike = np.abs(rest).max(axis=1) <= self._rounding * self.size[left]
             alike &= group[left] == group[first]
             kinds[left[alike]] = first
             left = left[~alike]
