@@ -1,11 +1,12 @@
 """What `fine_tune` does by default, chosen on training images set aside.
 
 A pruned and repaired ResNet-20 of `prune_resnet.py` is trained for one short
-epoch by each choice. It is judged on training images that neither the repair
-nor this epoch looks at. The dense model knows them from its own training, so
-they are shown as they are and rotated at random; how far the answers are from
-those of the dense model on the rotated ones varies least between runs. A row
-is written as soon as it is done, and one that is there is not done again.
+epoch by each choice, and for two long ones by a few. It is judged on training
+images that neither the repair nor this training looks at. The dense model
+knows them from its own training, so they are shown as they are and rotated at
+random; how far the answers are from those of the dense model on the rotated
+ones varies least between runs. A row is written as soon as it is done, and one
+that is there is not done again.
 """
 
 import argparse
@@ -25,14 +26,13 @@ from scipy.special import log_softmax
 import keras_nonconvex as knc
 from keras_nonconvex import files
 
-IMAGES = 10_240
 SET_ASIDE = 2500
 # In parts of a whole turn.
 ROTATION = 0.06
 
 # What is tried: changes of what is usual.
 USUAL = {"optimizer": "sgd", "rate": 0.01, "weight": 0.9, "T": 3.0}
-CHOICES = (
+SHORT = (
     {},
     {"rate": 0.003},
     {"rate": 0.03},
@@ -45,6 +45,16 @@ CHOICES = (
     {"optimizer": "adam", "rate": 1e-3},
     {"optimizer": "adam", "rate": 3e-4},
 )
+LONG = (
+    {},
+    {"rate": 0.02},
+    {"rate": 0.03},
+    {"batch": 64},
+    {"weight": 1.0},
+    {"T": 2.0},
+)
+# (images, epochs): the choices.
+CHOICES = {(10_240, 1): SHORT, (47_360, 2): LONG}
 
 
 def optimizer(name, rate, steps):
@@ -68,8 +78,9 @@ def judged(model, dense, x, y):
     return [*found, float(divergence)]
 
 
-def trained(small, dense, x, y, choice):
-    """A copy of the small model after an epoch."""
+def trained(small, dense, x, y, epochs, choice):
+    """A copy of the small model after its epochs."""
+    keras.utils.set_random_seed(0)
     copy = keras.models.clone_model(small)
     copy.set_weights(small.get_weights())
     copy.compile(loss=dense.loss, jit_compile=False)
@@ -79,8 +90,10 @@ def trained(small, dense, x, y, choice):
     knc.fine_tune(
         copy,
         batches(x, y, size=batch),
-        epochs=1,
-        optimizer=optimizer(settings["optimizer"], settings["rate"], steps),
+        epochs=epochs,
+        optimizer=optimizer(
+            settings["optimizer"], settings["rate"], epochs * steps
+        ),
         teacher=dense,
         teacher_weight=settings["weight"],
         temperature=settings["T"],
@@ -96,23 +109,23 @@ def markdown(model, rows):
         "",
         f"    python benchmarks/recovery_choices.py --model {model}.keras",
         "",
-        f"- 50% of the MACs, repaired; one epoch of {IMAGES:,} training "
-        f"images. Usual: {json.dumps(USUAL)}, a cosine to zero, batch "
-        f"{BATCH}. One run each, seed 0.",
+        f"- 50% of the MACs, repaired. Usual: {json.dumps(USUAL)}, a cosine "
+        f"to zero, batch {BATCH}. One run each, seed 0.",
         f"- Accuracy in percent of {SET_ASIDE:,} other training images, which "
         "the dense model was trained on, as they are and rotated by up to "
         f"{360 * ROTATION:.0f} degrees; Kullback-Leibler divergence of the "
         "dense model's answers from these, on the rotated ones.",
         f"- {prune_resnet.versions()}; {datetime.date.today().isoformat()}",
         "",
-        "| change | as they are | rotated | divergence |",
-        "|---|---:|---:|---:|",
+        "| images, epochs | change | as they are | rotated | divergence |",
+        "|---|---|---:|---:|---:|",
     ]
     for row in rows:
         *accuracies, divergence = row["judged"]
         shown = [f"{100 * value:.2f}" for value in accuracies]
         shown.append(f"{divergence:.4f}")
-        lines.append(f"| {row['name']} | {' | '.join(shown)} |")
+        length = "{:,}, {}".format(*row["length"]) if row["length"] else ""
+        lines.append(f"| {length} | {row['name']} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -134,25 +147,27 @@ def main():
         rows = json.loads(options.out.read_text(encoding="utf-8"))
     x, y, _, _ = prune_resnet.images(None)
     order = np.random.default_rng(0).permutation(len(x))
-    first, aside = order[:IMAGES], order[-SET_ASIDE:]
+    aside = order[-SET_ASIDE:]
     dense = prune_resnet.compiled(files.load_model(options.model))
     dense.compile(loss=dense.loss, metrics=["accuracy"], jit_compile=False)
     seen = order[: recovery.LOOKED_AT]
     small, _ = recovery.repaired(dense, (0.5,), x[seen], y[seen])
-    starts = {"the dense model": dense, "repaired only": small}
-    todo = [
-        *starts,
-        *(json.dumps(choice) if choice else "none" for choice in CHOICES),
-    ]
-    choices = dict(zip(todo[len(starts) :], CHOICES, strict=True))
-    for name in todo:
-        if name in [row["name"] for row in rows]:
+    todo = [([], "the dense model", None), ([], "repaired only", None)]
+    for length, choices in CHOICES.items():
+        for choice in choices:
+            name = json.dumps(choice) if choice else "none"
+            todo.append(([*length], name, choice))
+    for length, name, choice in todo:
+        if [length, name] in [[row["length"], row["name"]] for row in rows]:
             continue
-        model = starts.get(name)
-        if model is None:
-            model = trained(small, dense, x[first], y[first], choices[name])
+        if length:
+            images, epochs = length
+            first = order[:images]
+            model = trained(small, dense, x[first], y[first], epochs, choice)
+        else:
+            model = dense if name == "the dense model" else small
         found = judged(model, dense, x[aside], y[aside])
-        rows.append({"name": name, "judged": found})
+        rows.append({"length": length, "name": name, "judged": found})
         print(rows[-1], flush=True)
         files.write_text(options.out, json.dumps(rows, indent=1) + "\n")
         text = markdown(pathlib.Path(options.model).stem, rows)

@@ -51,7 +51,7 @@ def advanced(trace, known, span, values, wanted, after=None):
         last_use.update({id(t): i for t in call.inputs})
     last_use.update({id(t): len(trace.calls) for t in wanted})
     mapping = [
-        (v, ops.convert_to_tensor(values[id(v)], v.dtype))
+        (v, _tensor(values[id(v)], v.dtype))
         for layer in trace.layers.values()
         for v in layer.weights
         if id(v) in values
@@ -72,6 +72,13 @@ def advanced(trace, known, span, values, wanted, after=None):
                 if last_use.get(id(t), i) == i:
                     known.pop(id(t), None)
     return known
+
+
+def _tensor(array, dtype):
+    """An array as a tensor; one number for all is not copied first."""
+    if array.size and not any(array.strides):
+        return ops.full(array.shape, array.flat[0], dtype)
+    return ops.convert_to_tensor(array, dtype)
 
 
 def _outputs(call, inputs):

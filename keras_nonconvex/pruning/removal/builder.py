@@ -32,8 +32,10 @@ def masked_values(trace, zeroed):
         if key in whole or not dropped.any():
             continue
         if dropped.all():
-            # It need not be read, which takes long for large models.
-            values[key] = np.zeros(tuple(variable.shape), variable.dtype)
+            # It need not be read, nor written out: large models take long.
+            values[key] = np.broadcast_to(
+                np.zeros((), variable.dtype), tuple(variable.shape)
+            )
             whole.add(key)
             continue
         if key not in values:
