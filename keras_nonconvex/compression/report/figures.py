@@ -10,6 +10,8 @@ from keras_nonconvex.compression.front import COSTS
 
 _INK, _SOFT = "#1d2733", "#98a3b0"
 _DENSE, _SPARSE, _SMALL = "#8896a5", "#c2571a", "#12796b"
+# Up to so many layers, numbers stand beside each other.
+_NUMBERED = 40
 _PRECISIONS = ("o", "s", "^", "D", "v")
 
 
@@ -23,14 +25,16 @@ def training(rows, measure):
     Returns:
         SVG text; "" where nothing was trained.
     """
-    if not any(rows.values()):
+    rows = {step: mine for step, mine in rows.items() if mine}
+    if not rows:
         return ""
     figure, axes = _figure("epoch")
     offset = 0
     for step, mine in rows.items():
         colour = {"dense": _DENSE, "sparse": _SPARSE}.get(step, _SMALL)
         if step.startswith("fine-tune"):
-            offset = max(len(r) for r in rows.values() if r is not mine)
+            others = [len(r) for r in rows.values() if r is not mine]
+            offset = max(others, default=0)
         axes.plot(
             [offset + row["epoch"] for row in mine],
             [measure.scale * row[f"val_{measure.name}"] for row in mine],
@@ -90,7 +94,7 @@ def widths(plan):
     if not layers:
         return ""
     figure, axes = _figure("layer, from the input to the output")
-    figure.set_figwidth(min(max(5.6, 0.28 * len(layers)), 12))
+    figure.set_figwidth(11)
     for part, colour, label in (
         (0, "#c9d2da", "before"),
         (1, _SMALL, "after"),
@@ -107,9 +111,20 @@ def widths(plan):
         )
     names = [layer.name for layer in layers]
     axes.set_xticks(range(len(layers)), names, rotation=90, fontsize=7)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{2 * abs(value):g}")
-    axes.set_ylabel("channels")
-    axes.legend(frameon=False)
+    for i, layer in enumerate(layers if len(layers) <= _NUMBERED else ()):
+        full, left = layer.channels
+        axes.annotate(
+            f"{left}/{full}",
+            (i, full / 2),
+            (0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            color=_INK,
+        )
+    axes.yaxis.set_visible(False)
+    axes.spines["left"].set_visible(False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return _svg(figure)
 
 
