@@ -18,7 +18,7 @@ from graphs.draws import ranked
 from graphs.draws import whole
 from graphs.draws import width
 
-# A block whose output has more values per sample is not taken.
+# A block whose output has none, or more values per sample, is not taken.
 MOST_VALUES = 1200
 
 # What models of free sizes are run with.
@@ -37,7 +37,8 @@ def grow(x, rng, steps, kinds=None):
             if len(x.shape) in kind.ranks and (kind.makes or not makes)
         ]
         y = KINDS[pick(rng, names)].build(x, rng)
-        if len(y.shape) not in ANY or math.prod(y.shape[1:]) > MOST_VALUES:
+        values = math.prod(y.shape[1:])
+        if len(y.shape) not in ANY or not 0 < values <= MOST_VALUES:
             continue
         x = y
         alike = [t for t in seen if tuple(t.shape) == tuple(x.shape)]
