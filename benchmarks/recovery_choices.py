@@ -48,10 +48,11 @@ SHORT = (
 LONG = (
     {},
     {"rate": 0.02},
-    {"rate": 0.03},
-    {"batch": 64},
+    {"rate": 0.005},
+    {"rate": 0.0025},
     {"weight": 1.0},
     {"T": 2.0},
+    {"optimizer": "adam", "rate": 1e-3},
 )
 # (images, epochs): the choices.
 CHOICES = {(10_240, 1): SHORT, (47_360, 2): LONG}

@@ -52,7 +52,10 @@ def op_merge(x, rng):
 def op_array(x, rng):
     """An array with a value per channel."""
     array = rng.normal(size=x.shape[-1])
-    return pick(rng, [lambda: x * array, lambda: x + array])()
+    y = pick(rng, [lambda: x * array, lambda: x + array])()
+    # Keras 3.15 takes the product for sparse, which own layers do not take.
+    y._sparse = False
+    return y
 
 
 @block(*SPATIAL)

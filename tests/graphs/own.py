@@ -92,15 +92,6 @@ class OwnBranches(layers.Layer):
         self.branches = {"first": first, "second": second}
         self.join = layers.Concatenate()
 
-    def compute_output_spec(self, given):
-        # Keras 3.15 takes a product with an array for a sparse tensor, which
-        # it cannot follow here.
-        given = {
-            name: keras.KerasTensor(t.shape, t.dtype)
-            for name, t in given.items()
-        }
-        return super().compute_output_spec(given)
-
     def call(self, given):
         x, y = given["x"], given["y"]
         both = self.join([self.branches["first"](x), y])
