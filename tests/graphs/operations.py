@@ -157,6 +157,9 @@ def op_slice_positions(x, rng):
 
 @block(IMAGE)
 def op_image(x, rng):
+    # Reflection needs two positions; of free axes nothing is known.
+    least = min(n or 1 for n in x.shape[1:3])
+    mirror = "reflect" if least > 1 else "symmetric"
     return pick(
         rng,
         [
@@ -164,7 +167,7 @@ def op_image(x, rng):
             lambda: ops.average_pool(x, 2, 1, "same"),
             lambda: ops.max_pool(x, 2, 2, "same"),
             lambda: ops.nn.space_to_depth(x[:, :2, :2], 2),
-            lambda: ops.pad(x, ((0, 0), (1, 1), (0, 1), (0, 0)), "reflect"),
+            lambda: ops.pad(x, ((0, 0), (1, 1), (0, 1), (0, 0)), mirror),
         ],
     )()
 
