@@ -52,8 +52,8 @@ SOLVERS = [
 CALLBACKS = [{"state", "freeze"}]
 COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
-    {"backup", "coupled", "inner_layers", "descent", "distillation"},
-    {"model"},
+    {"backup", "coupled", "inner_layers", "descent", "replication"},
+    {"distillation", "model"},
     {"flow", "gates", "least_strength"},
     {"attachment", "recovery", "strength"},
 ]

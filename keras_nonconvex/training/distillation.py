@@ -5,9 +5,11 @@ from keras import ops
 
 from keras_nonconvex import configs
 from keras_nonconvex import outputs
+from keras_nonconvex.backends import replicas
+from keras_nonconvex.training.replication import Replicated
 
 
-class Taught(keras.Model):
+class Taught(Replicated, keras.Model):
     """Trains a model on its loss and on its teacher's answers.
 
     The loss is (1 - weight) data loss + weight T^2 KL(teacher || model) plus
@@ -45,7 +47,8 @@ class Taught(keras.Model):
         whole = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return whole
-        penalties = sum(self.losses) if self.losses else 0.0
+        # Each replica adds its part of them, as of every loss.
+        penalties = sum(self.losses) / replicas() if self.losses else 0.0
         answers = self.teacher(x, training=False)
         if self.pair[-1].kind == outputs.VALUES:
             soft = self._compile_loss(answers, y_pred, sample_weight)

@@ -11,6 +11,7 @@ from keras_nonconvex import data_loss
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
 from keras_nonconvex import samples
+from keras_nonconvex.backends import strategy_scope
 from keras_nonconvex.training import descent
 from keras_nonconvex.training import distillation
 
@@ -148,24 +149,30 @@ def fine_tune(
     steps = samples.steps(model, x, fit_options)
     left = epochs - fit_options.get("initial_epoch", 0)
     own = []
-    if optimizer is None:
-        optimizer, own = descent.usual_optimizer(
-            model, learning_rate, steps, left
-        )
-    model.compile(optimizer, **settings, metrics=metrics)
+    # A strategy wants all variables of a training made in its scope.
+    with strategy_scope(model):
+        if optimizer is None:
+            optimizer, own = descent.usual_optimizer(
+                model, learning_rate, steps, left
+            )
+        model.compile(optimizer, **settings, metrics=metrics)
+        trained = model
+        if teacher is not None:
+            trained = distillation.Taught(
+                model, teacher, both, teacher_weight, temperature
+            )
+            # Its optimizer scales losses by itself where the precision needs
+            # it.
+            trained.compile(
+                model.optimizer,
+                **settings,
+                metrics=metrics,
+                auto_scale_loss=False,
+            )
     if keep_zeros:
         own.append(callbacks.Freeze(model))
     given = fit_options.pop("callbacks", None)
     given = [] if given is None else keras.tree.flatten(given)
-    trained = model
-    if teacher is not None:
-        trained = distillation.Taught(
-            model, teacher, both, teacher_weight, temperature
-        )
-        # Its optimizer scales losses by itself where the precision needs it.
-        trained.compile(
-            model.optimizer, **settings, metrics=metrics, auto_scale_loss=False
-        )
     with _soon_forgotten(model, steps or math.inf):
         return trained.fit(
             x, y, epochs=epochs, callbacks=[*given, *own], **fit_options
