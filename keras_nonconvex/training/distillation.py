@@ -1,5 +1,7 @@
 """A model that learns from a teacher while it is trained."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
@@ -102,6 +104,9 @@ def pair(teacher, model, found):
         )
     loss = getattr(teacher, "loss", None) or found[0].loss
     both = [*outputs.of(teacher, loss), *found]
+    if both[0].kind is None and found[0].kind == outputs.VALUES:
+        # A loss of one's own does not tell it.
+        both[0] = dataclasses.replace(both[0], kind=outputs.VALUES)
     kinds = [output.kind for output in both]
     shapes = [output.shape for output in both]
     if None in kinds or len(set(kinds)) != 1 or len(set(shapes)) != 1:

@@ -1,9 +1,11 @@
 """After pruning: batch statistics, fine-tuning, the dense model as teacher."""
 
 import contextlib
+import dataclasses
 import math
 
 import keras
+import numpy as np
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
@@ -142,7 +144,7 @@ def fine_tune(
     settings.update(_manner(model))
     found = outputs.of(model, settings["loss"])
     if teacher is not None:
-        both = distillation.pair(teacher, model, found)
+        both = distillation.pair(teacher, model, _told(found, x, y))
     if metrics is None:
         metrics = [output.metrics() for output in found]
         metrics = metrics[0] if len(found) == 1 else metrics
@@ -177,6 +179,20 @@ def fine_tune(
         return trained.fit(
             x, y, epochs=epochs, callbacks=[*given, *own], **fit_options
         )
+
+
+def _told(found, x, y):
+    """Outputs, which targets tell to be values where nothing else does.
+
+    Zeros and ones may be classes as well.
+    """
+    if len(found) != 1 or found[0].kind is not None or found[0].loss is None:
+        return found
+    y = keras.tree.flatten(next(iter(x))[1] if y is None else y)[0]
+    y = keras.ops.convert_to_numpy(y)
+    values = y.shape[1:] == found[0].shape[1:] and not np.isin(y, (0, 1)).all()
+    kind = outputs.VALUES if values else None
+    return [dataclasses.replace(found[0], kind=kind)]
 
 
 def check(
