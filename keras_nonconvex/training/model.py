@@ -311,8 +311,12 @@ class _Hooks(keras.callbacks.Callback):
         self._stepped()
 
     def on_train_begin(self, logs=None):
+        optimizer = self.model.optimizer
+        # A LossScaleOptimizer would begin anew (Keras 3.15).
+        if optimizer.built:
+            return
         with strategy_scope(self.model):
-            self.model.optimizer.build(self.model.trainable_variables)
+            optimizer.build(self.model.trainable_variables)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.solver.begin_epoch(self.model, epoch)
