@@ -54,7 +54,7 @@ def _strategies():
 
 
 def _policies():
-    from keras_nonconvex.compression.recipe import POLICIES
+    from keras_nonconvex.compression.keys import POLICIES
 
     return POLICIES
 

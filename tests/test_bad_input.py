@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import keras_nonconvex as knc
+from keras_nonconvex.pruning import budgets
 from keras_nonconvex_main import cli
 
+pytestmark = pytest.mark.usefixtures("converts_here")
 CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
@@ -81,9 +84,12 @@ def place(tmp_path_factory):
     (place / "full").mkdir()
     (place / "full" / "thesis").write_text("mine")
     (place / "list.json").write_text("[]")
-    for key, (value, _) in RECIPES.items():
+    for name, (key, value) in {
+        **{key: (key, value) for key, (value, _) in RECIPES.items()},
+        "bytes": ("budget", [{"macs": 0.5}, {"size": 1000}]),
+    }.items():
         recipe = {"model": "mine.keras", "dataset": "photos", key: value}
-        (place / f"{key}.json").write_text(json.dumps(recipe))
+        (place / f"{name}.json").write_text(json.dumps(recipe))
     return place
 
 
@@ -168,6 +174,7 @@ RECIPES = {
     "precisions": (["float32", "float32"], "each at most once"),
 }
 OTHERS = {
+    "compress bytes.json": " size. No less can stay with round_to=8",
     "compress mine.keras": "give --data",
     "android full": "Not a finished run folder",
     "android --dense text.keras --small text.keras": "Not a LiteRT file",
@@ -199,3 +206,27 @@ def test_one_sentence_and_nothing_written(
     assert error.startswith("keras-nonconvex") and said in error
     assert "Received: " in error or "--help" in error
     assert tree(place) == before
+
+
+def test_times_are_taken_again_before_a_budget_is_refused(
+    place, tmp_path, monkeypatch
+):
+    taken = []
+
+    def time(model):
+        taken.append(model.count_params())
+        return 2.0 - 0.1 * len(taken)
+
+    monkeypatch.setitem(budgets.MEASURES, "time", time)
+    limit = {"time": 1.55}
+    with pytest.raises(ValueError, match="1.6 of 1.9 time. No less"):
+        knc.compress(
+            place / "mine.keras",
+            place / "photos",
+            tmp_path / "run",
+            budget=limit,
+        )
+    # The whole network, then the smallest that there can be.
+    whole, *least = taken
+    assert least == [251] * 3 and whole > 251
+    assert not list(tmp_path.iterdir())

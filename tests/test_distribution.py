@@ -82,6 +82,104 @@ def single(solver="proximal"):
     return arrays(*train(solver))
 
 
+def teach(distribute=None):
+    """Fine-tunes with a teacher; the last batches are uneven."""
+    import contextlib
+
+    import keras
+    import numpy as np
+    from keras import layers
+
+    import keras_nonconvex as knc
+
+    def network():
+        inputs = keras.Input((12,))
+        hidden = layers.Dense(
+            8, "relu", kernel_regularizer=keras.regularizers.L2(0.1)
+        )(inputs)
+        outputs = layers.Dense(3, activation="softmax")(hidden)
+        return keras.Model(inputs, outputs)
+
+    keras.utils.set_random_seed(0)
+    with distribute() if distribute else contextlib.nullcontext():
+        teacher, model = network(), network()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(39, 12)), np.arange(39) % 3
+    history = knc.fine_tune(
+        model,
+        x[:32],
+        y[:32],
+        epochs=2,
+        teacher=teacher,
+        batch_size=16,
+        shuffle=False,
+        validation_data=(x[32:], y[32:]),
+        verbose=0,
+    ).history
+    return model, [*history["loss"], *history["val_loss"]]
+
+
+def compress(strategy):
+    """A whole run, with uneven batches in training and in validation.
+
+    Returns:
+        The loss of the dense network on validation images that was logged on
+        the replicas, and what it is on one device.
+    """
+    import csv
+    import tempfile
+
+    import keras
+    import numpy as np
+    from keras import layers
+    from rich.console import Console
+
+    import keras_nonconvex as knc
+
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = (rng.random((60, 8, 8, 1)) / 2).astype("float32")
+    x[np.arange(60), 2 * y, 2 * y] += 0.4
+    inputs = keras.Input((8, 8, 1))
+    hidden = layers.Conv2D(8, 3, activation="relu")(inputs)
+    hidden = layers.GlobalAveragePooling2D()(hidden)
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(hidden))
+    parts = {"train": slice(0, 45), "validation": slice(45, 52)}
+    parts["test"] = slice(52, 60)
+    settings = {
+        "train": True,
+        "epochs": 1,
+        "fine_tune_epochs": 1,
+        "criterion": "group_norm",
+        "budget": {"macs": 0.6},
+        "round_to": 1,
+        "repair": False,
+        "precisions": ["float32"],
+        "latency_runs": 1,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        run = functools.partial(
+            knc.compress,
+            model,
+            {name: (x[part], y[part]) for name, part in parts.items()},
+            pathlib.Path(folder) / "run",
+            console=Console(quiet=True),
+            strategy=strategy,
+            **settings,
+        )
+        with pytest.raises(ValueError, match="2 devices for batches of 1"):
+            run(batch_size=1)
+        assert not any(pathlib.Path(folder).iterdir())
+        result = run(batch_size=9)
+        rows = csv.DictReader((result.folder / "history.csv").open())
+        logged = {row["stage"]: float(row["val_loss"]) for row in rows}
+        dense = keras.saving.load_model(result.folder / "dense.keras")
+    assert set(logged) == {"dense", "fine-tune.small"}
+    likely = dense.predict(x[parts["validation"]], verbose=0)
+    likely = likely[np.arange(7), y[parts["validation"]]]
+    return logged["dense"], -np.mean(np.log(likely))
+
+
 def mirrored():
     """Two logical CPU devices under MirroredStrategy."""
     import numpy as np
@@ -99,6 +197,9 @@ def mirrored():
             first, second = strategy.experimental_local_results(variable.value)
             np.testing.assert_array_equal(first, second)
         yield solver, arrays(model, losses)
+    yield "taught", arrays(*teach(strategy.scope))
+    logged, found = compress(strategy)
+    yield "compressed", {"losses": [logged, found]}
 
 
 def multi_worker():
@@ -166,6 +267,17 @@ def replicas(tmp_path_factory):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_mirrored_replicas_agree_with_one_worker(replicas, solver):
     check_same(single(solver), load(replicas / f"{solver}.npz"))
+
+
+def test_a_teacher_on_replicas_teaches_as_on_one_device(replicas):
+    expected, taught = arrays(*teach()), load(replicas / "taught.npz")
+    for name in expected:
+        assert taught[name] == pytest.approx(expected[name], abs=1e-5)
+
+
+def test_compress_on_replicas_takes_uneven_batches(replicas):
+    logged, found = load(replicas / "compressed.npz")["losses"]
+    assert logged == pytest.approx(found, abs=1e-5)
 
 
 def test_two_workers_agree_with_one(tmp_path):

@@ -52,8 +52,8 @@ SOLVERS = [
 CALLBACKS = [{"state", "freeze"}]
 COUPLED = [{"classes"}, {"base"}, {"groups", "envelope"}]
 TRAINING = [
-    {"backup", "coupled", "inner_layers", "descent", "distillation"},
-    {"model"},
+    {"backup", "coupled", "inner_layers", "descent", "replication"},
+    {"distillation", "model"},
     {"flow", "gates", "least_strength"},
     {"attachment", "recovery", "strength"},
 ]
@@ -114,6 +114,7 @@ COMPRESSION = [
         "distribution",
         "making",
         "front",
+        "keys",
         "points",
         "reading",
         "records",
@@ -205,7 +206,7 @@ def test_tensorflow_is_imported_where_it_must_be():
             top = name.split(".")[0]
             assert top != "tensorflow" or where in allowed, where
             assert top != "tflite_export" or where in (
-                "compression/recipe.py",
+                "compression/keys.py",
                 "compression/trial.py",
                 "compression/stages/exporting.py",
             )

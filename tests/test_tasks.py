@@ -1,6 +1,8 @@
 """The main job on answers of yes or no, values, and maps of them."""
 
+import base64
 import csv
+import io
 import json
 import types
 
@@ -18,6 +20,7 @@ from keras_nonconvex.compression import task
 from keras_nonconvex.compression import training
 from keras_nonconvex.compression.job import Job
 from keras_nonconvex.compression.report import answers
+from keras_nonconvex.compression.report import pictures
 from keras_nonconvex.compression.stages import dense
 from keras_nonconvex.compression.stages import recovery
 from keras_nonconvex.compression.stages import shrinking
@@ -170,9 +173,9 @@ def test_values_are_compressed_by_the_models_own_loss_and_metric(tmp_path):
 
 
 def write_maps(folder, kind, maps):
-    for name, pictures in (("images", X[..., 0]), (kind, maps)):
+    for name, arrays in (("images", X[..., 0]), (kind, maps)):
         (folder / name).mkdir(parents=True)
-        for i, pixels in enumerate(pictures[:150]):
+        for i, pixels in enumerate(arrays[:150]):
             pixels = (
                 pixels if kind == "masks" and name == kind else 255 * pixels
             )
@@ -198,6 +201,46 @@ def test_masks_are_compressed_by_the_overlap_of_classes(tmp_path):
     assert measured["mean_iou"] == pytest.approx(overlap, abs=1e-4)
     told = answers.changed(job, "small")
     assert all(p["target"]["png"] != p["png"] for p in told["pictures"])
+
+
+@keras.saving.register_keras_serializable("test_tasks")
+class Cubes(keras.losses.Loss):
+    """A loss that Keras does not know."""
+
+    def call(self, y, given):
+        return keras.ops.mean(keras.ops.abs(y - given) ** 3, axis=-1)
+
+
+def grays(shown):
+    """The gray values of a picture of the report."""
+    png = io.BytesIO(base64.b64decode(shown["png"]))
+    return np.asarray(Image.open(png))[..., 0]
+
+
+def test_maps_of_values_are_compressed_by_a_loss_of_ones_own(tmp_path):
+    model = network(1, maps=True)
+    model.compile("adam", Cubes())
+    depths = 2 + 3 * X
+    job = begun(tmp_path, model, splits_of(depths), **{**TRAINED, "epochs": 3})
+    x, y = job.data.test.arrays()
+    for name, step in (("dense", "dense"), ("small", "fine-tune.small")):
+        right = np.mean(np.abs(outside(tmp_path, name, x) - y) ** 3)
+        measured = job.records.measured(step)["cubes"]
+        assert measured == pytest.approx(right, rel=1e-4)
+        # Better than the mean of all depths.
+        assert measured < np.mean(np.abs(y.mean() - y) ** 3)
+    # From the least depth, which is black, to the greatest.
+    for shown in answers.changed(job, "small")["pictures"]:
+        seen = grays(shown["target"])
+        assert seen.min() == 0 and len(np.unique(seen)) > 5
+
+
+@pytest.mark.parametrize("shape", [(5,), (6, 2), (2, 3, 4, 1)])
+def test_samples_that_are_no_pictures_are_seen_as_rows_of_numbers(shape):
+    sample = np.arange(np.prod(shape)).reshape(shape)
+    seen = grays({"png": pictures.image(sample)})
+    assert seen.shape == (shape[0], sample[0].size)
+    assert (np.diff(seen.astype(int).ravel()) > 0).all()
 
 
 def test_pictures_beside_pictures_are_maps_of_values(tmp_path):

@@ -48,6 +48,21 @@ def weights_of(model):
     return [keras.ops.convert_to_numpy(w) for w in model.weights]
 
 
+def test_a_scale_of_losses_that_is_there_goes_on():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    inputs = keras.Input((2,))
+    model = knc.ProximalModel(inputs, layers.Dense(1)(inputs))
+    model.compile(optimizer, "mse")
+    # As a training does that goes on after an interruption.
+    optimizer.build(model.trainable_variables)
+    optimizer.dynamic_scale.assign(8.0)
+    model.fit(np.ones((4, 2)), np.ones(4), batch_size=2, verbose=0)
+    assert float(optimizer.dynamic_scale) == 8.0
+    assert len(optimizer.variables) == len(
+        {v.path for v in optimizer.variables}
+    )
+
+
 def test_strength_zero_is_keras_bit_for_bit():
     x, y = small_data()
     trained = []

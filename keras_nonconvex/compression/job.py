@@ -175,6 +175,14 @@ class Job:
         files.save_model(model, self.paths.model(network))
 
     def _check_settings(self):
+        devices = getattr(self.strategy, "num_replicas_in_sync", 1)
+        batch = min(self.recipe.batch_size, len(self.data.train))
+        if batch < devices:
+            raise ValueError(
+                "Argument `strategy` must have at most as many devices as a "
+                "training batch has samples. "
+                f"Received: {devices} devices for batches of {batch}"
+            )
         if self.recipe.qat_epochs and (
             self.task.maps or not self.task.output.decides
         ):

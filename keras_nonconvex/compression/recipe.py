@@ -1,56 +1,18 @@
 """The settings of one compression run, as data."""
 
 import dataclasses
-import difflib
 import json
-import os
 import pathlib
 
 import keras
 
-from keras_nonconvex import checks
 from keras_nonconvex import models
 from keras_nonconvex import regularizers
 from keras_nonconvex import solvers
+from keras_nonconvex.compression import keys
 from keras_nonconvex.compression import points
 from keras_nonconvex.compression import reading
 from keras_nonconvex.pruning import options
-from keras_nonconvex.pruning import planning
-from keras_nonconvex.training import recovery
-from tflite_export.precisions import PRECISIONS
-
-# What trainings may compute in, beside float32.
-POLICIES = ("mixed_float16", "mixed_bfloat16")
-# {key: (what it must be, whether a value is that)}
-_WHOLE_NUMBERS = {
-    "size": 1,
-    "epochs": 1,
-    "patience": 1,
-    "batch_size": 1,
-    "latency_runs": 1,
-    "representative_samples": 1,
-    "total_epochs": 1,
-    "fine_tune_epochs": 0,
-    "qat_epochs": 0,
-}
-_BOOLEANS = (*("train", "repair", "teacher", "keep_zeros", "long_baseline"),)
-_NUMBERS = {
-    "learning_rate": ("a number > 0", lambda v: v > 0),
-    "target": ("a number in (0, 1)", lambda v: 0 < v < 1),
-    "within": ("a number >= 0", lambda v: v >= 0),
-}
-# What objects that are arguments of a function may hold.
-_ARGUMENTS = {
-    "plan": {*planning.plan.__kwdefaults__} - {"data"},
-    "fine_tune": {
-        *("optimizer", "learning_rate", "teacher_weight", "temperature"),
-    },
-}
-_OBJECTS = (
-    *("augment", "offline", "regularizers", "solver", "optimizer", "plan"),
-    "fine_tune",
-)
-_TEXTS = ("name", "model", "dataset", "fit", "criterion", "sparse")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,64 +185,17 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        self._check_kinds()
+        self._set(keys.typed(self))
         if self.name is None:
             parts = pathlib.PurePath(self.model), pathlib.PurePath(self.dataset)
-            name = "_".join(part.stem for part in parts)
-            object.__setattr__(self, "name", name)
-        self._require(
-            "name",
-            lambda v: v.strip(". ") and not {"/", os.sep} & set(v),
-            "a name that can be a folder's",
-        )
-        self._require(
-            "precisions",
-            lambda v: (
-                isinstance(v, (list, tuple))
-                and "float32" in v
-                and set(v) <= set(PRECISIONS)
-                and len(set(v)) == len(v)
-            ),
-            f"a list of {', '.join(PRECISIONS)}, each at most once, that has "
-            "'float32'",
-        )
-        object.__setattr__(self, "precisions", tuple(self.precisions))
-        if self.dtype_policy is not None:
-            checks.choice("dtype_policy", self.dtype_policy, POLICIES)
-        if self.sparse and self.regularizers is not None:
-            raise ValueError(
-                "Recipe key `sparse` stands in place of `regularizers`: give "
-                f"one of them. Received: sparse={self.sparse!r}"
-            )
-        self._require(
-            "seed",
-            lambda v: (
-                isinstance(v, int)
-                and not isinstance(v, bool)
-                and 0 <= v < 2**32
-            ),
-            "a whole number from 0 to 2^32 - 1",
-        )
-        self._require(
-            "optimizer",
-            lambda v: "learning_rate" not in v,
-            "settings without the learning rate, which is a key of its own",
-        )
-        self._require(
-            "size",
-            lambda v: v is None or not self.own_model,
-            f"null for {self.model!r}, which has a size of its own",
-        )
-        self._check_arguments()
+            self._set({"name": "_".join(part.stem for part in parts)})
+        keys.check(self)
+        self._set({"precisions": tuple(self.precisions)})
+        self._check_together()
         self._scale_epochs()
         for point in self.points:
             options.check(self.criterion, point.budget, self.round_to)
         if self.offline is not None:
-            self._require(
-                "offline",
-                lambda v: "dataset" in v,
-                "a dict of recipe keys, `dataset` among them",
-            )
             self.when_offline()
         # Wrong names show now, not after an hour of training.
         self.rules()
@@ -289,42 +204,22 @@ class Recipe:
         if not self.own_model:
             models.get(self.model)
 
-    def _check_kinds(self):
-        optional = {
-            field.name
-            for field in dataclasses.fields(self)
-            if field.default is None
-        }
-        for field in dataclasses.fields(self):
-            key, value = field.name, getattr(self, field.name)
-            if value is None and key in optional:
-                continue
-            if key in _WHOLE_NUMBERS:
-                number = checks.whole(key, value, _WHOLE_NUMBERS[key])
-                object.__setattr__(self, key, number)
-            elif key in _NUMBERS:
-                object.__setattr__(
-                    self, key, checks.number(key, value, *_NUMBERS[key])
-                )
-            elif key in _BOOLEANS:
-                self._require(
-                    key, lambda v: isinstance(v, bool), "true or false"
-                )
-            elif key in _OBJECTS:
-                self._require(key, lambda v: isinstance(v, dict), "an object")
-            elif key in _TEXTS:
-                self._require(key, lambda v: isinstance(v, str), "a text")
+    def _set(self, values):
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
 
-    def _check_arguments(self):
-        for key, known in _ARGUMENTS.items():
-            for name in getattr(self, key) or ():
-                if name not in known:
-                    raise ValueError(
-                        f"Recipe key `{key}` must be an object with some of "
-                        f"the keys {', '.join(sorted(known))}. "
-                        f"Received: {name!r}"
-                    )
-        recovery.check(**self.fine_tune or {})
+    def _check_together(self):
+        if self.sparse and self.regularizers is not None:
+            raise ValueError(
+                "Recipe key `sparse` stands in place of `regularizers`: give "
+                f"one of them. Received: sparse={self.sparse!r}"
+            )
+        keys.require(
+            "size",
+            self.size,
+            self.size is None or not self.own_model,
+            f"null for {self.model!r}, which has a size of its own",
+        )
 
     def _scale_epochs(self):
         """Makes the epochs of all trainings together what was asked for."""
@@ -334,20 +229,10 @@ class Recipe:
         each = self.epochs, self.fine_tune_epochs
         whole = sum(n * epochs for n, epochs in zip(often, each, strict=True))
         scale = self.total_epochs / max(whole, 1)
-        for key, epochs in zip(
-            ("epochs", "fine_tune_epochs"), each, strict=True
-        ):
-            scaled = max(int(epochs * scale), 1) if epochs else 0
-            object.__setattr__(self, key, scaled)
-        object.__setattr__(self, "total_epochs", None)
-
-    def _require(self, field, legal, expected):
-        value = getattr(self, field)
-        if not legal(value):
-            raise ValueError(
-                f"Recipe key `{field}` must be {expected}. "
-                f"Received: {field}={value!r}"
-            )
+        scaled = (max(int(n * scale), 1) if n else 0 for n in each)
+        names = "epochs", "fine_tune_epochs"
+        self._set(dict(zip(names, scaled, strict=True)))
+        self._set({"total_epochs": None})
 
     @property
     def own_model(self):
@@ -430,19 +315,8 @@ class Recipe:
             settings: A dict with the keys of a recipe. Unknown keys are
                 refused.
         """
-        if not isinstance(settings, dict):
-            raise ValueError(
-                f"A recipe must be a JSON object. Received: {settings!r}"
-            )
         known = [field.name for field in dataclasses.fields(cls)]
-        for key in settings:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                hint = f" Did you mean `{near[0]}`?" if near else ""
-                raise ValueError(
-                    f"A recipe has no key `{key}`.{hint} Known keys: "
-                    f"{', '.join(known)}. Received: {key}={settings[key]!r}"
-                )
+        keys.check_names(settings, known)
         return cls(**settings)
 
     @staticmethod

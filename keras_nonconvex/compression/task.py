@@ -4,6 +4,7 @@ One class per image is one case of it; answers of yes or no, values, and maps
 of either are others. Every stage and the report ask here.
 """
 
+import copy
 import dataclasses
 
 import keras
@@ -181,7 +182,7 @@ def of(model, data):
         raise _refused(found, data)
     output = found[0]
     _, targets = data.train.arrays(1)
-    if not output.told and not (
+    if (output.kind is None or not output.told) and not (
         # A unit may be a value as well as a logit.
         data.kind == outputs.CLASSES and output.shape[-1] == 1
     ):
@@ -301,7 +302,9 @@ def _of_loss(loss):
     loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
         # Its values of the samples, not their mean in a batch.
-        return keras.metrics.MeanMetricWrapper(loss.call, name=loss.name)
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+        return keras.metrics.MeanMetricWrapper(loss, name=loss.name)
     return keras.metrics.MeanMetricWrapper(loss, name=loss.__name__)
 
 
@@ -323,5 +326,7 @@ def _overlap(output, targets):
 def _copy(metric):
     if type(metric) is keras.metrics.MeanMetricWrapper:
         # Its config loads only what is registered.
-        return keras.metrics.MeanMetricWrapper(metric._fn, name=metric.name)
+        return keras.metrics.MeanMetricWrapper(
+            metric._fn, name=metric.name, **metric._fn_kwargs
+        )
     return type(metric).from_config(metric.get_config())

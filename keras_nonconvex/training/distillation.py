@@ -1,13 +1,17 @@
 """A model that learns from a teacher while it is trained."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
 from keras_nonconvex import configs
 from keras_nonconvex import outputs
+from keras_nonconvex.backends import replicas
+from keras_nonconvex.training.replication import Replicated
 
 
-class Taught(keras.Model):
+class Taught(Replicated, keras.Model):
     """Trains a model on its loss and on its teacher's answers.
 
     The loss is (1 - weight) data loss + weight T^2 KL(teacher || model) plus
@@ -45,7 +49,8 @@ class Taught(keras.Model):
         whole = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return whole
-        penalties = sum(self.losses) if self.losses else 0.0
+        # Each replica adds its part of them, as of every loss.
+        penalties = sum(self.losses) / replicas() if self.losses else 0.0
         answers = self.teacher(x, training=False)
         if self.pair[-1].kind == outputs.VALUES:
             soft = self._compile_loss(answers, y_pred, sample_weight)
@@ -99,6 +104,9 @@ def pair(teacher, model, found):
         )
     loss = getattr(teacher, "loss", None) or found[0].loss
     both = [*outputs.of(teacher, loss), *found]
+    if both[0].kind is None and found[0].kind == outputs.VALUES:
+        # A loss of one's own does not tell it.
+        both[0] = dataclasses.replace(both[0], kind=outputs.VALUES)
     kinds = [output.kind for output in both]
     shapes = [output.shape for output in both]
     if None in kinds or len(set(kinds)) != 1 or len(set(shapes)) != 1:

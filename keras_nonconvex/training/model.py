@@ -11,9 +11,7 @@ from keras import ops
 
 from keras_nonconvex import layouts
 from keras_nonconvex import terminal
-from keras_nonconvex.backends import first_batch
 from keras_nonconvex.backends import no_gradients
-from keras_nonconvex.backends import reducible
 from keras_nonconvex.backends import replicas
 from keras_nonconvex.backends import strategy_scope
 from keras_nonconvex.regularizers import scope
@@ -23,9 +21,10 @@ from keras_nonconvex.solvers import step_size
 from keras_nonconvex.solvers.state import State
 from keras_nonconvex.training import inner_layers
 from keras_nonconvex.training.coupled import Coupled
+from keras_nonconvex.training.replication import Replicated
 
 
-class ProximalMixin:
+class ProximalMixin(Replicated):
     """Gives a Keras model a solver: `compile(..., solver=...)`.
 
     Write it before the model class, for Sequential and subclassed models; for
@@ -125,17 +124,6 @@ class ProximalMixin:
             self._bind()
         return super().make_train_function(force)
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras on TensorFlow builds a model while its first step is traced,
-        # too late for a solver's variables; and its own way of doing it
-        # earlier fails with several workers (keras-team/keras#20585).
-        if self.built and self._distribute_strategy is None:
-            return
-        if data_batch is None:
-            data_batch = first_batch(self, iterator)
-        with strategy_scope(self):
-            self._symbolic_build(data_batch=data_batch)
-
     @property
     def variables(self):
         # Through these, JAX hands the state to train and test steps.
@@ -205,7 +193,7 @@ class ProximalMixin:
 
     def test_step(self, *args):
         with self._in_step():
-            return reducible(super().test_step(*args))
+            return super().test_step(*args)
 
     def train_step(self, *args):
         if keras.backend.backend() == "jax":
@@ -215,7 +203,7 @@ class ProximalMixin:
             logs = super().train_step(*args)
         with no_gradients():
             self.solver.after_update(self, before)
-        return reducible(logs)
+        return logs
 
     def _in_step(self):
         # None in an `evaluate` before the first `fit`.
@@ -323,8 +311,12 @@ class _Hooks(keras.callbacks.Callback):
         self._stepped()
 
     def on_train_begin(self, logs=None):
+        optimizer = self.model.optimizer
+        # A LossScaleOptimizer would begin anew (Keras 3.15).
+        if optimizer.built:
+            return
         with strategy_scope(self.model):
-            self.model.optimizer.build(self.model.trainable_variables)
+            optimizer.build(self.model.trainable_variables)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.solver.begin_epoch(self.model, epoch)

@@ -1,9 +1,11 @@
 """After pruning: batch statistics, fine-tuning, the dense model as teacher."""
 
 import contextlib
+import dataclasses
 import math
 
 import keras
+import numpy as np
 
 from keras_nonconvex import callbacks
 from keras_nonconvex import checks
@@ -11,6 +13,7 @@ from keras_nonconvex import data_loss
 from keras_nonconvex import graph
 from keras_nonconvex import outputs
 from keras_nonconvex import samples
+from keras_nonconvex.backends import strategy_scope
 from keras_nonconvex.training import descent
 from keras_nonconvex.training import distillation
 
@@ -141,35 +144,55 @@ def fine_tune(
     settings.update(_manner(model))
     found = outputs.of(model, settings["loss"])
     if teacher is not None:
-        both = distillation.pair(teacher, model, found)
+        both = distillation.pair(teacher, model, _told(found, x, y))
     if metrics is None:
         metrics = [output.metrics() for output in found]
         metrics = metrics[0] if len(found) == 1 else metrics
     steps = samples.steps(model, x, fit_options)
     left = epochs - fit_options.get("initial_epoch", 0)
     own = []
-    if optimizer is None:
-        optimizer, own = descent.usual_optimizer(
-            model, learning_rate, steps, left
-        )
-    model.compile(optimizer, **settings, metrics=metrics)
+    # A strategy wants all variables of a training made in its scope.
+    with strategy_scope(model):
+        if optimizer is None:
+            optimizer, own = descent.usual_optimizer(
+                model, learning_rate, steps, left
+            )
+        model.compile(optimizer, **settings, metrics=metrics)
+        trained = model
+        if teacher is not None:
+            trained = distillation.Taught(
+                model, teacher, both, teacher_weight, temperature
+            )
+            # Its optimizer scales losses by itself where the precision needs
+            # it.
+            trained.compile(
+                model.optimizer,
+                **settings,
+                metrics=metrics,
+                auto_scale_loss=False,
+            )
     if keep_zeros:
         own.append(callbacks.Freeze(model))
     given = fit_options.pop("callbacks", None)
     given = [] if given is None else keras.tree.flatten(given)
-    trained = model
-    if teacher is not None:
-        trained = distillation.Taught(
-            model, teacher, both, teacher_weight, temperature
-        )
-        # Its optimizer scales losses by itself where the precision needs it.
-        trained.compile(
-            model.optimizer, **settings, metrics=metrics, auto_scale_loss=False
-        )
     with _soon_forgotten(model, steps or math.inf):
         return trained.fit(
             x, y, epochs=epochs, callbacks=[*given, *own], **fit_options
         )
+
+
+def _told(found, x, y):
+    """Outputs, which targets tell to be values where nothing else does.
+
+    Zeros and ones may be classes as well.
+    """
+    if len(found) != 1 or found[0].kind is not None or found[0].loss is None:
+        return found
+    y = keras.tree.flatten(next(iter(x))[1] if y is None else y)[0]
+    y = keras.ops.convert_to_numpy(y)
+    values = y.shape[1:] == found[0].shape[1:] and not np.isin(y, (0, 1)).all()
+    kind = outputs.VALUES if values else None
+    return [dataclasses.replace(found[0], kind=kind)]
 
 
 def check(

@@ -1027,6 +1027,27 @@ MUTANTS = [
     ),
     Mutant(
         "keras_nonconvex/training/distillation.py",
+        "sum(self.losses) / replicas()",
+        "sum(self.losses)",
+        "tests/test_distribution.py::"
+        "test_a_teacher_on_replicas_teaches_as_on_one_device",
+    ),
+    Mutant(
+        "keras_nonconvex/compression/trial.py",
+        "_TRIES = 3",
+        "_TRIES = 1",
+        "tests/test_bad_input.py::"
+        "test_times_are_taken_again_before_a_budget_is_refused",
+    ),
+    Mutant(
+        "keras_nonconvex/compression/task.py",
+        'loss.reduction = "none"',
+        'loss.reduction = "sum"',
+        "tests/test_tasks.py::"
+        "test_maps_of_values_are_compressed_by_a_loss_of_ones_own",
+    ),
+    Mutant(
+        "keras_nonconvex/training/distillation.py",
         "(soft - (whole - penalties))",
         "(soft - whole)",
         "tests/test_recovery.py::"

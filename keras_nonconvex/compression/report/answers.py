@@ -1,6 +1,7 @@
 """What the small network answers otherwise than the dense one."""
 
 import collections
+import functools
 
 import numpy as np
 
@@ -35,6 +36,7 @@ def changed(job, chosen):
     target = np.asarray(split.labels)
     dense, small, target = _decided(task, *given, target)
     images = _images(split, _differ(task, *given, dense, small))
+    shown = functools.partial(_seen, job, _span(task, target))
     return {
         "agreement": task.output.agreement(*given),
         "pairs": _confused(job.data.classes, target, dense, small)
@@ -43,9 +45,9 @@ def changed(job, chosen):
         "pictures": [
             {
                 "png": pictures.image(array),
-                "target": _seen(job, target[row]),
-                "dense": _seen(job, dense[row]),
-                "small": _seen(job, small[row]),
+                "target": shown(target[row]),
+                "dense": shown(dense[row]),
+                "small": shown(small[row]),
             }
             for row, array in images
         ],
@@ -108,11 +110,20 @@ def _confused(names, target, dense, small):
     ]
 
 
-def _seen(job, answer):
+def _span(task, target):
+    """What is black and what is white in a map."""
+    if task.output.kind == outputs.CLASSES:
+        return 0, max(task.output.shape[-1] - 1, 1)
+    low, high = target.min(), target.max()
+    # Pictures of values are seen as they are.
+    return (0, 1) if low >= 0 and high <= 1 else (low, high)
+
+
+def _seen(job, span, answer):
     """An answer as a text, or a map as a picture."""
     task, names = job.task, job.data.classes
     if task.maps:
-        return {"png": pictures.png(_gray(task.output, answer))}
+        return {"png": pictures.png(_gray(task.output, span, answer))}
     if task.classifies:
         return {"text": names[answer]}
     if task.output.kind == outputs.YES_NO:
@@ -123,14 +134,13 @@ def _seen(job, answer):
     return {"text": ", ".join(numbers) + rest}
 
 
-def _gray(output, answer):
+def _gray(output, span, answer):
     """A map in [0, 1] with three channels: class 0 black, the last white."""
     answer = np.asarray(answer, "float64")
     if output.kind == outputs.CLASSES:
-        answer = answer[..., None] / max(output.shape[-1] - 1, 1)
-    if answer.shape[-1] != 3:
-        answer = answer.mean(-1, keepdims=True).repeat(3, -1)
-    return np.clip(answer, 0, 1)
+        answer = answer[..., None]
+    low, high = span
+    return pictures.colored(np.clip((answer - low) / ((high - low) or 1), 0, 1))
 
 
 def _images(split, rows):

@@ -47,12 +47,21 @@ def _pixels(weights):
 
 
 def image(array):
-    """An image (height, width, channels) of any range, as a PNG."""
+    """A sample (..., channels) of any range, as a PNG."""
     low, high = array.min(), array.max()
-    scaled = (array - low) / ((high - low) or 1.0)
-    if scaled.shape[2] != 3:
-        scaled = np.repeat(scaled.mean(axis=2, keepdims=True), 3, axis=2)
-    return png(scaled)
+    return png(colored((array - low) / ((high - low) or 1.0)))
+
+
+def colored(array):
+    """An array (..., channels) as one with three channels.
+
+    What is not (height, width, channels) is seen as rows of numbers.
+    """
+    if array.ndim != 3:
+        array = array.reshape(len(array), -1, 1)
+    if array.shape[-1] != 3:
+        array = array.mean(axis=-1, keepdims=True).repeat(3, -1)
+    return array
 
 
 def png(pixels):
