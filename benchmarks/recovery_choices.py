@@ -52,6 +52,7 @@ LONG = (
     {"rate": 0.0025},
     {"weight": 1.0},
     {"T": 2.0},
+    {"batch": 64},
     {"optimizer": "adam", "rate": 1e-3},
 )
 # (images, epochs): the choices.
