@@ -52,6 +52,8 @@ LONG = (
     {"rate": 0.0025},
     {"weight": 1.0},
     {"T": 2.0},
+    {"T": 4.0},
+    {"T": 6.0},
     {"batch": 64},
     {"optimizer": "adam", "rate": 1e-3},
 )

@@ -16,7 +16,7 @@ import keras_nonconvex as knc
 import tflite_export
 from keras_nonconvex.compression import front
 from keras_nonconvex.compression import points
-from keras_nonconvex.compression import task
+from keras_nonconvex.compression.measure import Measure
 from keras_nonconvex.datasets import base as datasets_base
 from keras_nonconvex_main import cli
 from tflite_export import android_project
@@ -578,7 +578,7 @@ def test_the_smallest_network_that_is_near_enough_is_chosen():
     ):
         names = [name for name in accuracies if name != "dense"]
         assert (
-            front.chosen(metrics(**accuracies), names, within, task.Measure())
+            front.chosen(metrics(**accuracies), names, within, Measure())
             == right
         )
 

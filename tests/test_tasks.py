@@ -19,6 +19,7 @@ from keras_nonconvex import outputs
 from keras_nonconvex.compression import task
 from keras_nonconvex.compression import training
 from keras_nonconvex.compression.job import Job
+from keras_nonconvex.compression.measure import Measure
 from keras_nonconvex.compression.report import answers
 from keras_nonconvex.compression.report import pictures
 from keras_nonconvex.compression.stages import dense
@@ -253,7 +254,7 @@ def test_pictures_beside_pictures_are_maps_of_values(tmp_path):
     np.testing.assert_allclose(y, 1 - x, atol=1.1 / 255)
     found = task.of(model, data)
     assert found.maps and found.loss() == "mse"
-    assert found.measure == task.Measure("mean_squared_error", higher=False)
+    assert found.measure == Measure("mean_squared_error", higher=False)
     score = found.score(0.5 + y, y)
     assert score == pytest.approx(0.25)
 
@@ -357,7 +358,7 @@ def test_quantized_training_of_values_is_refused_before_the_run(tmp_path):
 
 
 def test_measures_are_told_in_points_or_in_percent():
-    accuracy, error = task.Measure(), task.Measure("error", higher=False)
+    accuracy, error = Measure(), Measure("error", higher=False)
     assert accuracy.behind(0.9, 0.92) == pytest.approx(2)
     assert accuracy.change(0.9, 0.92) == "-2.00 points"
     assert error.behind(1.1, 1.0) == pytest.approx(10)

@@ -895,7 +895,7 @@ MUTANTS = [
         "test_patience_counts_the_epochs_before_an_interruption",
     ),
     Mutant(
-        "keras_nonconvex/compression/task.py",
+        "keras_nonconvex/compression/measure.py",
         "return value if self.higher else -value",
         "return value",
         "tests/test_tasks.py::test_measures_are_told_in_points_or_in_percent",
