@@ -1,6 +1,7 @@
 """Runs a traced model eagerly, with other weights than its own."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_nonconvex import backends
@@ -76,7 +77,7 @@ def advanced(trace, known, span, values, wanted, after=None):
 
 def _tensor(array, dtype):
     """An array as a tensor; one number for all is not copied first."""
-    if array.size and not any(array.strides):
+    if isinstance(array, np.ndarray) and array.size and not any(array.strides):
         return ops.full(array.shape, array.flat[0], dtype)
     return ops.convert_to_tensor(array, dtype)
 
