@@ -37,13 +37,14 @@ def add_command(commands):
         help="height and width of the images of a network with a name "
         "(default: those of the data)",
     )
+    half = " (default for a model: 50%%)"
     for key, counted in (("macs", "multiply-adds"), ("params", "parameters")):
         what.add_argument(
             f"--{key}",
             nargs="+",
             metavar="SHARE",
             help=f"how many {counted} may remain: 50%%, 0.5 or a number; "
-            "several make several small networks",
+            "several make several small networks" + half * (key == "macs"),
         )
     what.add_argument(
         "--front",

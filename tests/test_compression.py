@@ -571,16 +571,19 @@ def test_the_smallest_network_that_is_near_enough_is_chosen():
         }
 
     # In the order of their multiply-adds; the dense network is the last.
-    for accuracies, within, right in (
-        ({"a": 0.88, "b": 0.895, "c": 0.9, "dense": 0.9}, 1.0, "b"),
-        ({"a": 0.88, "b": 0.895, "c": 0.9, "dense": 0.9}, 2.5, "a"),
-        ({"a": 0.88, "b": 0.895, "c": 0.91, "dense": 0.95}, 1.0, "c"),
+    for accuracies, within, *right in (
+        ({"a": 0.88, "b": 0.895, "c": 0.9, "dense": 0.9}, 1.0, "b", True),
+        ({"a": 0.88, "b": 0.895, "c": 0.9, "dense": 0.9}, 2.5, "a", True),
+        ({"a": 0.88, "b": 0.895, "c": 0.91, "dense": 0.95}, 1.0, "c", False),
     ):
         names = [name for name in accuracies if name != "dense"]
-        assert (
-            front.chosen(metrics(**accuracies), names, within, Measure())
-            == right
-        )
+        assert front.chosen(
+            metrics(**accuracies), names, within, Measure()
+        ) == tuple(right)
+    assert front.reason(False, 1.0, Measure()) == (
+        "the best on validation images, where none is within 1 points of the "
+        "dense one"
+    )
 
 
 def test_budgets_of_a_front_have_names_and_an_order():

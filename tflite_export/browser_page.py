@@ -89,7 +89,8 @@ def write(
         "version": __version__,
         "litert": json.loads(package)["version"],
         "model": pathlib.PurePath(loaded.recipe["model"]).stem,
-        "dataset": data.name,
+        # Where a folder is concerns nobody who sees the page.
+        "dataset": pathlib.PurePath(data.name).name,
         "classes": classes,
         "shape": list(data.input_shape),
         "labels": data.y_test[chosen].tolist(),

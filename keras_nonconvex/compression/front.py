@@ -91,8 +91,8 @@ def chosen(metrics, points, within, measure):
         measure: The `Measure`.
 
     Returns:
-        The name of the one with the fewest multiply-adds that is not too far
-        behind; if all are, of the best one.
+        (the name of the one with the fewest multiply-adds that is not too far
+        behind, True); if all are, (the name of the best one, False).
     """
 
     def behind(name):
@@ -102,5 +102,19 @@ def chosen(metrics, points, within, measure):
     # A point is a point, whatever rounding makes of it.
     near = [name for name in points if behind(name) <= within + 1e-9]
     if not near:
-        return min(points, key=behind)
-    return min(near, key=lambda name: metrics[name]["macs"])
+        return min(points, key=behind), False
+    return min(near, key=lambda name: metrics[name]["macs"]), True
+
+
+def reason(is_near, within, measure):
+    """Why a small network was chosen, in words.
+
+    Args:
+        is_near: What `chosen` says of it.
+        within: As in `chosen`.
+        measure: The `Measure`.
+    """
+    reach = f"within {within:g} {measure.unit} of the dense one"
+    if is_near:
+        return f"the smallest {reach} on validation images"
+    return f"the best on validation images, where none is {reach}"

@@ -27,6 +27,11 @@ class Measure:
         """What the number is multiplied by to be shown."""
         return 100 if self.higher else 1
 
+    @property
+    def unit(self):
+        """What differences are told in."""
+        return "points" if self.higher else "%"
+
     def axis(self, split):
         """What stands at an axis, for the images of a split."""
         return f"{split} {self.words}{', %' if self.higher else ''}"
@@ -52,6 +57,5 @@ class Measure:
 
     def change(self, value, whole):
         """A difference for people, such as "+0.42 points"."""
-        unit = "points" if self.higher else "%"
         sign = -1 if self.higher else 1
-        return f"{sign * self.behind(value, whole):+.2f} {unit}"
+        return f"{sign * self.behind(value, whole):+.2f} {self.unit}"

@@ -56,6 +56,12 @@ def write(job, metrics):
         filters=pictures.first_filters(job.load(base), plan),
         answers=answers.changed(job, chosen),
         comparisons=comparing.rows(metrics),
+        latency=comparing.latency(metrics),
+        why_chosen=front.reason(
+            metrics["chosen_is_near"], job.recipe.within, measure
+        ),
+        # Until the run is complete it has another name.
+        folder=paths.folder.name.removesuffix(".part"),
         version=__version__,
     )
     files.write_text(paths.report, page)

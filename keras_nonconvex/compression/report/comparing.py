@@ -2,25 +2,26 @@
 
 from keras_nonconvex.run_folder import tflite_name
 
+# Of other precisions only the sizes and times of these are compared.
+_PRECISIONS = ("float32", "int8")
+
 
 def rows(metrics):
     """Dense against chosen network: dicts of what, dense, small, ratio."""
-    chosen = metrics["chosen"]
-    dense, small = metrics["dense"], metrics[chosen]
-    before = metrics["tflite"][tflite_name("dense", "float32")]
-    after = metrics["tflite"][tflite_name(chosen, "float32")]
+    dense, small = metrics["dense"], metrics[metrics["chosen"]]
     made = [
         ("Parameters", dense["params"], small["params"], "{:,}"),
         ("MACs per image", dense["macs"], small["macs"], "{:,}"),
-        ("File, float32 (KB)", before["bytes"], after["bytes"], "KB"),
     ]
-    smallest = metrics["tflite"].get(tflite_name(chosen, "int8"))
-    if smallest is not None:
-        made.append(
-            ("File, int8 (KB)", before["bytes"], smallest["bytes"], "KB")
-        )
-    times = before["latency_ms"], after["latency_ms"]
-    made.append(("Latency, float32 (ms)", *times, "{:.4f}"))
+    for what, key, style in (
+        ("File, {} (KB)", "bytes", "KB"),
+        ("Latency, {} (ms)", "latency_ms", "{:.4f}"),
+    ):
+        for precision in _PRECISIONS:
+            both = _files(metrics, precision)
+            if None not in both:
+                values = [file[key] for file in both]
+                made.append((what.format(precision), *values, style))
     return [
         {
             "what": what,
@@ -30,6 +31,18 @@ def rows(metrics):
         }
         for what, first, second, style in made
     ]
+
+
+def latency(metrics):
+    """What is left of the time of the dense network, in float32."""
+    before, after = _files(metrics, "float32")
+    return after["latency_ms"] / before["latency_ms"]
+
+
+def _files(metrics, precision):
+    """What was measured of the dense and of the chosen network's file."""
+    names = ("dense", metrics["chosen"])
+    return [metrics["tflite"].get(tflite_name(n, precision)) for n in names]
 
 
 def _format(value, style):

@@ -43,7 +43,32 @@ def _report(job):
     files.write_text(job.paths.front, front.table(rows, measure))
     with terminal.bar(job.console, "Report"):
         report.write(job, metrics)
+    job.console.print(_summary(job, metrics, rows))
     return {}
+
+
+def _summary(job, metrics, rows):
+    """The files of the run in a table, one line each."""
+    measure, dense = job.task.measure, metrics["dense"]
+    made = terminal.table(
+        "network", "file<", f"test\n{measure.words}", "MACs", "KB", "ms"
+    )
+    for row in rows:
+        made.add_row(
+            row["network"],
+            row["precision"],
+            measure.text(row[measure.name]),
+            f"{100 * row['macs'] / dense['macs']:.1f}%",
+            f"{row['bytes'] / 1000:,.1f}",
+            f"{row['latency_ms']:.3g}",
+        )
+    note = None
+    if len(metrics["points"]) > 1:
+        why = front.reason(
+            metrics["chosen_is_near"], job.recipe.within, measure
+        )
+        note = f"{metrics['chosen']} was chosen: {why}."
+    return terminal.titled("What was made", made, note)
 
 
 def _metrics(job):
@@ -67,7 +92,7 @@ def _metrics(job):
         name: {**records.measured(f"export.{name[:-7]}"), **times}
         for name, times in timed.items()
     }
-    metrics["chosen"] = front.chosen(
+    metrics["chosen"], metrics["chosen_is_near"] = front.chosen(
         metrics, names, recipe.within, job.task.measure
     )
     costs = records.costs()
