@@ -581,7 +581,7 @@ def test_the_smallest_network_that_is_near_enough_is_chosen():
             metrics(**accuracies), names, within, Measure()
         ) == tuple(right)
     assert front.reason(False, 1.0, Measure()) == (
-        "the best on validation images, where none is within 1 points of the "
+        "the best on validation images, where none is within 1 point of the "
         "dense one"
     )
 

@@ -114,7 +114,8 @@ def reason(is_near, within, measure):
         within: As in `chosen`.
         measure: The `Measure`.
     """
-    reach = f"within {within:g} {measure.unit} of the dense one"
+    unit = "point" if measure.higher and within == 1 else measure.unit
+    reach = f"within {within:g} {unit} of the dense one"
     if is_near:
         return f"the smallest {reach} on validation images"
     return f"the best on validation images, where none is {reach}"
