@@ -54,6 +54,7 @@ LONG = (
     {"T": 2.0},
     {"T": 4.0},
     {"T": 6.0},
+    {"T": 10.0},
     {"batch": 64},
     {"optimizer": "adam", "rate": 1e-3},
 )
@@ -114,7 +115,7 @@ def markdown(model, rows):
         f"    python benchmarks/recovery_choices.py --model {model}.keras",
         "",
         f"- 50% of the MACs, repaired. Usual: {json.dumps(USUAL)}, a cosine "
-        f"to zero, batch {BATCH}. One run each, seed 0.",
+        f"to zero, batch {BATCH}. One run each.",
         f"- Accuracy in percent of {SET_ASIDE:,} other training images, which "
         "the dense model was trained on, as they are and rotated by up to "
         f"{360 * ROTATION:.0f} degrees; Kullback-Leibler divergence of the "
