@@ -64,7 +64,8 @@ print(json.dumps({"name": "batch of 11"}), file=sys.stderr)
 def everything():
     """Layers and operations that the networks do not have."""
     inputs = keras.Input((16, 16, 3))
-    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    x = layers.RandomRotation(0.2)(layers.RandomFlip()(inputs))
+    x = layers.Rescaling(1 / 127.5, offset=-1)(x)
     x = layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1, 2, 3])(x)
     x = layers.SeparableConv2D(8, 3, depth_multiplier=2, activation="relu")(x)
     x = layers.GaussianNoise(0.1)(x)
@@ -367,6 +368,7 @@ def shared():
     "build, message",
     [
         (lambda: one_layer(Unknown(name="mine")), r"'mine' \(Unknown\)"),
+        (lambda: one_layer(layers.RandomCrop(4, 4)), r"\(RandomCrop\)"),
         (shared, "more than once.*'twice'"),
         (
             lambda: one_layer(layers.Conv2D(4, 1, activation="mish", name="m")),
@@ -385,6 +387,22 @@ def shared():
 def test_models_without_a_twin(build, message):
     with pytest.raises(ValueError, match=message):
         description.describe(build())
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.RandomFlip(),
+        layers.RandomZoom(0.2),
+        layers.RandomBrightness(0.2),
+        layers.RandAugment(),
+        layers.MixUp(),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_random_changes_of_images_have_no_part_in_the_twin(layer):
+    nodes, output = description.describe(one_layer(layer, (8, 8, 3)))
+    assert [node.kind for node in nodes] == ["Input"] and output == 0
 
 
 @pytest.mark.parametrize(
