@@ -26,9 +26,9 @@ def pictures(folder, classes, per_class=10):
             image.save(folder / name / f"{number}.png")
 
 
-def model(path, shape=(6, 6, 3), loss=CLASSES, weights=1.0):
+def model(path, shape=(6, 6, 3), loss=CLASSES, weights=1.0, function="relu"):
     inputs = keras.Input(shape)
-    x = keras.layers.Conv2D(16, 3, activation="relu")(inputs)
+    x = keras.layers.Conv2D(16, 3, activation=function)(inputs)
     x = keras.layers.GlobalAveragePooling2D()(x)
     made = keras.Model(inputs, keras.layers.Dense(3)(x))
     made.layers[1].kernel.assign_add(
@@ -74,6 +74,7 @@ def place(tmp_path_factory):
     model(place / "mine.keras")
     model(place / "values.keras", loss="mse")
     model(place / "nan.keras", weights=np.nan)
+    model(place / "mish.keras", function="mish")
     model(place / "open.keras", (None, None, 3))
     model(place / "vector.keras", (6, 6, 5))
     (place / "text.keras").write_text("no model")
@@ -154,6 +155,7 @@ MORE = {
     "--epochs many": "--epochs: invalid int value: 'many'",
     "--precision int7": "invalid choice: 'int7'",
     "--precision int8": "that has 'float32'",
+    "--precision float32 --qat 1": "0 unless 'int8' is among the `precisions`",
     "--budget 50%": "unrecognized arguments",
     "--resume": "was not begun",
     "--out full": "--out for another",
@@ -176,6 +178,7 @@ RECIPES = {
 OTHERS = {
     "compress bytes.json": " size. No less can stay with round_to=8",
     "compress mine.keras": "give --data",
+    "compress mish.keras --data photos --qat 1": "no twin of this activation",
     "android full": "Not a finished run folder",
     "android --dense text.keras --small text.keras": "Not a LiteRT file",
     "demo-page full": "Not a finished run folder",

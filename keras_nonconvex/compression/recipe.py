@@ -126,8 +126,9 @@ class Recipe:
             dense and the small networks. Defaults to
             `("float32", "float16", "dynamic", "int8")`.
         qat_epochs: An integer >= 0: the epochs of training under quantization
-            before an int8 file is written (`tflite_export.qat`). Defaults to
-            `0`: it is quantized after training.
+            before an int8 file is written (`tflite_export.qat`), without
+            `augment` and without the layers of the model that augment.
+            Defaults to `0`: it is quantized after training.
         representative_samples: An integer >= 1: how many training images set
             the ranges of quantized files. Defaults to `300`.
         latency_runs: An integer >= 1: how often every LiteRT file is timed.
@@ -219,6 +220,12 @@ class Recipe:
             self.size,
             self.size is None or not self.own_model,
             f"null for {self.model!r}, which has a size of its own",
+        )
+        keys.require(
+            "qat_epochs",
+            self.qat_epochs,
+            not self.qat_epochs or "int8" in self.precisions,
+            "0 unless 'int8' is among the `precisions`",
         )
 
     def _scale_epochs(self):

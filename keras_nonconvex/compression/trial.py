@@ -24,8 +24,9 @@ def check(job):
         job: The `Job`.
     """
     recipe = job.recipe
-    if recipe.qat_epochs and "int8" in recipe.precisions:
+    if recipe.qat_epochs:
         qat.check_installed()
+        qat.check_model(job.new_model())
     if recipe.repairs and len(job.data.train) < repairing.FEWEST:
         raise ValueError(
             f"A repair needs at least {repairing.FEWEST} training samples: "

@@ -6,6 +6,7 @@ tf_keras, which run in a process of their own.
 
 from tflite_export.qat.training import Trained
 from tflite_export.qat.training import check_installed
+from tflite_export.qat.training import check_model
 from tflite_export.qat.training import train
 
-__all__ = ["Trained", "check_installed", "train"]
+__all__ = ["Trained", "check_installed", "check_model", "train"]

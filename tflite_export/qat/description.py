@@ -50,7 +50,7 @@ def describe(model):
         ValueError: A layer has no twin; it is named.
     """
     flat = graph.flattened(model)
-    _check(model, flat.calls)
+    _check(flat.calls)
     description = _Description(flat.calls)
     for call in flat.calls:
         description.follow(call)
@@ -65,18 +65,12 @@ def outputs(model, x):
         if call.node.is_input:
             continue
         given = [known[id(t)] for t in call.inputs]
-        (output,) = graph.outputs_for(call, given)
+        (output,) = graph.outputs_for(call, given, training=False)
         known[id(call.outputs[0])] = output
         yield graph.name(call), ops.convert_to_numpy(output)
 
 
-def _check(model, calls):
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            "Only models with one input and one output are trained for "
-            f"quantization. Received: model={model.name!r} with "
-            f"{len(model.inputs)} and {len(model.outputs)}"
-        )
+def _check(calls):
     called = set()
     for call in calls:
         operation = call.operation

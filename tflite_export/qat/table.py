@@ -15,6 +15,12 @@ from keras import ops
 from keras_nonconvex import graph
 
 _TWINS = {}
+# Layers that change training images alone. A random crop has another size.
+_AUGMENTATIONS = [
+    getattr(layers, name)
+    for name in dir(layers)
+    if re.fullmatch("Rand(?!omCrop).*|AugMix|CutMix|MixUp", name)
+]
 
 
 def find(operation):
@@ -206,6 +212,7 @@ def _softmax(twin, layer, x):
 
 
 @_twin(
+    *_AUGMENTATIONS,
     layers.ActivityRegularization,
     layers.AlphaDropout,
     layers.GaussianDropout,

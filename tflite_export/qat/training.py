@@ -19,6 +19,7 @@ from keras_nonconvex import terminal
 from tflite_export import flatfile
 from tflite_export import runtime
 from tflite_export.metadata import write
+from tflite_export.qat import description
 from tflite_export.qat import process
 
 # The precisions that are trained here.
@@ -85,8 +86,9 @@ def train(
 
     The model is rebuilt in `tf_keras` in a process of its own, where
     tensorflow-model-optimization trains it with fake quantization; neither
-    the model nor the `tf.keras` of this process changes. Penalties and
-    constraints of the model do not act on the copy.
+    the model nor the `tf.keras` of this process changes. Penalties,
+    constraints and random changes of images, such as `RandomFlip`, which are
+    layers of the model, do not act on the copy.
 
     Args:
         model: A built functional or Sequential Keras model with one input
@@ -143,16 +145,9 @@ def train(
     """
     path = pathlib.Path(path)
     check_installed()
-    graph.check_functional(model)
     _check_settings(path, epochs, batch_size, learning_rate)
     _check_scheme(keep_zeros, clusters, precision)
-    ends = len(model.inputs), len(model.outputs)
-    if ends != (1, 1):
-        raise ValueError(
-            "Quantization-aware training takes models with one input and one "
-            f"output; `convert` takes others, with precision='int8'. Received: "
-            f"model={model.name!r} with {ends[0]} and {ends[1]}"
-        )
+    check_model(model)
     (head,) = outputs.of(model)
     if not head.decides:
         raise ValueError(
@@ -226,6 +221,27 @@ def check_installed():
                 "pip install 'keras-nonconvex[qat]'. "
                 f"Received: no package '{package}'"
             )
+
+
+def check_model(model):
+    """Refuses a model of which no twin can be built.
+
+    Args:
+        model: A built Keras model.
+
+    Raises:
+        ValueError: The model is subclassed, has several inputs or outputs, or
+            has a layer without a twin (the message names it).
+    """
+    graph.check_functional(model)
+    ends = len(model.inputs), len(model.outputs)
+    if ends != (1, 1):
+        raise ValueError(
+            "Quantization-aware training takes models with one input and one "
+            f"output; `convert` takes others, with precision='int8'. Received: "
+            f"model={model.name!r} with {ends[0]} and {ends[1]}"
+        )
+    description.describe(model)
 
 
 def _check_settings(path, epochs, batch_size, learning_rate):
