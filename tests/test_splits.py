@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import types
 
 import keras
 import numpy as np
@@ -682,6 +683,78 @@ def test_range_of_streams_and_arrays_is_one(tmp_path, monkeypatch):
         assert not np.array_equal(one[i][0], two[i][0])
         assert np.array_equal(two[i][0], later[i][0])
         assert np.array_equal(two[i][0], flow[3 + i][0])
+
+
+def numbered(count=40, targets=None):
+    """(x, y, weights) that tell which sample they are of."""
+    numbers = np.arange(count, dtype="float32")
+    x = np.tile(numbers[:, None, None, None] / count, (1, 4, 4, 3))
+    return x, np.arange(count) % 3 if targets is None else targets, numbers
+
+
+@pytest.mark.parametrize("targets", ["classes", "column", "maps"])
+def test_what_is_measured_of_a_stream_has_one_order(targets, tmp_path):
+    x, y, weights = numbered()
+    if targets == "column":
+        y = y[:, None]
+    elif targets == "maps":
+        y = np.tile(weights[:, None, None].astype("uint8"), (1, 4, 4))
+    # As `image_dataset_from_directory` does: another order in each pass.
+    stream = tf.data.Dataset.from_tensor_slices((x, y, weights)).shuffle(40)
+    data = datasets.splits([stream.batch(7)] * 3, cache=tmp_path / "cache")
+    assert data.kind == "classes" and len(data.train) == 40
+    assert data.train.labels.ndim == data.test.labels.ndim
+    for split in (data.validation, data.test):
+        first, second = (whole(split, size=9) for _ in range(2))
+        for a, b in zip(first, second, strict=True):
+            assert np.array_equal(a, b)
+        order = first[2].astype(int)
+        assert sorted(order) == list(range(40)) and order.tolist() != sorted(
+            order
+        )
+        for images, labels in (first[:2], split.arrays()):
+            assert np.array_equal(images, x[order])
+            assert np.array_equal(labels, np.squeeze(y)[order])
+        assert np.array_equal(split.labels, np.squeeze(y)[order])
+        few, labels = split.arrays(9)
+        found = np.round(40 * few[:, 0, 0, 0]).astype(int)
+        assert np.array_equal(labels, np.squeeze(y)[found])
+    # What is kept has no name that an interruption could leave behind.
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_arrays_and_streams_go_together():
+    x, y, _ = numbered()
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(40)
+    for given in ([(x, y), stream], [(x, y), stream, stream]):
+        data = datasets.splits(given)
+        assert np.array_equal(whole(data.test)[1], data.test.labels)
+    data = datasets.splits([stream, (x, y), stream.batch(3)])
+    assert sizes(data) == [40, 40, 40]
+    assert np.array_equal(data.validation.labels, y)
+    assert np.array_equal(whole(data.test)[1], data.test.labels)
+
+
+def test_streams_that_cannot_be_trained_on(monkeypatch):
+    x, y, _ = numbered()
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    for place, split in enumerate(("train", "validation", "test")):
+        for bad, message in (
+            (stream.repeat(), "must end after one pass.*infinitely many"),
+            (stream.repeat().unbatch().batch(4).prefetch(1), "must end"),
+            (stream.take(0), "must have samples"),
+        ):
+            given = [stream] * 3
+            given[place] = bad
+            refused(f"{message}.*{split}", given)
+    bad = tf.data.Dataset.from_tensor_slices((x * np.nan, y))
+    refused("NaN or infinite.*test", [stream, stream, bad])
+    monkeypatch.setattr(
+        datasets.streams.shutil,
+        "disk_usage",
+        lambda folder: types.SimpleNamespace(free=1000),
+    )
+    refused("half of what is free.*validation", [stream] * 3)
 
 
 def test_the_page_on_data_is_so(tmp_path, monkeypatch):

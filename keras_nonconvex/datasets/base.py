@@ -93,12 +93,17 @@ class Part:
         keys: A list: what each row is called in the lists of the splits.
             Defaults to `None`: its number.
         holds: The `Range` of the inputs. Defaults to `None`: they tell it.
+        weights: An array of the weights of the samples. Defaults to `None`:
+            all weigh the same.
     """
 
-    def __init__(self, x, y=None, rows=None, keys=None, holds=None):
+    def __init__(
+        self, x, y=None, rows=None, keys=None, holds=None, weights=None
+    ):
         self.x = x
         self.y = y
         self.holds = holds
+        self.weights = weights
         self.rows = np.arange(len(x)) if rows is None else rows
         self._keys = keys
 
