@@ -534,6 +534,22 @@ def refused(message, *arguments, **options):
     assert "Received: " in str(error.value)
 
 
+def test_pictures_beside_class_folders_are_named_and_left_out(tmp_path):
+    for split, count in (("train", 9), ("test", 5)):
+        class_folders(tmp_path / split, {"a": count, "b": count})
+        (tmp_path / split / "notes.txt").write_text("signs")
+        draw(tmp_path / split / "stray.png")
+    with pytest.warns(UserWarning, match="train' are left out.*stray.png"):
+        data = datasets.splits(tmp_path)
+    assert data.classes == ("a", "b")
+    assert sizes(data) == [16, 2, 10]
+    # Of one folder nobody can tell whether it is a class.
+    plain = class_folders(tmp_path / "plain", {"thumbnails": 3})
+    for i in range(5):
+        draw(plain / f"{i}.png")
+    assert datasets.splits(plain).kind is None
+
+
 def test_folders_that_cannot_be_trained_on(tmp_path):
     folder = class_folders(tmp_path / "one", {"a": 9})
     refused("at least two classes.*only class 'a'", folder)
@@ -548,6 +564,12 @@ def test_folders_that_cannot_be_trained_on(tmp_path):
     refused("All classes must be in the training split.*'c'", split)
     class_folders(tmp_path / "late" / "test", {"a": 5, "b": 5})
     refused("must have a folder 'train'", tmp_path / "late")
+    draw(tmp_path / "mixed" / "train" / "0.png")
+    (tmp_path / "mixed" / "train" / "empty").mkdir()
+    class_folders(tmp_path / "mixed" / "test", {"a": 2})
+    refused(
+        "of the training split, none. Received: .*with a", f"{tmp_path}/mixed"
+    )
     few = class_folders(tmp_path / "few", {"a": 1, "b": 1})
     refused("leave none for validation and test", few)
     sizes_differ = class_folders(tmp_path / "sizes", {"a": 5, "b": 5})
@@ -647,6 +669,14 @@ def test_functions_that_give_no_data(tmp_path, monkeypatch):
     refused("must have a function 'number'", "poor_data:number")
     refused("of type NoneType", "poor_data:nothing")
     refused("keys training", "poor_data:key")
+    x, y = np.zeros((8, 4, 4, 3)), np.arange(8) % 2
+    stream = tf.data.Dataset.from_tensor_slices((x, y))
+    refused("Dataset.*no tuple of two or three", stream)
+    refused("no tuple of two or three", [(x, y)])
+    refused("with ndarray for train", (x, y))
+    refused(
+        "`data.'train'.` must have values from 0", {"train": (9 * x + 9, y)}
+    )
     refused("may shuffle.*without validation", "poor_data:stream")
 
 

@@ -125,7 +125,7 @@ def common_range(found, takes):
     """
     held = {
         split: part.holds
-        or ranges.held(f"{found.name}, {split}", part.x, takes, ranges.UNIT)
+        or ranges.held(f"data['{split}']", part.x, takes, ranges.UNIT)
         for split, part in found.parts.items()
     }
     if len(set(held.values())) > 1:

@@ -207,7 +207,7 @@ def _of_streams(found, wanted, takes, output):
     holds = None
     if x.ndim == 4:
         takes = takes or ranges.UNIT
-        holds = ranges.held(found.name, x, takes)
+        holds = ranges.held("data['train']", x, takes)
     described = [holds, takes, found.classes, kind]
     made = {
         "train": streams.Stream(train, x.shape[1:], *described, name="train")
