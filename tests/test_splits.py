@@ -157,6 +157,32 @@ def test_pictures_get_the_size_and_the_range_of_the_model(
     assert np.array_equal(whole(data.train)[0], x)
 
 
+def test_small_pictures_may_be_those_of_image_dataset_from_directory(tmp_path):
+    for number in range(12):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = RNG.integers(0, 256, (9, 11, 3), "uint8")
+        Image.fromarray(pixels).save(path)
+    right = keras.utils.image_dataset_from_directory(
+        tmp_path / "photos", image_size=(4, 5), shuffle=False, verbose=False
+    )
+    right = np.concatenate([x for x, _ in right.as_numpy_iterator()])
+    scale = keras.layers.Rescaling(1 / 255)
+    for antialias in (True, False):
+        data = datasets.splits(
+            tmp_path / "photos",
+            model_of((4, 5, 3), scale),
+            cache=tmp_path / "cache",
+            antialias=antialias,
+        )
+        keys = [
+            f"{c}/{n:02}.png" for c in "ab" for n in range("ab".index(c), 12, 2)
+        ]
+        rows = [keys.index(key) for key in data.train.keys]
+        apart = np.abs(data.train.arrays()[0] - right[rows]).max()
+        assert apart > 20 if antialias else apart <= 0.51
+
+
 def test_every_source_gives_the_same_samples(tmp_path, monkeypatch, digits):
     few = slice(0, 60)
     x, y = digits.x_train[few], digits.y_train[few]

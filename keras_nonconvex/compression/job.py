@@ -90,6 +90,7 @@ class Job:
             model=model,
             shape=(size, size, 3) if size and model is None else None,
             fit=self.recipe.fit,
+            antialias=self.recipe.antialias,
             seed=self.recipe.seed,
             cache=self.paths.pictures,
             lists=self.paths.splits if self.paths.splits.exists() else None,

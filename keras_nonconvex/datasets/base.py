@@ -70,6 +70,8 @@ class Wanted:
         shape: (height, width, channels) of pictures, None where they may have
             their own; or None.
         fit: How pictures of another shape get it, one of `pictures.FITS`.
+        antialias: Whether pictures are made smaller as `pictures.resized`
+            does with it.
         map_shape: (height, width, channels) of the maps that the model makes;
             or None.
         cache: A `pathlib.Path`, the folder for decoded pictures; or None.
@@ -77,6 +79,7 @@ class Wanted:
 
     shape: tuple | None
     fit: str
+    antialias: bool
     map_shape: tuple | None
     cache: pathlib.Path | None
 

@@ -33,6 +33,7 @@ def splits(
     seed=0,
     cache=None,
     lists=None,
+    antialias=True,
 ):
     """Opens a data set for training: its three splits, for a model.
 
@@ -65,6 +66,11 @@ def splits(
         lists: A string or path: a file of `Data.save_lists`, with which the
             splits are as they were. Defaults to `None`: they are made by
             `seed`.
+        antialias: A boolean: whether a pixel of a picture that is made
+            smaller is a mean of all that it stands for, as of
+            `keras.utils.load_img`. `False` mixes the four nearest ones, as
+            `keras.utils.image_dataset_from_directory` does. Defaults to
+            `True`.
 
     Returns:
         The `Data`.
@@ -89,6 +95,7 @@ def splits(
     wanted = Wanted(
         _shape(model, shape),
         fit,
+        antialias,
         _map_shape(model),
         None if cache is None else pathlib.Path(cache),
     )
