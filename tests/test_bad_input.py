@@ -101,7 +101,7 @@ def tree(place):
 
 # What is typed after `compress mine.keras --data photos`, and what is said.
 OTHER_DATA = {
-    "two": "logits of 2 classes",
+    "two": "has 3 outputs and the data 2 classes",
     "one": "at least two classes",
     "single": "leave none for validation",
     "few": "at least 20 training samples",
@@ -109,7 +109,7 @@ OTHER_DATA = {
     "broken": "where 2 of 30 cannot be read",
     "split": "must have a folder 'train'",
     "new": "in the training split, which has a, b, c",
-    "plain": "must have labels",
+    "plain": "must have labels: pictures belong into a folder for each",
     "empty": "for each class, or pictures",
     "photo": "must be a folder, digits",
     "photo/": "No such folder",
@@ -135,7 +135,7 @@ OTHER_MODELS = {
     "other.keras": "No such model file",
     "text.keras": "Not a .keras model file",
     "zip.keras": "Keras cannot load this model",
-    "values.keras": "compile it with its loss",
+    "values.keras": "outputs of values and the data 3 classes",
     "nan.keras": "must be finite",
     "open.keras": "fixed input size",
     "vector.keras": "1, 3 or 4 channels",
@@ -177,7 +177,7 @@ RECIPES = {
 }
 OTHERS = {
     "compress bytes.json": " size. No less can stay with round_to=8",
-    "compress mine.keras": "give --data",
+    "compress mine.keras": "give `data` (--data in a shell)",
     "compress mish.keras --data photos --qat 1": "no twin of this activation",
     "android full": "Not a finished run folder",
     "android --dense text.keras --small text.keras": "Not a LiteRT file",

@@ -56,6 +56,24 @@ def test_sizes_are_those_of_keras(tmp_path, channels, mode):
             assert np.array_equal(array, right)
 
 
+def test_without_antialias_sizes_are_those_of_the_layers_of_keras(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (23, 40, 3), "uint8")
+    path = saved(tmp_path / "a.png", of_array(pixels))
+    for size in ((7, 9), (30, 11), (5, 31), (23, 40), (50, 60)):
+        for fit in ("stretch", "crop"):
+            right = keras.preprocessing.image.smart_resize(
+                pixels, size, "bilinear"
+            )
+            if fit == "stretch":
+                right = keras.ops.image.resize(pixels * 1.0, size)
+            array = pictures.picture(path, (*size, 3), fit, antialias=False)
+            assert np.abs(array - np.asarray(right)).max() <= 0.51
+    # The mean of all and the four nearest ones are not the same.
+    mean = pictures.picture(path, (7, 9, 3))
+    near = pictures.picture(path, (7, 9, 3), antialias=False)
+    assert near.std() > 1.3 * mean.std()
+
+
 def test_padding_keeps_the_whole_picture_in_the_middle(tmp_path):
     white = Image.new("RGB", (20, 10), "white")
     path = saved(tmp_path / "a.png", white)

@@ -86,7 +86,8 @@ DATASETS = [
     {"pictures", "dividing", "targets", "augmentation", "pipeline"},
     {"cache", "listing", "checking"},
     {"digits", "folder", "functions", "npz", "split", "tfds"},
-    {"loading", "rows", "streams"},
+    {"loading", "rows"},
+    {"streams"},
     {"opening"},
 ]
 CRITERIA = [

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import types
 
 import keras
 import numpy as np
@@ -154,6 +155,32 @@ def test_pictures_get_the_size_and_the_range_of_the_model(
     scale = 255 / wanted[1]
     np.testing.assert_allclose(x[:, 0, 0, 0] * scale, numbers, atol=1e-4)
     assert np.array_equal(whole(data.train)[0], x)
+
+
+def test_small_pictures_may_be_those_of_image_dataset_from_directory(tmp_path):
+    for number in range(12):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = RNG.integers(0, 256, (9, 11, 3), "uint8")
+        Image.fromarray(pixels).save(path)
+    right = keras.utils.image_dataset_from_directory(
+        tmp_path / "photos", image_size=(4, 5), shuffle=False, verbose=False
+    )
+    right = np.concatenate([x for x, _ in right.as_numpy_iterator()])
+    scale = keras.layers.Rescaling(1 / 255)
+    for antialias in (True, False):
+        data = datasets.splits(
+            tmp_path / "photos",
+            model_of((4, 5, 3), scale),
+            cache=tmp_path / "cache",
+            antialias=antialias,
+        )
+        keys = [
+            f"{c}/{n:02}.png" for c in "ab" for n in range("ab".index(c), 12, 2)
+        ]
+        rows = [keys.index(key) for key in data.train.keys]
+        apart = np.abs(data.train.arrays()[0] - right[rows]).max()
+        assert apart > 20 if antialias else apart <= 0.51
 
 
 def test_every_source_gives_the_same_samples(tmp_path, monkeypatch, digits):
@@ -533,6 +560,22 @@ def refused(message, *arguments, **options):
     assert "Received: " in str(error.value)
 
 
+def test_pictures_beside_class_folders_are_named_and_left_out(tmp_path):
+    for split, count in (("train", 9), ("test", 5)):
+        class_folders(tmp_path / split, {"a": count, "b": count})
+        (tmp_path / split / "notes.txt").write_text("signs")
+        draw(tmp_path / split / "stray.png")
+    with pytest.warns(UserWarning, match="train' are left out.*stray.png"):
+        data = datasets.splits(tmp_path)
+    assert data.classes == ("a", "b")
+    assert sizes(data) == [16, 2, 10]
+    # Of one folder nobody can tell whether it is a class.
+    plain = class_folders(tmp_path / "plain", {"thumbnails": 3})
+    for i in range(5):
+        draw(plain / f"{i}.png")
+    assert datasets.splits(plain).kind is None
+
+
 def test_folders_that_cannot_be_trained_on(tmp_path):
     folder = class_folders(tmp_path / "one", {"a": 9})
     refused("at least two classes.*only class 'a'", folder)
@@ -547,6 +590,12 @@ def test_folders_that_cannot_be_trained_on(tmp_path):
     refused("All classes must be in the training split.*'c'", split)
     class_folders(tmp_path / "late" / "test", {"a": 5, "b": 5})
     refused("must have a folder 'train'", tmp_path / "late")
+    draw(tmp_path / "mixed" / "train" / "0.png")
+    (tmp_path / "mixed" / "train" / "empty").mkdir()
+    class_folders(tmp_path / "mixed" / "test", {"a": 2})
+    refused(
+        "of the training split, none. Received: .*with a", f"{tmp_path}/mixed"
+    )
     few = class_folders(tmp_path / "few", {"a": 1, "b": 1})
     refused("leave none for validation and test", few)
     sizes_differ = class_folders(tmp_path / "sizes", {"a": 5, "b": 5})
@@ -646,6 +695,14 @@ def test_functions_that_give_no_data(tmp_path, monkeypatch):
     refused("must have a function 'number'", "poor_data:number")
     refused("of type NoneType", "poor_data:nothing")
     refused("keys training", "poor_data:key")
+    x, y = np.zeros((8, 4, 4, 3)), np.arange(8) % 2
+    stream = tf.data.Dataset.from_tensor_slices((x, y))
+    refused("Dataset.*no tuple of two or three", stream)
+    refused("no tuple of two or three", [(x, y)])
+    refused("with ndarray for train", (x, y))
+    refused(
+        "`data.'train'.` must have values from 0", {"train": (9 * x + 9, y)}
+    )
     refused("may shuffle.*without validation", "poor_data:stream")
 
 
@@ -682,6 +739,78 @@ def test_range_of_streams_and_arrays_is_one(tmp_path, monkeypatch):
         assert not np.array_equal(one[i][0], two[i][0])
         assert np.array_equal(two[i][0], later[i][0])
         assert np.array_equal(two[i][0], flow[3 + i][0])
+
+
+def numbered(count=40, targets=None):
+    """(x, y, weights) that tell which sample they are of."""
+    numbers = np.arange(count, dtype="float32")
+    x = np.tile(numbers[:, None, None, None] / count, (1, 4, 4, 3))
+    return x, np.arange(count) % 3 if targets is None else targets, numbers
+
+
+@pytest.mark.parametrize("targets", ["classes", "column", "maps"])
+def test_what_is_measured_of_a_stream_has_one_order(targets, tmp_path):
+    x, y, weights = numbered()
+    if targets == "column":
+        y = y[:, None]
+    elif targets == "maps":
+        y = np.tile(weights[:, None, None].astype("uint8"), (1, 4, 4))
+    # As `image_dataset_from_directory` does: another order in each pass.
+    stream = tf.data.Dataset.from_tensor_slices((x, y, weights)).shuffle(40)
+    data = datasets.splits([stream.batch(7)] * 3, cache=tmp_path / "cache")
+    assert data.kind == "classes" and len(data.train) == 40
+    assert data.train.labels.ndim == data.test.labels.ndim
+    for split in (data.validation, data.test):
+        first, second = (whole(split, size=9) for _ in range(2))
+        for a, b in zip(first, second, strict=True):
+            assert np.array_equal(a, b)
+        order = first[2].astype(int)
+        assert sorted(order) == list(range(40)) and order.tolist() != sorted(
+            order
+        )
+        for images, labels in (first[:2], split.arrays()):
+            assert np.array_equal(images, x[order])
+            assert np.array_equal(labels, np.squeeze(y)[order])
+        assert np.array_equal(split.labels, np.squeeze(y)[order])
+        few, labels = split.arrays(9)
+        found = np.round(40 * few[:, 0, 0, 0]).astype(int)
+        assert np.array_equal(labels, np.squeeze(y)[found])
+    # What is kept has no name that an interruption could leave behind.
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_arrays_and_streams_go_together():
+    x, y, _ = numbered()
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(40)
+    for given in ([(x, y), stream], [(x, y), stream, stream]):
+        data = datasets.splits(given)
+        assert np.array_equal(whole(data.test)[1], data.test.labels)
+    data = datasets.splits([stream, (x, y), stream.batch(3)])
+    assert sizes(data) == [40, 40, 40]
+    assert np.array_equal(data.validation.labels, y)
+    assert np.array_equal(whole(data.test)[1], data.test.labels)
+
+
+def test_streams_that_cannot_be_trained_on(monkeypatch):
+    x, y, _ = numbered()
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    for place, split in enumerate(("train", "validation", "test")):
+        for bad, message in (
+            (stream.repeat(), "must end after one pass.*infinitely many"),
+            (stream.repeat().unbatch().batch(4).prefetch(1), "must end"),
+            (stream.take(0), "must have samples"),
+        ):
+            given = [stream] * 3
+            given[place] = bad
+            refused(f"{message}.*{split}", given)
+    bad = tf.data.Dataset.from_tensor_slices((x * np.nan, y))
+    refused("NaN or infinite.*test", [stream, stream, bad])
+    monkeypatch.setattr(
+        datasets.streams.shutil,
+        "disk_usage",
+        lambda folder: types.SimpleNamespace(free=1000),
+    )
+    refused("half of what is free.*validation", [stream] * 3)
 
 
 def test_the_page_on_data_is_so(tmp_path, monkeypatch):

@@ -328,7 +328,10 @@ def test_what_a_run_is_judged_by(
         (yes_or_no().astype(float), 4, False, {}, "each of 3 columns"),
         (yes_or_no() * 0.3, 2, False, {}, "values in the form of the targets"),
         (X[..., 0] > 0.3, 1, False, {}, r"a map of classes .* \(8, 8\)"),
-        (Y, 1, False, {}, "logits of 10 classes"),
+        (
+            *(Y, 1, False, {}),
+            r"has 1 output and the data 10 classes \(0, 1, 2, \.\.\.\)",
+        ),
         (Y, 10, False, {"loss": "mse"}, "values in the form"),
     ],
 )

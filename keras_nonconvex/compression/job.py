@@ -56,7 +56,8 @@ class Job:
         self.data = self._load_data()
         if not self.data.kind:
             raise ValueError(
-                "The data of a recipe must have labels. "
+                "The data of a recipe must have labels: pictures belong into a "
+                "folder for each class, or beside a CSV file of targets. "
                 f"Received: dataset={self.data.name!r} without them"
             )
         self.data.train.check_augment(recipe.augment)
@@ -89,6 +90,7 @@ class Job:
             model=model,
             shape=(size, size, 3) if size and model is None else None,
             fit=self.recipe.fit,
+            antialias=self.recipe.antialias,
             seed=self.recipe.seed,
             cache=self.paths.pictures,
             lists=self.paths.splits if self.paths.splits.exists() else None,

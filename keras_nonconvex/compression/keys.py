@@ -29,7 +29,10 @@ _NUMBERS = {
     "target": ("a number in (0, 1)", lambda v: 0 < v < 1),
     "within": ("a number >= 0", lambda v: v >= 0),
 }
-_BOOLEANS = (*("train", "repair", "teacher", "keep_zeros", "long_baseline"),)
+_BOOLEANS = (
+    *("antialias", "train", "repair", "teacher", "keep_zeros"),
+    "long_baseline",
+)
 _OBJECTS = (
     *("augment", "offline", "regularizers", "solver", "optimizer", "plan"),
     "fine_tune",

@@ -42,6 +42,8 @@ class Recipe:
         fit: A string: how pictures of other proportions get the shape of the
             model's input, `"stretch"`, `"crop"` or `"pad"`. Defaults to
             `"stretch"`.
+        antialias: A boolean: how pictures are made smaller, as
+            `datasets.splits` takes it. Defaults to `True`.
         augment: A dict of random changes of the training images, such as
             `{"flip": "horizontal", "crop": 4}`, as `Split.dataset` takes it.
             Defaults to `None`: only those that the model makes itself.
@@ -148,6 +150,7 @@ class Recipe:
     model: str = "lenet5"
     size: int | None = None
     fit: str = "stretch"
+    antialias: bool = True
     augment: dict | None = None
     class_weights: str | dict | None = None
     offline: dict | None = None

@@ -168,8 +168,9 @@ def _understood(recipe, data, settings):
     own = str(merged.get("model", "")).endswith(".keras")
     if own and "dataset" not in merged:
         raise ValueError(
-            "A model of your own needs data of its own: give --data, or "
-            f"`dataset` in the recipe. Received: model={merged['model']!r}"
+            "A model of your own needs data of its own: give `data` "
+            "(--data in a shell), or `dataset` in the recipe. "
+            f"Received: model={merged['model']!r}"
         )
     asked = {"budget", "sparse", "regularizers"} & set(merged)
     if set(recipe) == {"model"} and not asked:

@@ -184,8 +184,8 @@ def _classes(data):
 def _refused(found, data):
     count = len(data.classes)
     wanted = {
-        outputs.CLASSES: f"probabilities or logits of {count} classes, or of "
-        "one unit for two",
+        outputs.CLASSES: f"probabilities or logits of {count} classes"
+        + ", or of one unit for two" * (count == 2),
         outputs.YES_NO: "probabilities or logits of yes or no for each of "
         f"{count} columns of targets",
         outputs.VALUES: "values in the form of the targets",
@@ -197,9 +197,27 @@ def _refused(found, data):
         f"{output.kind} of shape {(output.shape or ())[1:]}" for output in found
     )
     return ValueError(
-        f"The model must give {wanted}; compile it with its loss where its "
-        f"last layer does not tell. Received: {given} in a model for "
-        f"dataset={data.name!r}"
+        f"{_apart(found, data)}The model must give {wanted}; compile it with "
+        f"its loss where its last layer does not tell. Received: {given} in a "
+        f"model for dataset={data.name!r}"
+    )
+
+
+def _apart(found, data):
+    """A sentence on classes that are not those of the model, or nothing."""
+    if data.kind != outputs.CLASSES or not data.classes or len(found) != 1:
+        return ""
+    units = (found[0].shape or ())[1:]
+    if len(units) != 1:
+        return ""
+    names = ", ".join(data.classes[:3])
+    more = ", ..." * (len(data.classes) > 3)
+    has = f"{units[0]} output{'s' * (units[0] != 1)}"
+    if found[0].kind == outputs.VALUES:
+        has += " of values"
+    return (
+        f"The model has {has} and the data {len(data.classes)} classes "
+        f"({names}{more}). "
     )
 
 

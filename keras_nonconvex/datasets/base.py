@@ -70,6 +70,8 @@ class Wanted:
         shape: (height, width, channels) of pictures, None where they may have
             their own; or None.
         fit: How pictures of another shape get it, one of `pictures.FITS`.
+        antialias: Whether pictures are made smaller as `pictures.resized`
+            does with it.
         map_shape: (height, width, channels) of the maps that the model makes;
             or None.
         cache: A `pathlib.Path`, the folder for decoded pictures; or None.
@@ -77,6 +79,7 @@ class Wanted:
 
     shape: tuple | None
     fit: str
+    antialias: bool
     map_shape: tuple | None
     cache: pathlib.Path | None
 
@@ -93,12 +96,17 @@ class Part:
         keys: A list: what each row is called in the lists of the splits.
             Defaults to `None`: its number.
         holds: The `Range` of the inputs. Defaults to `None`: they tell it.
+        weights: An array of the weights of the samples. Defaults to `None`:
+            all weigh the same.
     """
 
-    def __init__(self, x, y=None, rows=None, keys=None, holds=None):
+    def __init__(
+        self, x, y=None, rows=None, keys=None, holds=None, weights=None
+    ):
         self.x = x
         self.y = y
         self.holds = holds
+        self.weights = weights
         self.rows = np.arange(len(x)) if rows is None else rows
         self._keys = keys
 

@@ -125,7 +125,7 @@ def common_range(found, takes):
     """
     held = {
         split: part.holds
-        or ranges.held(f"{found.name}, {split}", part.x, takes, ranges.UNIT)
+        or ranges.held(f"data['{split}']", part.x, takes, ranges.UNIT)
         for split, part in found.parts.items()
     }
     if len(set(held.values())) > 1:
@@ -149,6 +149,12 @@ def single_samples(name, data, wanted):
         data: The dataset of samples or batches (x, y) or (x, y, weights).
         wanted: The `Wanted`. Without a shape, samples are images.
     """
+    if int(data.cardinality()) == -1:
+        raise ValueError(
+            "A tf.data.Dataset must end after one pass over its samples: give "
+            "it without `repeat()`. Received: infinitely many elements in "
+            f"{name}"
+        )
     spec = data.element_spec
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         raise ValueError(
@@ -158,6 +164,10 @@ def single_samples(name, data, wanted):
     rank = 3 if wanted.shape is None else len(wanted.shape)
     if len(spec[0].shape) == rank + 1:
         data = data.unbatch()
+    y = data.element_spec[1]
+    if y.shape == (1,) and y.dtype.is_integer:
+        # As of arrays, these are numbers of classes.
+        data = data.map(lambda x, y, *weights: (x, y[0], *weights))
     shape = tuple(data.element_spec[0].shape)
     if wanted.shape is not None and not _fits(shape, wanted.shape):
         raise ValueError(

@@ -58,7 +58,7 @@ def read(path, shape=None, most=None):
     arrays = []
     for files in splits:
         files = [files[i] for i in spread(len(files), most)]
-        column = _column([file for file, _ in files], shape, "stretch")
+        column = _column([file for file, _ in files], shape)
         x = column[range(len(column))].astype("float32") / 255
         labels = np.array([label for _, label in files], "int64")
         arrays += [x, labels if classes else None]
@@ -92,7 +92,7 @@ def found(path, wanted):
 
 def _part(path, split, listed, wanted):
     """The part of a split, and {broken file: why}."""
-    x = _column(listed.files, wanted.shape, wanted.fit)
+    x = _column(listed.files, wanted.shape, wanted.fit, wanted.antialias)
     x, bad = cache.kept(split, x, wanted.cache)
     broken = {str(listed.files[row]): why for row, why in bad.items()}
     y = listed.y
@@ -117,7 +117,7 @@ def _maps(listed, wanted, shape):
     """
     shape = wanted.map_shape or shape[1:]
     if listed.kind == outputs.VALUES:
-        return _column(listed.maps, shape, wanted.fit)
+        return _column(listed.maps, shape, wanted.fit, wanted.antialias)
     return pictures.Pictures(
         listed.maps,
         lambda file: pictures.mask(file, shape[:2], wanted.fit),
@@ -125,11 +125,11 @@ def _maps(listed, wanted, shape):
     )
 
 
-def _column(files, shape, fit):
+def _column(files, shape, fit="stretch", antialias=True):
     return pictures.Pictures(
         files,
-        lambda file: pictures.picture(file, shape, fit),
-        ["picture", *(shape or ()), fit],
+        lambda file: pictures.picture(file, shape, fit, antialias),
+        ["picture", *(shape or ()), fit, antialias],
     )
 
 

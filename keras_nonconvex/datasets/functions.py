@@ -50,7 +50,7 @@ def given(made, name, must, wanted=None):
     try:
         splits, classes = _splits(made)
         parts = {
-            split: _part(one, gray)
+            split: _part(split, one, gray)
             for split, one in splits.items()
             if one is not None
         }
@@ -149,17 +149,21 @@ def _splits(made):
     if isinstance(made, dict):
         classes = tuple(map(str, made.get("classes", ())))
         splits = {key: part for key, part in made.items() if key != "classes"}
+    elif not isinstance(made, (tuple, list)) or len(made) not in (2, 3):
+        raise ValueError("which is no tuple of two or three, and no dict")
     else:
         # (train, test) is what the functions of `keras.datasets` return.
         names = ("train", "test") if len(made) == 2 else _SPLITS
         splits, classes = dict(zip(names, made, strict=True)), ()
     if "train" not in splits or not splits.keys() <= set(_SPLITS):
-        raise ValueError(f"keys {', '.join(map(str, splits))}")
+        raise ValueError(f"with keys {', '.join(map(str, splits))}")
     return splits, classes
 
 
-def _part(given, gray):
+def _part(split, given, gray):
     if hasattr(given, "element_spec"):
         return given
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise ValueError(f"with {type(given).__name__} for {split}")
     x, y = map(np.asarray, given)
     return Part(x[..., None] if gray and x.ndim == 3 else x, y)

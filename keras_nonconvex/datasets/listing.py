@@ -1,6 +1,7 @@
 """What a folder holds: splits; and in them classes, a table, or masks."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -84,16 +85,19 @@ def _has_structure(folder):
 
 def _listing(folder, train):
     """What a split has, in the form of the training split if there is one."""
-    names = [each.name for each in subfolders(folder)]
+    files, folders = files_of(folder), subfolders(folder)
+    names = [each.name for each in folders]
     maps = [name for name in _MAPS if name in names]
+    tables = _tables(folder) if files or not folders else []
     if _PICTURES in names and maps:
         listing = _with_maps(folder, maps[0])
-    elif names and not files_of(folder):
-        listing = _with_classes(folder, train)
-    elif tables := _tables(folder):
+    elif tables:
         listing = _with_table(folder, tables, train)
+    elif folders and (not files or _are_classes(folders, train)):
+        listing = _with_classes(folder, train)
+        _warn_of(files, folder)
     else:
-        listing = Listing(files_of(folder))
+        listing = Listing(files)
     if not listing.files:
         raise nothing(folder)
     if train and (listing.kind, listing.classes) != (train.kind, train.classes):
@@ -104,6 +108,12 @@ def _listing(folder, train):
             f"{', '.join(listing.classes[:10]) or 'none'}"
         )
     return listing
+
+
+def _are_classes(folders, train):
+    """Whether folders are of classes, although pictures lie beside them."""
+    with_pictures = sum(1 for each in folders if files_of(each))
+    return with_pictures >= (2 if train is None else 1)
 
 
 def _with_classes(folder, train):
@@ -120,7 +130,8 @@ def _with_classes(folder, train):
             )
         classes = tuple(files)
     else:
-        classes = train.classes
+        # Without classes there, the forms differ, which is said later.
+        classes = train.classes or tuple(files)
         strange = [name for name in files if name not in classes]
         if strange:
             raise ValueError(
@@ -166,6 +177,16 @@ def _with_maps(folder, name):
             f"{files[maps.index(None)].name!r}"
         )
     return Listing(files, _MAPS[name], maps=maps)
+
+
+def _warn_of(strays, folder):
+    if strays:
+        warnings.warn(
+            f"Pictures beside the class folders of {str(folder)!r} are left "
+            f"out, {len(strays)} in all: "
+            f"{', '.join(file.name for file in strays[:3])}",
+            stacklevel=2,
+        )
 
 
 def _by_name(files):

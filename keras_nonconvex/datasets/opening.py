@@ -1,5 +1,6 @@
 """From a name to a data set in three splits."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -13,6 +14,7 @@ from keras_nonconvex.datasets import dividing
 from keras_nonconvex.datasets import folder
 from keras_nonconvex.datasets import functions
 from keras_nonconvex.datasets import pictures
+from keras_nonconvex.datasets import streams
 from keras_nonconvex.datasets import targets
 from keras_nonconvex.datasets import tfds
 from keras_nonconvex.datasets.base import REGISTRY
@@ -21,7 +23,6 @@ from keras_nonconvex.datasets.base import Wanted
 from keras_nonconvex.datasets.base import found_images
 from keras_nonconvex.datasets.rows import Rows
 from keras_nonconvex.datasets.split import Data
-from keras_nonconvex.datasets.streams import Stream
 
 
 def splits(
@@ -32,6 +33,7 @@ def splits(
     seed=0,
     cache=None,
     lists=None,
+    antialias=True,
 ):
     """Opens a data set for training: its three splits, for a model.
 
@@ -64,6 +66,11 @@ def splits(
         lists: A string or path: a file of `Data.save_lists`, with which the
             splits are as they were. Defaults to `None`: they are made by
             `seed`.
+        antialias: A boolean: whether a pixel of a picture that is made
+            smaller is a mean of all that it stands for, as of
+            `keras.utils.load_img`. `False` mixes the four nearest ones, as
+            `keras.utils.image_dataset_from_directory` does. Defaults to
+            `True`.
 
     Returns:
         The `Data`.
@@ -88,10 +95,11 @@ def splits(
     wanted = Wanted(
         _shape(model, shape),
         fit,
+        antialias,
         _map_shape(model),
         None if cache is None else pathlib.Path(cache),
     )
-    found = _found(name, wanted)
+    found = _read_once(_found(name, wanted), wanted)
     if isinstance(found.parts["train"], Part):
         return _of_parts(found, wanted, takes, _output(model), seed, lists)
     return _of_streams(found, wanted, takes, _output(model))
@@ -168,31 +176,52 @@ def _rows(found, kind, seed, lists):
     return rows
 
 
-def _of_streams(found, wanted, takes, output):
-    """The `Data` of `tf.data` datasets."""
+def _read_once(found, wanted):
+    """The `Found` with a `Part` for each dataset but that of the training."""
+    given = {s: p for s, p in found.parts.items() if not isinstance(p, Part)}
     missing = set(dividing.SPLITS) - set(found.parts)
-    if missing:
+    if missing and "train" in given:
         raise ValueError(
             "A tf.data.Dataset may shuffle, so nothing is split off it: give "
             "train, validation and test. Received: "
             f"dataset={found.name!r} without {' and '.join(sorted(missing))}"
         )
-    singles = {
-        split: checking.single_samples(f"{found.name}, {split}", data, wanted)
-        for split, data in found.parts.items()
-    }
-    few = list(singles["train"].take(64).as_numpy_iterator())
+    parts, kept = dict(found.parts), []
+    for split, data in given.items():
+        name = f"{found.name}, {split}"
+        parts[split] = checking.single_samples(name, data, wanted)
+        if split != "train":
+            kept.append((split, name))
+    # First all are looked at, then some are read, which takes its time.
+    for split, name in kept:
+        parts[split] = streams.once(name, parts[split], wanted.cache)
+    return dataclasses.replace(found, parts=parts)
+
+
+def _of_streams(found, wanted, takes, output):
+    """The `Data` of a `tf.data.Dataset` for the training."""
+    parts = dict(found.parts)
+    train = parts.pop("train")
+    for split, part in parts.items():
+        checking.part(f"{found.name}, {split}", part, wanted.shape)
+    few = list(train.take(64).as_numpy_iterator())
+    if not few:
+        raise ValueError(
+            f"The data must have samples. Received: none in {found.name}, train"
+        )
     x, y = (np.stack([each[i] for each in few]) for i in range(2))
     kind = _kind(found, y, output)
     holds = None
     if x.ndim == 4:
         takes = takes or ranges.UNIT
-        holds = ranges.held(found.name, x, takes)
-    described = [x.shape[1:], holds, takes]
+        holds = ranges.held("data['train']", x, takes)
+    described = [holds, takes, found.classes, kind]
     made = {
-        split: Stream(data, *described, found.classes, kind, name=split)
-        for split, data in singles.items()
+        "train": streams.Stream(train, x.shape[1:], *described, name="train")
     }
+    for split, part in parts.items():
+        rows = part.rows
+        made[split] = streams.Kept(part, rows, *described, name=split)
     classes = found.classes
     if kind == outputs.CLASSES and not classes and y.ndim <= 2:
         numbers = targets.class_numbers(made["train"].labels)

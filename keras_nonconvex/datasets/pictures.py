@@ -34,7 +34,7 @@ def is_picture(path):
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
-def picture(path, shape=None, fit="stretch"):
+def picture(path, shape=None, fit="stretch", antialias=True):
     """Decodes a picture.
 
     It is turned as its EXIF data says. Transparent pixels show white, the
@@ -47,6 +47,7 @@ def picture(path, shape=None, fit="stretch"):
             is the picture's own size. Defaults to `None`: in colour, of its
             own size.
         fit: One of `FITS`. Defaults to `"stretch"`.
+        antialias: As of `resized`. Defaults to `True`.
 
     Returns:
         A uint8 array (height, width, channels).
@@ -55,19 +56,22 @@ def picture(path, shape=None, fit="stretch"):
         Unreadable: The file is broken, or no picture.
     """
     with _opened(path) as image:
-        return _made(_upright(image), shape or (None, None, 3), fit)
+        image = _upright(image)
+        return _made(image, shape or (None, None, 3), fit, antialias)
 
 
-def from_array(array, shape=None, fit="stretch"):
+def from_array(array, shape=None, fit="stretch", antialias=True):
     """The same of a picture that is decoded already.
 
     Args:
         array: A uint8 array (height, width, channels).
         shape: As of `picture`. Defaults to `None`.
         fit: As of `picture`. Defaults to `"stretch"`.
+        antialias: As of `resized`. Defaults to `True`.
     """
     array = array[..., 0] if array.shape[-1] == 1 else array
-    return _made(Image.fromarray(array), shape or (None, None, 3), fit)
+    image = Image.fromarray(array)
+    return _made(image, shape or (None, None, 3), fit, antialias)
 
 
 def mask(path, size, fit="stretch"):
@@ -94,12 +98,12 @@ def mask(path, size, fit="stretch"):
             )
         if image.mode == "1":
             image = image.convert("L")
-        array = np.asarray(resized(image, size, fit, Image.Resampling.NEAREST))
+        array = np.asarray(resized(image, size, fit, mix=False))
         two = array.max() == 255 and np.isin(array, (0, 255)).all()
         return array // 255 if two else array
 
 
-def resized(image, size, fit="stretch", resample=Image.Resampling.BILINEAR):
+def resized(image, size, fit="stretch", antialias=True, mix=True):
     """A PIL image in another size.
 
     Args:
@@ -108,13 +112,18 @@ def resized(image, size, fit="stretch", resample=Image.Resampling.BILINEAR):
         fit: `"stretch"` changes the proportions, `"crop"` cuts what is too
             much off both sides, `"pad"` adds black on both sides. Defaults to
             `"stretch"`.
-        resample: A `PIL.Image.Resampling`. Defaults to `BILINEAR`.
+        antialias: A boolean: whether a pixel of a smaller picture is a mean
+            of all that it stands for, or is made of the four pixels that are
+            nearest, as layers of Keras and `tf.image.resize` do. Defaults to
+            `True`.
+        mix: A boolean: whether pixels are mixed (bilinear), or the nearest
+            one is taken. Defaults to `True`.
     """
     if None in size or image.size == (size[1], size[0]):
         return image
     height, width = size
     if fit == "stretch":
-        return image.resize((width, height), resample)
+        return _scaled(image, size, antialias, mix)
     if fit == "crop":
         # The box that Keras takes with `keep_aspect_ratio=True`.
         box_width = min(image.width, image.height * width // height) or 1
@@ -122,15 +131,43 @@ def resized(image, size, fit="stretch", resample=Image.Resampling.BILINEAR):
         left = (image.width - box_width) // 2
         top = (image.height - box_height) // 2
         box = (left, top, left + box_width, top + box_height)
-        return image.resize((width, height), resample, box=box)
+        return _scaled(image, size, antialias, mix, box)
     scale = min(width / image.width, height / image.height)
-    inner = [max(1, round(scale * side)) for side in image.size]
+    inner = [max(1, round(scale * side)) for side in image.size[::-1]]
     padded = Image.new(image.mode, (width, height))
     padded.paste(
-        image.resize(inner, resample),
-        ((width - inner[0]) // 2, (height - inner[1]) // 2),
+        _scaled(image, inner, antialias, mix),
+        ((width - inner[1]) // 2, (height - inner[0]) // 2),
     )
     return padded
+
+
+def _scaled(image, size, antialias, mix, box=None):
+    """What is in a box of an image, or all of it, in another size."""
+    if mix and not antialias:
+        image = image if box is None else image.crop(box)
+        return Image.fromarray(_bilinear(np.asarray(image), size))
+    ways = Image.Resampling
+    way = ways.BILINEAR if mix else ways.NEAREST
+    return image.resize((size[1], size[0]), way, box=box)
+
+
+def _bilinear(array, size):
+    """A uint8 array (height, width, ...) in a size, of the nearest pixels."""
+    array = array.astype("float32")
+    for axis, count in enumerate(size):
+        last = array.shape[axis] - 1
+        # The middles of the new pixels among those of the old ones.
+        places = (np.arange(count) + 0.5) * (last + 1) / count - 0.5
+        places = np.clip(places, 0, last)
+        low = np.floor(places).astype(int)
+        part = (places - low).astype("float32")
+        part = part.reshape(-1, *[1] * (array.ndim - axis - 1))
+        first, second = (
+            array.take(rows, axis) for rows in (low, np.minimum(low + 1, last))
+        )
+        array = first + part * (second - first)
+    return array.round().astype("uint8")
 
 
 class Pictures:
@@ -202,10 +239,11 @@ def _upright(image):
         return image
 
 
-def _made(image, shape, fit):
+def _made(image, shape, fit, antialias):
     """The array of a picture in the mode and the size of a shape."""
     height, width, channels = shape
-    image = resized(_in_mode(image, _MODES[channels]), (height, width), fit)
+    image = _in_mode(image, _MODES[channels])
+    image = resized(image, (height, width), fit, antialias)
     array = np.asarray(image)
     return array if array.ndim == 3 else array[..., None]
 

@@ -40,7 +40,13 @@ class Rows(Split):
     def _stream(self, finished, passes):
         def read(places, rng=None):
             rows = self._rows[places]
-            return finished(self._part.x[rows], self._targets(rows), rng=rng)
+            weights = self._part.weights
+            return finished(
+                self._part.x[rows],
+                self._targets(rows),
+                None if weights is None else weights[rows],
+                rng=rng,
+            )
 
         return pipeline.of_rows(len(self), read, passes)
 

@@ -134,7 +134,9 @@ def _part(builder, split, which, labels, wanted):
         ).as_numpy_iterator():
             if block.shape[1:] != shape:
                 block = [
-                    pictures.from_array(image, shape, wanted.fit)
+                    pictures.from_array(
+                        image, shape, wanted.fit, wanted.antialias
+                    )
                     for image in block
                 ]
             column[row : row + len(block)] = block
@@ -146,7 +148,8 @@ def _part(builder, split, which, labels, wanted):
         column = np.empty(size, np.uint8)
         fill(column)
     else:
-        made = cache.digest(builder.info.full_name, which, size, wanted.fit)
+        how = wanted.fit, wanted.antialias
+        made = cache.digest(builder.info.full_name, which, size, *how)
         path = wanted.cache / f"{split}-{made}.npy"
         if not path.exists():
             cache.write(path, size, fill)
