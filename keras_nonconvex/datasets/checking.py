@@ -6,8 +6,8 @@ from keras_nonconvex import outputs
 from keras_nonconvex import ranges
 from keras_nonconvex.datasets.base import Images
 
-# Rows that are looked at together.
-_BLOCK = 4096
+# Rows of so many bytes are looked at together.
+_BLOCK = 2**24
 
 
 def images(name, made):
@@ -186,8 +186,10 @@ def _fits(shape, wanted):
 def _check_finite(name, array):
     if array.dtype.kind != "f":
         return
-    for start in range(0, len(array), _BLOCK):
-        if not np.isfinite(array[start : start + _BLOCK]).all():
+    row = int(np.prod(array.shape[1:])) * array.dtype.itemsize
+    count = max(1, _BLOCK // max(1, row))
+    for start in range(0, len(array), count):
+        if not np.isfinite(array[start : start + count]).all():
             raise ValueError(
                 "Data must be finite. Received: NaN or infinite values in the "
                 f"{name}"

@@ -24,7 +24,9 @@ class Stream(Split):
     """A `tf.data.Dataset` of single samples, which only its owner can read.
 
     Its order and its own changes stay as they are, so one pass tells nothing
-    of the order of another: `labels` are those of a pass of their own.
+    of the order of another: `labels` are those of a pass of their own, and
+    where it shuffles, a part of the samples has of each class its share by
+    chance alone.
 
     Args:
         data: The dataset of (x, y) or (x, y, weights).

@@ -1067,6 +1067,19 @@ MUTANTS = [
         "tests/test_pictures.py::test_16_bits_become_8",
     ),
     Mutant(
+        "keras_nonconvex/datasets/pictures.py",
+        "(last + 1) / count - 0.5",
+        "(last + 1) / count",
+        "tests/test_pictures.py::"
+        "test_without_antialias_sizes_are_those_of_the_layers_of_keras",
+    ),
+    Mutant(
+        "keras_nonconvex/datasets/streams.py",
+        "return self._part.y[rows]",
+        "return self._part.y[::-1][rows]",
+        "tests/test_splits.py",
+    ),
+    Mutant(
         "keras_nonconvex/datasets/pipeline.py",
         "np.int64(next(numbers))",
         "np.int64(passes.epoch)",
