@@ -123,6 +123,11 @@ class Run:
     network: str
     pairs: dict
 
+    @property
+    def fit(self):
+        """How pictures of other proportions got the size of the input."""
+        return self.recipe.get("fit", "stretch")
+
     def check_classifier(self):
         """Refuses a run whose networks do not give each image one class."""
         task = self.metrics.get("task", {})

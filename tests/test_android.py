@@ -57,7 +57,11 @@ def run_folder(tmp_path_factory):
                 classifier(filters), path, precision, images, metadata=said
             )
             metrics["tflite"][path.name] = {"accuracy": 0.9}
-    recipe = {"name": "Tiny's <run>", "precisions": ["float32", "int8"]}
+    recipe = {
+        "name": "Tiny's <run>",
+        "precisions": ["float32", "int8"],
+        "fit": "pad",
+    }
     (folder / "recipe.json").write_text(json.dumps(recipe))
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
@@ -94,11 +98,26 @@ def test_project_is_the_template_with_the_networks(run_folder, tmp_path):
     ]
     assert (card["mean"], card["std"], card["labels"]) == ("0.0", "255.0", "5")
     assert card["dense.macs"] == "7200" and card["pruned.macs"] == "1800"
-    assert card["pruned.accuracy"] == "0.9"
+    assert card["pruned.accuracy"] == "0.9" and card["fit"] == "pad"
     assert int(card["pruned.bytes"]) < int(card["dense.bytes"])
     values = ElementTree.parse(project / "app/src/main/res/values/name.xml")
     assert values.find("string").text == "Tiny\\'s <run>"
     assert [p.name for p in (tmp_path / "apps").iterdir()] == ["tiny"]
+
+
+def test_the_benchmark_of_the_readme_takes_the_networks_of_the_project(
+    run_folder, tmp_path
+):
+    project = android_project.write(run_folder, tmp_path / "app")
+    assets = (project / android_project.CARD).parent
+    (assets / "small.int8.tflite").rename(assets / "macs50.int8.tflite")
+    readme = (project / "README.md").read_text("utf-8")
+    (loop,) = re.findall(r"^    for file in .*?^    done$", readme, re.M | re.S)
+    done = command("bash", "-c", f'adb() {{ echo "$@"; }}\n{loop}', cwd=project)
+    assert re.findall(r"--graph=/data/local/tmp/(\S+)", done.stdout) == [
+        "dense.int8.tflite",
+        "macs50.int8.tflite",
+    ]
 
 
 def test_precision_is_the_best_common_one_or_the_one_asked_for(
@@ -373,15 +392,23 @@ def test_app_compiles_and_its_unit_tests_pass(java):
     assert f"OK ({count} tests)" in done.stdout
 
 
-def reference(image, height, width, channels, mean, std, invert):
+def reference(image, height, width, channels, mean, std, invert, fit):
     """The network's input by Keras."""
     rows, columns = image.shape[:2]
-    if columns * height > rows * width:
-        size = rows, rows * width // height
-    else:
-        size = columns * height // width, columns
-    top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
-    cropped = image[top : top + size[0], left : left + size[1], :]
+    cropped, borders = image, ((0, 0), (0, 0))
+    full = height, width
+    if fit == "crop":
+        if columns * height > rows * width:
+            size = rows, rows * width // height
+        else:
+            size = columns * height // width, columns
+        top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
+        cropped = image[top : top + size[0], left : left + size[1], :]
+    elif fit == "pad":
+        scale = min(height / rows, width / columns)
+        height, width = round(scale * rows), round(scale * columns)
+        left = [full[0] - height, full[1] - width]
+        borders = [(one // 2, one - one // 2) for one in left]
     resized = keras.ops.convert_to_numpy(
         keras.ops.image.resize(
             cropped.astype("float32"),
@@ -395,27 +422,44 @@ def reference(image, height, width, channels, mean, std, invert):
         resized = resized @ np.array([[0.299], [0.587], [0.114]])
     if invert:
         resized = 255 - resized
+    resized = np.pad(resized, [*borders, (0, 0)])
     return (resized - np.array(mean)) / np.array(std)
 
 
 @pytest.mark.parametrize(
-    "cut,height,width,channels,mean,std,invert",
+    "cut,height,width,channels,mean,std,invert,fit",
     [
-        (np.s_[:, :], 28, 28, 1, [0], [255], False),
-        (np.s_[::-1, :200], 28, 28, 1, [72.94], [90.02], True),
-        (np.s_[:, :], 32, 32, 3, [125, 123, 114], [63, 62, 67], False),
-        (np.s_[:, 100:350], 33, 20, 3, [127.5] * 3, [127.5] * 3, False),
-        (np.s_[200:205, 300:307], 24, 28, 3, [0] * 3, [1] * 3, False),
-        (np.s_[100:128, 50:78], 28, 28, 1, [0], [1], False),
+        (np.s_[:, :], 28, 28, 1, [0], [255], False, "crop"),
+        (np.s_[::-1, :200], 28, 28, 1, [72.94], [90.02], True, "crop"),
+        (np.s_[:, :], 32, 32, 3, [125, 123, 114], [63, 62, 67], False, "crop"),
+        (np.s_[:, 100:350], 33, 20, 3, [127.5] * 3, [127.5] * 3, False, "crop"),
+        (np.s_[200:205, 300:307], 24, 28, 3, [0] * 3, [1] * 3, False, "crop"),
+        (np.s_[100:128, 50:78], 28, 28, 1, [0], [1], False, "crop"),
+        (np.s_[:, :], 24, 28, 3, [9] * 3, [1] * 3, False, "stretch"),
+        (np.s_[:, :], 30, 28, 1, [9], [1], True, "pad"),
     ],
-    ids=["grey", "inverted", "rgb", "portrait", "enlarged", "same"],
+    ids=[
+        *("grey", "inverted", "rgb", "portrait", "enlarged", "same"),
+        *("stretched", "padded"),
+    ],
 )
 def test_preprocessing_equals_keras(
-    java, run_folder, tmp_path, cut, height, width, channels, mean, std, invert
+    java,
+    run_folder,
+    tmp_path,
+    cut,
+    height,
+    width,
+    channels,
+    mean,
+    std,
+    invert,
+    fit,
 ):
     image = sklearn.datasets.load_sample_image("china.jpg")[cut]
     card = entries(android_project.write(run_folder, tmp_path / "app"))
     card |= {"height": height, "width": width, "channels": channels}
+    card["fit"] = fit
     for key, values in (("mean", mean), ("std", std)):
         card[key] = ",".join(map(str, values))
     lines = "".join(f"{key}={value}\n" for key, value in card.items())
@@ -436,7 +480,7 @@ def test_preprocessing_equals_keras(
     lines = done.stdout.splitlines()
     assert tuple(lines[: len(LABELS)]) == LABELS
     found = np.array(lines[len(LABELS) :], "float64")
-    expected = reference(image, height, width, channels, mean, std, invert)
+    expected = reference(image, height, width, channels, mean, std, invert, fit)
     np.testing.assert_allclose(
         found, expected.ravel(), rtol=0, atol=1e-3 / min(std)
     )

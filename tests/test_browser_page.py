@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import http.server
+import io
 import json
 import pathlib
 import re
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from keras import layers
+from PIL import Image
 
 import tflite_export
+from keras_nonconvex.datasets import pictures
 from tflite_export import browser_page
 from tflite_export import metadata
 from tflite_export import runtime
@@ -34,7 +37,7 @@ def run_folder(digits, tmp_path_factory):
     """What the page reads of a run folder; the networks are trained."""
     folder = tmp_path_factory.mktemp("browser") / "run"
     folder.mkdir()
-    recipe = {"model": "lenet5", "precisions": PRECISIONS}
+    recipe = {"model": "lenet5", "precisions": PRECISIONS, "fit": "crop"}
     metrics = {"dataset": "digits", "tflite": {}}
     # Filters in numbers that fill no SIMD lane.
     for name, filters in (("dense", 13), ("small", 5)):
@@ -427,6 +430,32 @@ def test_own_image(visit, shown, tmp_path):
     visit.tab.set_input_files("#drop input", tmp_path / "text.png")
     visit.tab.get_by_text("text.png is not an image").wait_for()
     visit.tab.uncheck("#invert")
+
+
+@pytest.mark.parametrize("fit", pictures.FITS)
+def test_own_images_get_their_size_as_those_of_the_run(visit, tmp_path, fit):
+    tones = np.repeat(np.random.default_rng(0).integers(50, 255, (5, 9)), 8, 0)
+    image = Image.fromarray(np.repeat(tones, 8, 1).astype("uint8"))
+    file = io.BytesIO()
+    image.save(file, "png")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    found = visit.tab.evaluate(
+        """async ([url, fit]) => {
+          const { shrink } = await import("./images.js");
+          const image = new Image();
+          image.src = url;
+          await image.decode();
+          const bitmap = await createImageBitmap(image);
+          const demo = { fit, shape: [28, 24, 1] };
+          return [...shrink(bitmap, demo, false)];
+        }""",
+        [url, fit],
+    )
+    found = np.reshape(found, (28, 24))
+    expected = np.asarray(pictures.resized(image, (28, 24), fit), int)
+    assert ((found == 0) == (expected == 0)).all()
+    # Browsers shrink with filters of their own.
+    assert np.abs(found - expected).mean() < 8
 
 
 def test_what_lies_in_memory_does_not_count(visit):

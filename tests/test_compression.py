@@ -558,6 +558,7 @@ def test_the_app_and_the_page_show_any_network_of_a_front(fronts, tmp_path):
     assert named == ["macs40.float32.tflite", *["macs60.float32.tflite"] * 2]
     macs = fronts.metrics["macs60"]["macs"]
     assert cards[1]["pruned.macs"] == str(macs)
+    assert [card["fit"] for card in cards] == ["stretch", "stretch", "crop"]
     assert cards[2]["precision"] == "float32" and cards[2]["label.9"] == "9"
     with pytest.raises(ValueError, match="networks of this run are macs60, "):
         android_project.write(fronts.folder, tmp_path / "d", network="small")

@@ -46,7 +46,7 @@ def write(run, out, precision=None, network=None, force=False):
     precision = _precision(loaded, precision)
     pair = loaded.pairs[precision]
     models = dict(zip(_NETWORKS, (pair["dense"], pair["small"]), strict=True))
-    card = _card(loaded.recipe["name"], precision, models)
+    card = _card(loaded.recipe["name"], precision, models, loaded.fit)
     for key, stem in zip(_NETWORKS, ("dense", loaded.network), strict=True):
         file = loaded.metrics.get("tflite", {}).get(models[key].name, {})
         known = {
@@ -61,6 +61,9 @@ def write(run, out, precision=None, network=None, force=False):
 
 def write_files(dense, small, out, name=None, force=False):
     """Writes a Gradle project with two LiteRT files in its assets.
+
+    Files do not say how images of other proportions got their size: the app
+    cuts the middle out, unless `fit` in `model.properties` is changed.
 
     Args:
         dense: str or path. A `.tflite` file that `tflite_export.convert` or
@@ -91,7 +94,7 @@ def write_files(dense, small, out, name=None, force=False):
             for path in models.values()
         )
     )
-    return _write(_card(name, precision, models), models, out, force)
+    return _write(_card(name, precision, models, "crop"), models, out, force)
 
 
 def _write(card, models, out, force):
@@ -132,7 +135,7 @@ def _precision(run, asked):
     )
 
 
-def _card(name, precision, models):
+def _card(name, precision, models, fit):
     """What the app must know of the networks, as keys and values."""
     facts = {network: _facts(path) for network, path in models.items()}
     if facts["dense"] != facts["pruned"]:
@@ -148,6 +151,7 @@ def _card(name, precision, models):
         "height": height,
         "width": width,
         "channels": channels,
+        "fit": fit,
     }
     for key in ("mean", "std"):
         values = getattr(said, key)

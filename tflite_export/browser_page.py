@@ -93,6 +93,7 @@ def write(
         "dataset": pathlib.PurePath(data.name).name,
         "classes": classes,
         "shape": list(data.input_shape),
+        "fit": loaded.fit,
         "labels": data.y_test[chosen].tolist(),
         "networks": {
             name: {key: metrics[stem][key] for key in ("params", "macs")}

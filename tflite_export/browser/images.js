@@ -2,6 +2,12 @@
 
 export const NETWORKS = { dense: "dense", small: "pruned" };
 const FIRST = 24; // Tiles that are shown at once.
+// What happens to an image before it has the size of the networks' input.
+const FITS = {
+  stretch: "It is stretched to",
+  crop: "Its middle is cut out and shrunk to",
+  pad: "It is shrunk, with black on both sides, to",
+};
 
 /** An element with a class and children; strings become text. */
 export function element(tag, name, ...children) {
@@ -167,15 +173,14 @@ export function ownImage(demo, predict) {
   const known = demo.classes.slice(0, 20).join(", ");
   const others = demo.classes.length > 20 ? ", …" : "";
   document.querySelector("#own-help").textContent =
-    "Its middle is cut out and shrunk to " +
-    `${width} × ${height} ${channels > 1 ? "" : "grey "}pixels. ` +
+    `${FITS[demo.fit]} ${width} × ${height} ${channels > 1 ? "" : "grey "}pixels. ` +
     `The networks take anything for one of: ${known}${others}.`;
 
   async function classify() {
     if (!file) return;
     try {
       const bitmap = await createImageBitmap(file);
-      const pixels = shrink(bitmap, demo.shape, invert.checked);
+      const pixels = shrink(bitmap, demo, invert.checked);
       draw(canvas, pixels, demo.shape);
       canvas.hidden = false;
       said.replaceChildren(...answers(await predict(pixels), demo.classes));
@@ -204,30 +209,61 @@ export function ownImage(demo, predict) {
   });
 }
 
-/** The middle of a bitmap as bytes of the networks' input. */
-function shrink(bitmap, [height, width, channels], inverted) {
-  const scale = Math.min(bitmap.width / width, bitmap.height / height);
-  const [w, h] = [width * scale, height * scale];
+/** The parts of an image and of the input that are laid over each other. */
+function places(fit, [width, height], [columns, rows]) {
+  const centred = ([w, h], [wide, high]) => [
+    Math.floor((wide - w) / 2),
+    Math.floor((high - h) / 2),
+    w,
+    h,
+  ];
+  const whole = [0, 0, width, height];
+  const input = [0, 0, columns, rows];
+  if (fit === "crop") {
+    const w = Math.min(width, Math.floor((height * columns) / rows)) || 1;
+    const h = Math.min(height, Math.floor((width * rows) / columns)) || 1;
+    return [centred([w, h], [width, height]), input];
+  }
+  if (fit === "pad") {
+    const scale = Math.min(columns / width, rows / height);
+    const sides = [width, height].map((n) => Math.max(1, rint(scale * n)));
+    return [whole, centred(sides, [columns, rows])];
+  }
+  return [whole, input];
+}
+
+/** The nearest whole number, of two the even one, as Python rounds. */
+function rint(value) {
+  const up = Math.round(value);
+  return up - value === 0.5 && up % 2 ? up - 1 : up;
+}
+
+/** A bitmap as bytes of the networks' input. What is added stays black. */
+export function shrink(bitmap, demo, inverted) {
+  const [height, width, channels] = demo.shape;
+  const [from, to] = places(
+    demo.fit,
+    [bitmap.width, bitmap.height],
+    [width, height],
+  );
+  const [left, top, w, h] = to;
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d");
   context.fillStyle = "white"; // Behind what is transparent.
-  context.fillRect(0, 0, width, height);
+  context.fillRect(...to);
   context.imageSmoothingQuality = "high";
-  context.drawImage(
-    bitmap,
-    ...[(bitmap.width - w) / 2, (bitmap.height - h) / 2, w, h],
-    ...[0, 0, width, height],
-  );
-  const { data } = context.getImageData(0, 0, width, height);
+  context.drawImage(bitmap, ...from, ...to);
+  const { data } = context.getImageData(...to);
   const pixels = new Uint8Array(width * height * channels);
-  for (let i = 0; i < width * height; i++) {
+  for (let i = 0; i < w * h; i++) {
     const [r, g, b] = data.subarray(4 * i, 4 * i + 3);
     const values =
       channels > 1 ? [r, g, b] : [Math.round(0.299 * r + 0.587 * g + 0.114 * b)];
+    const at = (top + Math.floor(i / w)) * width + left + (i % w);
     values.forEach((value, c) => {
-      pixels[i * channels + c] = inverted ? 255 - value : value;
+      pixels[at * channels + c] = inverted ? 255 - value : value;
     });
   }
   return pixels;

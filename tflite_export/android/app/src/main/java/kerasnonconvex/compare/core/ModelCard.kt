@@ -16,6 +16,7 @@ data class Network(
  *
  * Both take one image of [height] x [width] x [channels] values
  * `(pixel - mean) / std`, pixels in 0..255, and give one score per label.
+ * Images with other proportions get this size by [fit].
  */
 class ModelCard(
     val name: String,
@@ -23,6 +24,7 @@ class ModelCard(
     val height: Int,
     val width: Int,
     val channels: Int,
+    val fit: Fit,
     val mean: List<Float>,
     val std: List<Float>,
     val labels: List<String>,
@@ -68,6 +70,7 @@ class ModelCard(
                 height = value("height").toInt(),
                 width = value("width").toInt(),
                 channels = value("channels").toInt(),
+                fit = Fit.valueOf(value("fit").uppercase()),
                 mean = numbers("mean"),
                 std = numbers("std"),
                 labels = List(value("labels").toInt()) { value("label.$it") },

@@ -5,6 +5,19 @@ import kotlin.math.ceil
 import kotlin.math.floor
 import kotlin.math.max
 import kotlin.math.min
+import kotlin.math.round
+
+/** How an image with other proportions gets the size of the input. */
+enum class Fit {
+    /** Its proportions change. */
+    STRETCH,
+
+    /** What is too much is cut off on both sides. */
+    CROP,
+
+    /** Black is added on both sides. */
+    PAD,
+}
 
 /** An image as Android hands it out: 0xAARRGGBB, row by row. */
 class Pixels(val width: Int, val height: Int, val argb: IntArray) {
@@ -16,8 +29,8 @@ class Pixels(val width: Int, val height: Int, val argb: IntArray) {
 }
 
 /**
- * Makes a network's input of an image: crop to the input's aspect ratio around
- * the centre, resize, grey if need be, invert if asked, normalise.
+ * Makes a network's input of an image: fit it to the input's size, grey if need
+ * be, invert if asked, normalise. What is added to it stays black.
  *
  * Transparent pixels lie on white. The values are those of
  * `keras.ops.image.resize(..., interpolation="bilinear", antialias=True)`.
@@ -29,14 +42,17 @@ fun preprocess(
     card: ModelCard,
     invert: Boolean = false,
 ): FloatArray {
-    val crop = centreCrop(image.width, image.height, card.width, card.height)
-    val columns = taps(crop.width, card.width)
-    val rows = taps(crop.height, card.height)
-    val input = FloatArray(card.height * card.width * card.channels)
+    val whole = Box(0, 0, image.width, image.height)
+    val input = Box(0, 0, card.width, card.height)
+    val from = if (card.fit == Fit.CROP) whole.centre(input) else whole
+    val to = if (card.fit == Fit.PAD) input.within(whole) else input
+    val columns = taps(from.width, to.width)
+    val rows = taps(from.height, to.height)
+    val values = FloatArray(card.height * card.width * card.channels)
     for (channel in 0 until card.channels) {
-        val narrow = Array(crop.height) { y ->
-            val start = (crop.top + y) * image.width + crop.left
-            FloatArray(card.width) { x ->
+        val narrow = Array(from.height) { y ->
+            val start = (from.top + y) * image.width + from.left
+            FloatArray(to.width) { x ->
                 columns[x].sum {
                     intensity(image.argb[start + it], channel, card.channels)
                 }
@@ -44,14 +60,20 @@ fun preprocess(
         }
         for (y in 0 until card.height) {
             for (x in 0 until card.width) {
-                val resized = rows[y].sum { narrow[it][x] }
-                val pixel = if (invert) 255f - resized else resized
+                val row = rows.getOrNull(y - to.top)
+                val column = x - to.left
+                val pixel =
+                    if (row == null || column !in columns.indices) 0f
+                    else {
+                        val resized = row.sum { narrow[it][column] }
+                        if (invert) 255f - resized else resized
+                    }
                 val at = (y * card.width + x) * card.channels + channel
-                input[at] = (pixel - card.mean[channel]) / card.std[channel]
+                values[at] = (pixel - card.mean[channel]) / card.std[channel]
             }
         }
     }
-    return input
+    return values
 }
 
 /** Where the EXIF orientation of a photo asks for a turn, in degrees. */
@@ -70,27 +92,31 @@ fun sampleSize(width: Int, height: Int, least: Int): Int {
     return size
 }
 
-internal class Crop(
+/** A part of an image. */
+internal data class Box(
     val left: Int,
     val top: Int,
     val width: Int,
     val height: Int,
 )
 
-/** The largest centred part of an image with the aspect ratio of the input. */
-internal fun centreCrop(
-    width: Int,
-    height: Int,
-    inputWidth: Int,
-    inputHeight: Int,
-): Crop {
+/** The largest centred part with the proportions of another box. */
+internal fun Box.centre(other: Box): Box {
     // In Long, as a panorama times an input side may leave the Int range.
-    val fitted = height.toLong() * inputWidth / inputHeight
+    val fitted = height.toLong() * other.width / other.height
     val w = max(1L, min(width.toLong(), fitted)).toInt()
     val h =
         if (fitted <= width) height
-        else max(1L, width.toLong() * inputHeight / inputWidth).toInt()
-    return Crop((width - w) / 2, (height - h) / 2, w, h)
+        else max(1L, width.toLong() * other.height / other.width).toInt()
+    return Box((width - w) / 2, (height - h) / 2, w, h)
+}
+
+/** The largest centred part that an image as a whole can take. */
+internal fun Box.within(image: Box): Box {
+    val sides = listOf(image.width, image.height)
+    val scale = min(width.toDouble() / sides[0], height.toDouble() / sides[1])
+    val (w, h) = sides.map { max(1, round(scale * it).toInt()) }
+    return Box((width - w) / 2, (height - h) / 2, w, h)
 }
 
 /** A weighted mean of neighbours in a row or column. */

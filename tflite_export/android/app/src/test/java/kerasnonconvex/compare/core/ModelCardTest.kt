@@ -12,6 +12,7 @@ val ENTRIES = mapOf(
     "height" to "28",
     "width" to "28",
     "channels" to "1",
+    "fit" to "crop",
     "mean" to "0.0",
     "std" to "255.0",
     "labels" to "3",
@@ -40,6 +41,7 @@ class ModelCardTest {
         assertEquals("digits", card.name)
         assertEquals(listOf(28, 28, 1), listOf(card.height, card.width, card.channels))
         assertEquals(listOf(255f), card.std)
+        assertEquals(Fit.CROP, card.fit)
         assertEquals(listOf("T-shirt/top, = one", "café", " two "), card.labels)
         assertEquals(Network("dense.int8.tflite", 431000, 0.9912, 2300000), card.dense)
         assertNull(card.pruned.accuracy)
@@ -48,7 +50,7 @@ class ModelCardTest {
 
     @Test
     fun saysWhatIsMissing() {
-        for (key in listOf("name", "mean", "label.2", "dense.file", "pruned.bytes")) {
+        for (key in listOf("name", "fit", "label.2", "dense.file", "pruned.bytes")) {
             val error = assertThrows(IllegalArgumentException::class.java) {
                 card(key to null)
             }
@@ -61,6 +63,7 @@ class ModelCardTest {
         val bad = listOf(
             "channels" to "2",
             "height" to "0",
+            "fit" to "fill",
             "std" to "0",
             "mean" to "1, 2, 3",
             "labels" to "0",

@@ -63,7 +63,8 @@ class PreprocessingTest {
     @Test
     fun cropsAroundTheCentre() {
         fun sides(width: Int, height: Int, inputWidth: Int, inputHeight: Int) =
-            centreCrop(width, height, inputWidth, inputHeight)
+            Box(0, 0, width, height)
+                .centre(Box(0, 0, inputWidth, inputHeight))
                 .let { listOf(it.left, it.top, it.width, it.height) }
         assertEquals(listOf(50, 0, 100, 100), sides(200, 100, 28, 28))
         assertEquals(listOf(0, 50, 100, 100), sides(100, 200, 28, 28))
@@ -73,6 +74,28 @@ class PreprocessingTest {
             listOf(0, 34_900, 200_000, 200_000),
             sides(200_000, 269_800, 20_000, 20_000),
         )
+    }
+
+    @Test
+    fun padsWithBlackOnBothSides() {
+        fun sides(width: Int, height: Int, inputWidth: Int, inputHeight: Int) =
+            Box(0, 0, inputWidth, inputHeight).within(Box(0, 0, width, height))
+        assertEquals(Box(0, 7, 28, 14), sides(200, 100, 28, 28))
+        assertEquals(Box(13, 0, 1, 28), sides(1, 1000, 28, 28))
+        // Half of a pixel goes to the even side, as Python rounds.
+        assertEquals(Box(1, 0, 2, 5), sides(5, 10, 5, 5))
+        val image = Pixels(4, 1, IntArray(4) { grey(255) })
+        val padded = square(3, "std" to "255", "fit" to "pad")
+        val row = floatArrayOf(0f, 0f, 0f, 1f, 1f, 1f, 0f, 0f, 0f)
+        assertArrayEquals(row, preprocess(image, padded), 1e-6f)
+        assertArrayEquals(FloatArray(9), preprocess(image, padded, true), 1e-6f)
+    }
+
+    @Test
+    fun stretchesTheWhole() {
+        val image = Pixels(4, 2, IntArray(8) { grey(if (it % 4 < 2) 0 else 70) })
+        val input = preprocess(image, square(2, "std" to "1", "fit" to "stretch"))
+        assertArrayEquals(floatArrayOf(10f, 60f, 10f, 60f), input, 1e-3f)
     }
 
     @Test
