@@ -104,8 +104,8 @@ class Recipe:
         plan: A dict of further arguments of `pruning.plan`, all but `data`,
             such as `{"exclude": ["head*"]}`. Defaults to `None`.
         repair: A boolean: whether what is left is refitted to the dense
-            network, as `repair` does it, before it is trained. Defaults to
-            `None`: with a budget.
+            network, or after sparse training to the sparse one, as `repair`
+            does it, before it is trained. Defaults to `None`: with a budget.
         fine_tune_epochs: An integer >= 0: the epochs in which each small
             network is trained without a penalty. Defaults to `5`.
         total_epochs: An integer >= 1: the epochs of all trainings together,
