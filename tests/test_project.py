@@ -118,6 +118,7 @@ COMPRESSION = [
         "keys",
         "measure",
         "points",
+        "reaching",
         "reading",
         "records",
     },

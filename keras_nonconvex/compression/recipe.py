@@ -63,9 +63,10 @@ class Recipe:
             Defaults to `None`: there is no sparse training, and what goes is
             chosen in the dense network.
         sparse: A string: the name of a regularizer for all kernels in place
-            of `regularizers`. Its strength is found: training starts from a
-            small part of `strength_max`, and adapts it to `target`. Defaults
-            to `None`.
+            of `regularizers`. Its strength is a small part of `strength_max`;
+            the filters that it makes smallest become zero up to `target` in
+            the first half of the training, and the others recover in the
+            second. Defaults to `None`.
         target: A number in (0, 1): the fraction of the filters that the
             sparse training makes zero; all strengths are adapted together
             after each epoch. Defaults to `None`: with `regularizers`
@@ -87,9 +88,9 @@ class Recipe:
         epochs: An integer >= 1: the epochs of the dense training, and again
             of the sparse training. Defaults to `10`.
         patience: An integer >= 1: a training ends after so many epochs
-            without a better validation loss, and its best weights count.
-            Defaults to `None`: all epochs are trained, and the last weights
-            count.
+            without a better validation loss, and its best weights count; not
+            that of `sparse`, which keeps its best epoch itself. Defaults to
+            `None`: all epochs are trained, and the last weights count.
         criterion: A string: what chooses the channels to remove, one of the
             criteria of `pruning.plan`. Defaults to `None`: exact zeros
             without a budget, `"output_change"` with one.
@@ -103,8 +104,8 @@ class Recipe:
         plan: A dict of further arguments of `pruning.plan`, all but `data`,
             such as `{"exclude": ["head*"]}`. Defaults to `None`.
         repair: A boolean: whether what is left is refitted to the dense
-            network, as `repair` does it, before it is trained. Defaults to
-            `None`: with a budget.
+            network, or after sparse training to the sparse one, as `repair`
+            does it, before it is trained. Defaults to `None`: with a budget.
         fine_tune_epochs: An integer >= 0: the epochs in which each small
             network is trained without a penalty. Defaults to `5`.
         total_epochs: An integer >= 1: the epochs of all trainings together,

@@ -8,9 +8,10 @@ import keras
 from keras_nonconvex import terminal
 from keras_nonconvex.training.attachment import attach
 from keras_nonconvex.training.backup import Backup
+from keras_nonconvex.training.recovery import soon_forgotten
 
 
-def fit(job, step, model, epochs, callbacks=(), solver=None):
+def fit(job, step, model, epochs, callbacks=(), solver=None, patience=None):
     """Trains a model in place, from the last backup if there is one.
 
     Args:
@@ -20,6 +21,7 @@ def fit(job, step, model, epochs, callbacks=(), solver=None):
         epochs: An integer: how many epochs the whole step has.
         callbacks: Keras callbacks that come before the recording.
         solver: A solver for a `ProximalModel`, or None.
+        patience: As the recipe key. Defaults to `None`.
     """
     recipe = job.recipe
     steps = job.steps * epochs
@@ -33,15 +35,16 @@ def fit(job, step, model, epochs, callbacks=(), solver=None):
             **more,
         )
         announce(job, step, replica, epochs)
-        replica.fit(
-            job.training_data(step),
-            validation_data=job.validation_data(),
-            epochs=epochs,
-            # The data shuffles itself.
-            shuffle=False,
-            verbose=0,
-            callbacks=[*callbacks, *recording(job, step)],
-        )
+        with soon_forgotten(replica, job.steps):
+            replica.fit(
+                job.training_data(step),
+                validation_data=job.validation_data(),
+                epochs=epochs,
+                # The data shuffles itself.
+                shuffle=False,
+                verbose=0,
+                callbacks=[*callbacks, *recording(job, step, patience)],
+            )
 
 
 def announce(job, step, model, epochs):
@@ -52,12 +55,13 @@ def announce(job, step, model, epochs):
     )
 
 
-def recording(job, step):
+def recording(job, step, patience=None):
     """The callbacks with which every training of a run is resumed and seen.
 
     Args:
         job: The `Job`.
         step: The name of the step.
+        patience: As the recipe key. Defaults to `None`.
 
     Returns:
         A list of Keras callbacks.
@@ -78,7 +82,7 @@ def recording(job, step):
         keras.callbacks.LambdaCallback(on_epoch_end=record),
         terminal.Epochs(job.console, step, job.task.measure.name),
         *job.callbacks,
-        Backup(job.records.backup(step), job.recipe.patience),
+        Backup(job.records.backup(step), patience),
     ]
 
 

@@ -175,7 +175,7 @@ def fine_tune(
         own.append(callbacks.Freeze(model))
     given = fit_options.pop("callbacks", None)
     given = [] if given is None else keras.tree.flatten(given)
-    with _soon_forgotten(model, steps or math.inf):
+    with soon_forgotten(model, steps or math.inf):
         return trained.fit(
             x, y, epochs=epochs, callbacks=[*given, *own], **fit_options
         )
@@ -256,7 +256,7 @@ def _norms(model):
 
 
 @contextlib.contextmanager
-def _soon_forgotten(model, steps):
+def soon_forgotten(model, steps):
     """Batch statistics of before have no weight after an epoch.
 
     Where an epoch has so few steps that moving averages would still be those

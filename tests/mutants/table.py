@@ -1040,6 +1040,20 @@ MUTANTS = [
         "test_times_are_taken_again_before_a_budget_is_refused",
     ),
     Mutant(
+        "keras_nonconvex/compression/reaching.py",
+        "float(part < 1.0)",
+        "1.0",
+        "tests/test_reaching.py::"
+        "test_so_many_filters_are_zero_however_long_an_epoch_is[1-6]",
+    ),
+    Mutant(
+        "keras_nonconvex/compression/reaching.py",
+        "    spared = set(_giving(model.outputs))",
+        "    spared = set()",
+        "tests/test_reaching.py::"
+        "test_so_many_filters_are_zero_however_long_an_epoch_is[1-6]",
+    ),
+    Mutant(
         "keras_nonconvex/compression/task.py",
         'loss.reduction = "none"',
         'loss.reduction = "sum"',

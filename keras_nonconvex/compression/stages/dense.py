@@ -18,7 +18,13 @@ def steps(job):
 def _dense(job):
     model = job.new_model()
     if job.recipe.trains:
-        training.fit(job, "dense", model, job.recipe.epochs)
+        training.fit(
+            job,
+            "dense",
+            model,
+            job.recipe.epochs,
+            patience=job.recipe.patience,
+        )
     job.save(model, "dense")
     measured = job.measure(model)
     if not job.recipe.trains:
@@ -48,5 +54,5 @@ def _say_if_by_chance(job, measured):
 def _longer(job):
     model = job.new_model()
     epochs = job.recipe.epochs + job.recipe.fine_tune_epochs
-    training.fit(job, "dense_long", model, epochs)
+    training.fit(job, "dense_long", model, epochs, patience=job.recipe.patience)
     return job.measure(model)

@@ -62,6 +62,6 @@ def _train(job, point, model):
             validation_data=job.validation_data(),
             shuffle=False,
             verbose=0,
-            callbacks=training.recording(job, step),
+            callbacks=training.recording(job, step, recipe.patience),
             **(recipe.fine_tune or {}),
         )

@@ -6,18 +6,27 @@ import math
 from keras_nonconvex import callbacks
 from keras_nonconvex import counts
 from keras_nonconvex import terminal
+from keras_nonconvex.compression import reaching
 from keras_nonconvex.compression import training
 from keras_nonconvex.compression.stages import shrinking
 from keras_nonconvex.compression.steps import Step
 from keras_nonconvex.pruning import budgets
+from keras_nonconvex.solvers import ProximalGradient
 from keras_nonconvex.training import strength
 from keras_nonconvex.training.attachment import attach
 
-# A strength that is to be found starts at this part of `strength_max`. It is
-# looked at so often in an epoch, and grows at most so fast that half of the
-# training reaches `strength_max`.
+# A strength that is found is this part of `strength_max`: it makes filters
+# small that matter little, and leaves the others.
+_PART = 1e-2
+
+# Where a solver does not set weights to zero while it works, the strength
+# starts at this part. It is looked at so often in an epoch, and grows at most
+# so fast that half of the training reaches `strength_max`.
 _FIRST = 1e-4
 _LOOKS = 10
+
+# So much worse than the dense network, in points or percent, is worth a word.
+_MUCH = 20.0
 
 
 def steps(job):
@@ -31,12 +40,16 @@ def steps(job):
 def _sparse(job):
     recipe = job.recipe
     rules, target = recipe.rules(), recipe.target
+    reaches = recipe.sparse and _reaches(job, rules)
     if recipe.sparse:
-        rules = _found(job, rules)
+        rules = _found(job, rules, _PART if reaches else _FIRST)
         target = target or _asked(recipe.points)
     model = attach(job.new_model(), rules)
-    more = [callbacks.SparsityMonitor()]
-    if target is not None:
+    more, reach = [callbacks.SparsityMonitor()], None
+    if reaches:
+        reach = _reach(job, model, target)
+        more.append(reach)
+    elif target is not None:
         looks = min(_LOOKS, job.steps)
         more.append(
             callbacks.TargetSparsity(
@@ -46,12 +59,23 @@ def _sparse(job):
             )
         )
     training.fit(
-        job, "sparse", model, recipe.epochs, more, recipe.make_solver()
+        job,
+        "sparse",
+        model,
+        recipe.epochs,
+        more,
+        recipe.make_solver(),
+        # An epoch before the filters are zero is not the best.
+        patience=None if reach else recipe.patience,
     )
+    if reach:
+        reach.restore(model)
     job.save(model, "sparse")
     summary = counts.summary(model)
+    measured = job.measure(model)
+    _say_if_bad(job, measured, summary.zero_filters / summary.filters, target)
     return {
-        **job.measure(model),
+        **measured,
         "zero_weights": summary.zero_weights,
         "zero_filters": summary.zero_filters,
         "weights": summary.weights,
@@ -59,20 +83,62 @@ def _sparse(job):
     }
 
 
-def _found(job, rules):
+def _reaches(job, rules):
+    """Whether filters can be set to zero while the solver works."""
+    solver = job.recipe.make_solver() or ProximalGradient()
+    model = attach(job.new_model(), rules)
+    return solver.sets_weights and bool(reaching.kernels(model, solver))
+
+
+def _reach(job, model, target):
+    measure = job.task.measure
+    return reaching.Reach(
+        math.ceil(target * counts.summary(model).filters),
+        job.steps,
+        job.records.backup("sparse") / "best.weights",
+        lambda logs: measure.gain(logs[f"val_{measure.name}"]),
+        job.records.rows("sparse"),
+    )
+
+
+def _found(job, rules, part):
     """The rules with a strength at which the training can start."""
     model = attach(job.new_model(), rules)
     model.compile(job.recipe.make_optimizer(1), job.task.loss())
     x, y = job.data.train.arrays(shrinking.SAMPLES, job.recipe.seed)
     top = strength.strength_max(model, x, y)
     (pattern, regularizer), *_ = rules.items()
-    scale = _FIRST * top / regularizer.strength
+    scale = part * top / regularizer.strength
     terminal.say(
         job.console,
-        f"sparse: all is zero from a strength of about {top:.2g} on; starts "
-        f"at {_FIRST * top:.2g}",
+        f"sparse: all is zero from a strength of about {top:.2g} on; training "
+        f"starts at {part * top:.2g}",
     )
     return {pattern: regularizer.scaled(scale)}
+
+
+def _say_if_bad(job, measured, zero, target):
+    """Warns of a target that was missed, and of a network that knows less."""
+    more = "train for more epochs, ask for less, or leave the sparse training"
+    if target is not None and zero < target - 0.05:
+        terminal.say(
+            job.console,
+            f"sparse: {zero:.0%} of the filters are zero, and {target:.0%} "
+            f"were wanted: {more} out.",
+            "yellow",
+        )
+    if not job.records.done("dense"):
+        return
+    measure, dense = job.task.measure, job.records.measured("dense")
+    key = f"validation_{measure.name}"
+    if measure.behind(measured[key], dense[key]) > _MUCH:
+        terminal.say(
+            job.console,
+            f"sparse: on validation images the {measure.words} is "
+            f"{measure.text(measured[key])}, and that of the dense network "
+            f"{measure.text(dense[key])}: {more} out.",
+            "yellow",
+        )
 
 
 def _asked(points):
