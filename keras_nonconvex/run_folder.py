@@ -111,6 +111,7 @@ class Run:
     """A finished run.
 
     Attributes:
+        folder: A `pathlib.Path`: the folder.
         recipe: A dict, what recipe.json holds.
         metrics: A dict, what metrics.json holds.
         network: The name of the small network that stands for the run.
@@ -118,6 +119,7 @@ class Run:
             that it and the dense network have.
     """
 
+    folder: pathlib.Path
     recipe: dict
     metrics: dict
     network: str
@@ -172,7 +174,7 @@ def load(folder, network=None):
         }
         if all(path.is_file() for path in pair.values()):
             pairs[precision] = pair
-    return Run(recipe, metrics, network, pairs)
+    return Run(paths.folder, recipe, metrics, network, pairs)
 
 
 def _read_json(path):

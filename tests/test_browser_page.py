@@ -171,7 +171,7 @@ def test_files_that_cannot_be_shown(run_folder, litert, digits, tmp_path):
     path = copy / "dense.float32.tflite"
     for model, message in (
         (network(2, digits), "no labels and normalisation"),
-        (keras.Model(inputs, outputs), r"float32 input \(1, 28, 28, 1\)"),
+        (keras.Model(inputs, outputs), "the shape that the model takes, "),
     ):
         plain = tflite_export.convert(model, tmp_path / "model.tflite")
         path.write_bytes(pathlib.Path(plain.path).read_bytes())

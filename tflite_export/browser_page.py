@@ -79,9 +79,11 @@ def write(
     metrics, pairs = loaded.metrics, _pairs(loaded, precisions)
     first = next(iter(pairs.values()))["dense"]
     (source,) = runtime.interpreter(first).get_input_details()
-    data = datasets.load(metrics["dataset"], shape=tuple(source["shape"][1:]))
-    classes, entries = _describe(pairs, metrics, data.input_shape)
-    chosen = balanced(data.y_test, images)
+    shape = tuple(map(int, source["shape"][1:]))
+    data = _data(loaded, shape)
+    classes, entries = _describe(pairs, metrics, shape)
+    x, y = data.test.arrays()
+    chosen = balanced(y, images)
     modules = pathlib.Path(litert) if litert else _from_npm()
     package = _litert_file(modules, "core/package.json").read_text()
     description = {
@@ -92,9 +94,9 @@ def write(
         # Where a folder is concerns nobody who sees the page.
         "dataset": pathlib.PurePath(data.name).name,
         "classes": classes,
-        "shape": list(data.input_shape),
+        "shape": list(shape),
         "fit": loaded.fit,
-        "labels": data.y_test[chosen].tolist(),
+        "labels": y[chosen].tolist(),
         "networks": {
             name: {key: metrics[stem][key] for key in ("params", "macs")}
             for name, stem in (("dense", "dense"), ("small", loaded.network))
@@ -109,7 +111,7 @@ def write(
             _copy(_litert_file(modules, source), folder / "litert" / name)
         for path in (path for pair in pairs.values() for path in pair.values()):
             _copy(path, folder / "models" / path.name)
-        (folder / "images.bin").write_bytes(pixels(data.x_test[chosen]))
+        (folder / "images.bin").write_bytes(pixels(x[chosen]))
         (folder / "demo.json").write_text(json.dumps(description, indent=1))
     return out / "index.html"
 
@@ -139,6 +141,19 @@ def _pairs(run, precisions):
             f"Received: precisions={precisions!r}"
         )
     return {name: run.pairs[name] for name in wanted}
+
+
+def _data(run, shape):
+    """The data of a run, in its own splits."""
+    lists = run_folder.Paths(run.folder).splits
+    keys = sorted({"antialias", "seed"} & run.recipe.keys())
+    return datasets.splits(
+        run.metrics["dataset"],
+        shape=shape,
+        fit=run.fit,
+        lists=lists if lists.exists() else None,
+        **{key: run.recipe[key] for key in keys},
+    )
 
 
 def _describe(pairs, metrics, shape):
