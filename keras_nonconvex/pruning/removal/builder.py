@@ -39,7 +39,9 @@ def masked_values(trace, zeroed):
             whole.add(key)
             continue
         if key not in values:
-            values[key] = np.array(ops.convert_to_numpy(variable))
+            array = ops.convert_to_numpy(variable)
+            own = array.flags.owndata and array.flags.writeable
+            values[key] = array if own else array.copy()
         use.clear(values[key], dropped)
     return values
 
