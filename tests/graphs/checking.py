@@ -93,7 +93,7 @@ def assert_same(what, first, second, tolerance=TOLERANCE):
 
 def operations(model):
     """All layers and operations, those of nested models too."""
-    for operation in unfolding.functional(model).operations:
+    for operation in graph.functional(model).operations:
         yield operation
         if graph.is_graph(operation):
             yield from operations(operation)
@@ -143,14 +143,14 @@ class Check:
         # `run` tells all layers to infer, which some are told not to do.
         self.untold = False
         calls = graph.calls(model)
+        unfolded = unfolding.functional(model)
+        self.known = {op.name for op in operations(unfolded)}
         # Keras 3.15 hands on what augmentation is told by default, too.
         augments = any(_trains_by_default(call.operation) for call in calls)
         if graph.in_training(calls) and not augments:
-            unfolded = _untold(unfolding.functional(model), self.x)
+            first, second = (_untold(m, self.x) for m in (model, unfolded))
             # Not so with noise.
-            self.untold = (
-                difference(_untold(model, self.x), unfolded) < TOLERANCE
-            )
+            self.untold = difference(first, second) < TOLERANCE
         self.outputs = self.outputs_of(model)
         for y in self.outputs:
             assert np.isfinite(y).all(), "the graph itself is not finite"
@@ -213,9 +213,7 @@ class Check:
             assert count == plan.after["params"], (
                 f"{what}: {count} parameters, plan {plan.after['params']}"
             )
-        known = {
-            op.name for op in operations(unfolding.unfold(self.model).model)
-        }
+        known = self.known
         more = [
             op.name
             for op in operations(small)
