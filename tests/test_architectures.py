@@ -9,6 +9,7 @@ import pytest
 from helpers import images
 from helpers import run
 from helpers import without_the_package
+from keras import layers
 
 import keras_nonconvex as knc
 from keras_nonconvex import pruning
@@ -112,6 +113,24 @@ def test_preactivation_networks_select_channels(name):
         if hasattr(layer, "gamma")
     )
     assert kept == len(gammas) - gone
+
+
+@pytest.mark.parametrize("alone_first", [False, True])
+def test_shared_normalization_selects_in_each_place_or_in_none(alone_first):
+    x = inputs = keras.Input((6, 6, 3))
+    norm = layers.BatchNormalization()
+    # The second convolution reads the first, too.
+    found = [x := layers.Conv2D(8, 3, padding="same")(x) for _ in range(2)]
+    branches = [norm(x) for x in (found[::-1] if alone_first else found)]
+    branches = [layers.Conv2D(4, 1)(layers.ReLU()(y)) for y in branches]
+    model = randomize(keras.Model(inputs, layers.Concatenate()(branches)))
+    plan = knc.pruning.plan(
+        model, "bn_scale", {"channels": 0.5}, 1, select=True
+    )
+    assert plan.after["channels"] < plan.before["channels"]
+    x = images(model, 2)
+    small, masked = run(plan.apply(model), x), run(plan.mask(model), x)
+    np.testing.assert_allclose(small, masked, rtol=1e-5, atol=1e-6)
 
 
 def test_result_needs_no_package_of_ours(tmp_path):

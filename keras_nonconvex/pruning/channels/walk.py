@@ -297,13 +297,16 @@ class Walk(CallAtHand):
 
         Returns:
             `x`, or with `select` a `Tensor` with ids of its own on the axis,
-            where others read the same channels.
+            where others read the same channels. A layer that chose none where
+            it was called first does not begin to.
         """
         ids = x.axes[axis]
         (tensor,) = self.call.inputs[:1]
         made_here = self._makers.get(id(tensor)) in self.made
         alone = self._readers[id(tensor)] == 1
         if not self.select or ids is None or (made_here and alone):
+            return x
+        if self._again and self.names[id(self.call.operation)] not in self.made:
             return x
         self.freeze(ids, "its readers select from it")
         chosen = self.make(len(ids))
