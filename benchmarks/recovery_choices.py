@@ -1,7 +1,8 @@
-"""What `fine_tune` does by default, chosen on training images set aside.
+"""How to plan and to fine-tune, chosen on training images set aside.
 
-A pruned and repaired ResNet-20 of `prune_resnet.py` is trained for one short
-epoch by each choice, and for two long ones by a few. It is judged on training
+A ResNet-20 of `prune_resnet.py` is pruned and repaired by plans of several
+kinds. The first of them is trained for one short epoch by each choice of what
+`fine_tune` does, and for two long ones by a few. All are judged on training
 images that neither the repair nor this training looks at. The dense model
 knows them from its own training, so they are shown as they are and rotated at
 random; how far the answers are from those of the dense model on the rotated
@@ -11,6 +12,7 @@ that is there is not done again.
 
 import argparse
 import datetime
+import functools
 import json
 import pathlib
 
@@ -25,6 +27,7 @@ from scipy.special import log_softmax
 
 import keras_nonconvex as knc
 from keras_nonconvex import files
+from keras_nonconvex.pruning import criteria
 
 SET_ASIDE = 2500
 # In parts of a whole turn.
@@ -55,11 +58,38 @@ LONG = (
     {"T": 4.0},
     {"T": 6.0},
     {"T": 10.0},
+    {"T": 20.0},
     {"batch": 64},
     {"optimizer": "adam", "rate": 1e-3},
 )
+# What is planned by: the criterion and how many images it looks at; and in
+# which steps, as parts of the MACs. The first one is fine-tuned.
+PLANS = (
+    ("taylor", 1024, (0.5,)),
+    ("output_change", 1024, (0.5,)),
+    ("output_change", 4000, (0.5,)),
+    ("output_change", 1024, (0.7, 0.5)),
+    ("output_change", 1024, (0.8, 0.65, 0.5)),
+    ("taylor", 1024, (0.8, 0.65, 0.5)),
+    ("taylor", 1024, (0.333,)),
+    ("output_change", 1024, (0.333,)),
+    ("output_change", 1024, (0.5, 0.333)),
+    ("taylor", 1024, (0.65, 0.46, 0.333)),
+    ("taylor", 4000, (0.65, 0.46, 0.333)),
+    ("output_change", 1024, (0.65, 0.46, 0.333)),
+    ("output_change", 4000, (0.65, 0.46, 0.333)),
+    ("taylor", 1024, (0.8, 0.65, 0.55, 0.45, 0.38, 0.333)),
+    ("output_change", 1024, (0.8, 0.65, 0.55, 0.45, 0.38, 0.333)),
+)
 # (images, epochs): the choices.
 CHOICES = {(10_240, 1): SHORT, (47_360, 2): LONG}
+
+
+def planned(dense, name, samples, steps, x, y):
+    """A repaired small model."""
+    data = (x, y) if name == "taylor" else x
+    criterion = criteria.REGISTRY[name](data, samples, batch_size=16)
+    return recovery.repaired(dense, steps, criterion, x)[0]
 
 
 def optimizer(name, rate, steps):
@@ -108,29 +138,50 @@ def trained(small, dense, x, y, epochs, choice):
     return copy
 
 
+def named(name, samples, steps):
+    """A plan as its row calls it."""
+    parts = ", ".join(f"{100 * step:g}%" for step in steps)
+    return f"{name} of {samples:,}: {parts}"
+
+
+def line(row):
+    *accuracies, divergence = row["judged"]
+    cells = [f"{100 * value:.2f}" for value in accuracies]
+    length = ["{:,}, {}".format(*row["length"])] if row["length"] else []
+    cells = [*length, row["name"], *cells, f"{divergence:.4f}"]
+    return f"| {' | '.join(cells)} |"
+
+
 def markdown(model, rows):
     lines = [
-        "# Fine-tuning a repaired ResNet-20, by choice",
+        "# Planning and fine-tuning ResNet-20, by choice",
         "",
         f"    python benchmarks/recovery_choices.py --model {model}.keras",
         "",
-        f"- 50% of the MACs, repaired. Usual: {json.dumps(USUAL)}, a cosine "
-        f"to zero, batch {BATCH}. One run each.",
-        f"- Accuracy in percent of {SET_ASIDE:,} other training images, which "
-        "the dense model was trained on, as they are and rotated by up to "
-        f"{360 * ROTATION:.0f} degrees; Kullback-Leibler divergence of the "
-        "dense model's answers from these, on the rotated ones.",
+        f"- Accuracy in percent of {SET_ASIDE:,} training images set aside, "
+        "which the dense model was trained on, as they are and rotated by up "
+        f"to {360 * ROTATION:.0f} degrees; Kullback-Leibler divergence of the "
+        "dense model's answers from these, on the rotated ones. One run each.",
         f"- {prune_resnet.versions()}; {datetime.date.today().isoformat()}",
+        "",
+        "## Planned and repaired, not trained",
+        "",
+        "Criterion of how many images: parts of the MACs. After each step a "
+        f"repair with {recovery.LOOKED_AT:,} images.",
+        "",
+        "| plan | as they are | rotated | divergence |",
+        "|---|---:|---:|---:|",
+        *(line(row) for row in rows if not row["length"]),
+        "",
+        "## Fine-tuned",
+        "",
+        f"From {named(*PLANS[0])}. Usual: {json.dumps(USUAL)}, a cosine to "
+        f"zero, batch {BATCH}.",
         "",
         "| images, epochs | change | as they are | rotated | divergence |",
         "|---|---|---:|---:|---:|",
+        *(line(row) for row in rows if row["length"]),
     ]
-    for row in rows:
-        *accuracies, divergence = row["judged"]
-        shown = [f"{100 * value:.2f}" for value in accuracies]
-        shown.append(f"{divergence:.4f}")
-        length = "{:,}, {}".format(*row["length"]) if row["length"] else ""
-        lines.append(f"| {length} | {row['name']} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -156,21 +207,28 @@ def main():
     dense = prune_resnet.compiled(files.load_model(options.model))
     dense.compile(loss=dense.loss, metrics=["accuracy"], jit_compile=False)
     seen = order[: recovery.LOOKED_AT]
-    small, _ = recovery.repaired(dense, (0.5,), x[seen], y[seen])
-    todo = [([], "the dense model", None), ([], "repaired only", None)]
+
+    @functools.cache
+    def repaired(plan):
+        return planned(dense, *plan, x[seen], y[seen])
+
+    def fine_tuned(images, epochs, choice):
+        shown = order[:images]
+        small = repaired(PLANS[0])
+        return trained(small, dense, x[shown], y[shown], epochs, choice)
+
+    todo = [([], "the dense model", lambda: dense)]
+    for plan in PLANS:
+        todo.append(([], named(*plan), functools.partial(repaired, plan)))
     for length, choices in CHOICES.items():
         for choice in choices:
             name = json.dumps(choice) if choice else "none"
-            todo.append(([*length], name, choice))
-    for length, name, choice in todo:
+            make = functools.partial(fine_tuned, *length, choice)
+            todo.append(([*length], name, make))
+    for length, name, make in todo:
         if [length, name] in [[row["length"], row["name"]] for row in rows]:
             continue
-        if length:
-            images, epochs = length
-            first = order[:images]
-            model = trained(small, dense, x[first], y[first], epochs, choice)
-        else:
-            model = dense if name == "the dense model" else small
+        model = make()
         found = judged(model, dense, x[aside], y[aside])
         rows.append({"length": length, "name": name, "judged": found})
         print(rows[-1], flush=True)

@@ -70,7 +70,7 @@ def fine_tune(
     metrics=None,
     teacher=None,
     teacher_weight=0.9,
-    temperature=6.0,
+    temperature=10.0,
     keep_zeros=False,
     learning_rate=None,
     **fit_options,
@@ -112,7 +112,7 @@ def fine_tune(
         teacher_weight: A number in [0, 1], the teacher's part of the loss.
             Defaults to `0.9`.
         temperature: A number > 0 by which logits are divided before their
-            softmax. Defaults to `6.0`.
+            softmax. Defaults to `10.0`.
         keep_zeros: True or False, whether weights that are zero stay zero.
             Defaults to `False`.
         learning_rate: A number > 0, the rate that the cosine starts from;
@@ -196,7 +196,7 @@ def _told(found, x, y):
 
 
 def check(
-    optimizer=None, learning_rate=None, teacher_weight=0.9, temperature=6.0
+    optimizer=None, learning_rate=None, teacher_weight=0.9, temperature=10.0
 ):
     """Refuses arguments of `fine_tune` that cannot work for any model.
 
