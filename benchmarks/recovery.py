@@ -43,6 +43,7 @@ ROWS = {
 COLUMNS = (
     "row",
     "steps, MACs",
+    "images scored",
     "params left",
     "MACs left",
     "accuracy dense",
@@ -83,6 +84,7 @@ def measured(name, dense, accuracy, epochs, seed, console):
         "row": name,
         "seed": seed,
         "steps": fractions,
+        "scored": LOOKED_AT,
         "params": plan.after["params"] / plan.before["params"],
         "macs": plan.after["macs"] / plan.before["macs"],
         "dense": accuracy,
@@ -124,9 +126,9 @@ def markdown(found):
         f"    python benchmarks/recovery.py --models {models} "
         f"--epochs {found['epochs']} --seed {found['seed']}",
         "",
-        f"- Plans by Taylor scores of {LOOKED_AT:,} training images (batches "
-        "of 16), summed over a class, per MAC; `round_to=1`. Each step is "
-        "repaired with the same images.",
+        "- Plans by Taylor scores (batches of 16 training images), summed over "
+        "a class, per MAC; `round_to=1`. Each step is repaired with "
+        f"{LOOKED_AT:,} training images.",
         f"- Fine-tuning: {found['epochs']} epochs of 50,000 training images, "
         f"batch {BATCH}, random flips and shifts by up to "
         f"{SHIFT} pixels, the dense model as the teacher; all "
@@ -148,6 +150,7 @@ def markdown(found):
         cells = (
             row["row"],
             ", ".join(f"{fraction:.1%}" for fraction in row["steps"]),
+            f"{row['scored']:,}",
             f"{row['params']:.1%}",
             f"{row['macs']:.1%}",
             *(
