@@ -230,6 +230,26 @@ def test_a_constant_goes_into_the_bias_of_the_layer_inside(kind, use_bias):
     assert difference(run(model, x), run(plan.apply(model), x)) <= 1e-5
 
 
+@pytest.mark.parametrize("followed_first", [False, True])
+def test_what_is_not_followed_in_one_call_stays_whole_in_all(followed_first):
+    shared = layers.Conv1D(8, 1, groups=4)
+    inputs = keras.Input((8, 4))
+    positions = layers.Permute((2, 1))(inputs)
+    found = [layers.Conv1D(8, 1, name="a")(positions), positions]
+    # A layer is called in the order of its depth in the graph.
+    if followed_first:
+        found[1] = layers.Permute((2, 1))(inputs)
+        for _ in range(3):
+            found[1] = layers.Permute((1, 2))(found[1])
+    branches = [layers.ReLU()(shared(x)) for x in found]
+    branches = [layers.Conv1D(3, 1)(x) for x in branches]
+    model = keras.Model(inputs, layers.Concatenate()(branches))
+    plan = pruned(models.randomize(model, 0))
+    for name in "a", shared.name:
+        count, reason = lost(plan, name)
+        assert not count and "must stay, in groups" in reason
+
+
 def test_spectral_normalization_is_cut_as_the_layer_inside_is():
     inputs = keras.Input((8, 8, 3))
     x = layers.SpectralNormalization(layers.Conv2D(8, 3), name="a")(inputs)

@@ -75,6 +75,7 @@ class Pass:
             for tensor, output in zip(call.outputs, outputs, strict=True):
                 self.tensors[id(tensor)] = output
         self._tie_nested_inputs()
+        self._freeze_other_calls()
         self.walk.freeze_held()
         for tensor in self.outputs:
             self._freeze_all([self.tensors[id(tensor)]], "model output")
@@ -212,6 +213,18 @@ class Pass:
         self._tie_tensors(
             [*first[0], *first[1]], [*inputs, *outputs], operation
         )
+
+    def _freeze_other_calls(self):
+        """Weights that are not followed in one call stay whole in all."""
+        for call in self.calls:
+            operation = call.operation
+            reason = self.not_followed.get(id(operation))
+            if reason is None or not getattr(operation, "weights", ()):
+                continue
+            tensors = [*call.inputs, *call.outputs]
+            self._freeze_all([self.tensors[id(t)] for t in tensors], reason)
+            for ids in self.walk.made.get(self.walk.names[id(operation)], ()):
+                self.walk.freeze(ids, reason)
 
     def _tie_nested_inputs(self):
         """A nested model has inputs of one size, however often it is called."""

@@ -69,7 +69,6 @@ class Walk(CallAtHand):
         self.zeros_needed = []
         self._known = {}
         self._declared = set()
-        self._seen = set()
         self._makers = {}
         self._readers = collections.Counter(
             id(t)
@@ -91,16 +90,15 @@ class Walk(CallAtHand):
         key = id(call.operation)
         name = self.names.setdefault(key, graph.name(call))
         self._makers.update((id(t), name) for t in call.outputs)
-        self._again = key in self._seen
-        self._seen.add(key)
         self._makes = 0
         return name
 
     def make(self, count):
         """Ids of channels that the layer at hand makes.
 
-        Where a shared layer is called again it makes the same ones: a rule
-        has to call `make` in the same order each time.
+        Where a shared layer is called again it makes the same ones, and
+        others after these: a rule has to call `make` in the same order each
+        time, but it may do so more often in one call than in another.
 
         Args:
             count: How many channels, an int.
@@ -109,14 +107,14 @@ class Walk(CallAtHand):
             An int array of `count` ids.
         """
         ids = self.new(count)
-        name = self.names[id(self.call.operation)]
-        if self._again:
-            earlier = self.made[name][self._makes]
-            self._makes += 1
-            self.tie(ids, earlier)
-            return earlier
-        self.made[name].append(ids)
-        return ids
+        made = self.made[self.names[id(self.call.operation)]]
+        self._makes += 1
+        if self._makes > len(made):
+            made.append(ids)
+            return ids
+        earlier = made[self._makes - 1]
+        self.tie(ids, earlier)
+        return earlier
 
     def use(self, layer, weight, axis, ids, role, groups=1):
         """Declares that an axis of a weight is indexed by channels.
@@ -297,16 +295,13 @@ class Walk(CallAtHand):
 
         Returns:
             `x`, or with `select` a `Tensor` with ids of its own on the axis,
-            where others read the same channels. A layer that chose none where
-            it was called first does not begin to.
+            where others read the same channels.
         """
         ids = x.axes[axis]
         (tensor,) = self.call.inputs[:1]
         made_here = self._makers.get(id(tensor)) in self.made
         alone = self._readers[id(tensor)] == 1
         if not self.select or ids is None or (made_here and alone):
-            return x
-        if self._again and self.names[id(self.call.operation)] not in self.made:
             return x
         self.freeze(ids, "its readers select from it")
         chosen = self.make(len(ids))
