@@ -8,8 +8,10 @@ from graphs.draws import ANY
 from graphs.draws import SPATIAL
 from graphs.draws import block
 from graphs.draws import coin
+from graphs.draws import divisors
 from graphs.draws import inner_inputs
 from graphs.draws import like
+from graphs.draws import pick
 from graphs.draws import pointwise
 from graphs.draws import ranked
 from graphs.draws import usual
@@ -23,7 +25,8 @@ from graphs.growing import sources
 def shared(x, rng):
     """A layer called twice, on itself or on two tensors."""
     filters = x.shape[-1]
-    layer = ranked("Conv", x)(filters, 1, **usual(rng))
+    groups = pick(rng, [1, 1, *divisors(filters)])
+    layer = ranked("Conv", x)(filters, 1, groups=groups, **usual(rng))
     if coin(rng):
         return layer(layer(x))
     return layers.Concatenate()([layer(x), layer(like(x, rng))])
