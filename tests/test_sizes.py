@@ -66,6 +66,21 @@ def test_channels_are_followed_where_positions_move(name):
 
 
 @pytest.mark.parametrize(
+    "move", [layers.Reshape((-1, 6)), lambda x: ops.reshape(x, (3, -1, 6))]
+)
+def test_a_nested_model_of_one_size_may_be_called_on_others(move):
+    inner = keras.Input((8, 9, 6))
+    nested = keras.Model(inner, move(inner))
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, layers.Dense(2)(nested(front(inputs))))
+    plan = pruning.plan(model, "random", {"channels": 0.5}, round_to=1)
+    assert kept(plan, "front")[1] < 6
+    for size in (8, 9), (5, 5):
+        x = np.random.default_rng(0).normal(size=(3, *size, 3))
+        assert_same(plan.mask(model), plan.apply(model), x.astype("float32"))
+
+
+@pytest.mark.parametrize(
     "move",
     [lambda x: x[:, 3:], lambda x: x[:, 10**6 :], lambda x: ops.flip(x, -1)],
 )

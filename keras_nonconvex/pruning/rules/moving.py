@@ -134,14 +134,17 @@ class Reshaping(Moving):
         return [_moved(array, walk)]
 
     def resized(self, layer, cut):
-        shape = list(cut.outputs[0].shape[1:])
-        shape = [-1 if n is None else n for n in shape]
+        is_layer = isinstance(layer, layers.Layer)
+        given = layer.target_shape if is_layer else layer.newshape[1:]
+        # What is left open stays so: a nested model of one size may be called
+        # on tensors of others.
+        sizes = zip(cut.outputs[0].shape[1:], given, strict=True)
+        shape = tuple(-1 if n is None or g == -1 else n for n, g in sizes)
         if shape.count(-1) > 1:
             return {}
-        if isinstance(layer, layers.Layer):
-            return {"target_shape": tuple(shape)}
-        batch = layer.newshape[0]
-        return {"newshape": (batch, *shape)}
+        if is_layer:
+            return {"target_shape": shape}
+        return {"newshape": (layer.newshape[0], *shape)}
 
 
 @rule(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
