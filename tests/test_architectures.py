@@ -116,7 +116,7 @@ def test_preactivation_networks_select_channels(name):
 
 
 @pytest.mark.parametrize("alone_first", [False, True])
-def test_shared_normalization_selects_in_each_place_or_in_none(alone_first):
+def test_shared_normalization_may_select_in_one_call_alone(alone_first):
     x = inputs = keras.Input((6, 6, 3))
     norm = layers.BatchNormalization()
     # The second convolution reads the first, too.

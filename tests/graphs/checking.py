@@ -213,14 +213,13 @@ class Check:
             assert count == plan.after["params"], (
                 f"{what}: {count} parameters, plan {plan.after['params']}"
             )
-        known = self.known
         more = [
             op.name
             for op in operations(small)
-            if op.name not in known
+            if op.name not in self.known
             and type(op).__name__ not in ("Take", "Add")
             # What stands in the place of a layer begins with its name.
-            and not any(op.name.startswith(f"{name}_") for name in known)
+            and not any(op.name.startswith(f"{name}_") for name in self.known)
         ]
         assert not more, f"{what}: new layers {more}"
         return small, outputs
